@@ -1,0 +1,45 @@
+# Two commands do all the set-up: `make evaluate` and `make test`. What is installed is not installed again.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: evaluate test lint family tasks figures clean
+
+evaluate: .venv/.installed
+	$(BIN)/lrt-bench evaluate
+
+test: .venv/.installed-test
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The embedded family from nothing: its tokenizer, its weights, its model card, its tasks, its gate.
+family: .venv/.installed
+	$(BIN)/python -m lrt_bench.nano.train
+	$(BIN)/python -m lrt_bench.nano.card
+	$(MAKE) --no-print-directory tasks
+	$(BIN)/python -m lrt_bench.nano.gate
+
+tasks: .venv/.installed
+	$(BIN)/python -m lrt_bench.nano.make_tasks
+
+figures: .venv/.installed
+	$(BIN)/python docs/figures.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.installed-test: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch .venv/.installed $@
+
+clean:
+	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache

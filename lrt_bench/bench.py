@@ -1,0 +1,163 @@
+"""What the rows of one pair share: states, concepts, the unit of alpha, sweeps, native references.
+
+Everything is made when it is first asked for, so that a pair whose rows are all finished costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench.concepts import ConceptStates, concept_states
+from lrt_bench.corpus import Corpus
+from lrt_bench.mappings.ridge import Ridge
+from lrt_bench.metrics import Array, is_steerable, slopes
+from lrt_bench.models import Site
+from lrt_bench.moments import spread
+from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.steering import Sweep, unit
+from lrt_bench.suites import PairSpec, Suite
+from lrt_bench.tasks import Kind, Task
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a task's rows are compared with. Deltas [prompts, alphas]: `over` on the over-steering alphas,
+    the others on the scored ones."""
+
+    native: Array
+    half_a: Array
+    half_b: Array
+    over: Array
+    baseline: Array
+    steerable: bool
+    effect: tuple[float, float]
+
+    @property
+    def split_error(self) -> Array:
+        """sum_a (D_A - D_B)^2 for each prompt: how far two native vectors act apart."""
+        return np.asarray(np.square(self.half_a - self.half_b).sum(1))
+
+    @property
+    def split_energy(self) -> Array:
+        return np.asarray(np.square(self.half_b).sum(1))
+
+    @property
+    def energy(self) -> Array:
+        return np.asarray(np.square(self.native).sum(1))
+
+
+@dataclass
+class PairBench:
+    """One pair of one suite, with all that its rows share.
+
+    Attributes
+    ----------
+    swept : the scored alphas, then the over-steering ones; what every propensity array's last axis is.
+    """
+
+    suite: Suite
+    pair: PairSpec
+    source: Site
+    target: Site
+    seed: int
+    batch_size: int
+    progress: Callable[[float], None] = lambda done: None
+    tasks: list[Task] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tasks = self.tasks or self.suite.tasks_of(self.pair)
+        self.swept = (*self.suite.alphas, *self.suite.over_steering)
+        self._sweeps: dict[str, Sweep] = {}
+        self._concepts: dict[tuple[str, str], ConceptStates] = {}
+
+    def of_kind(self, kind: Kind) -> list[Task]:
+        return [task for task in self.tasks if task.card.kind == kind]
+
+    @functools.cached_property
+    def choices(self) -> list[Task]:
+        """Choice tasks with at least one prompt that can be scored in the target's tokenizer."""
+        return [task for task in self.of_kind("choice") if self.sweep(task).encoded]
+
+    @functools.cached_property
+    def states(self) -> PairedStates:
+        spec = self.suite.corpus
+        budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
+        corpus = Corpus(spec.source, spec.context)
+        return collect(
+            self.source, self.target, corpus, budget,
+            seed=self.seed, batch_size=self.batch_size, progress=self.progress,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """The unit of alpha at the target layer (design, protocol 4)."""
+        return spread(self.states.moments.variance_y)
+
+    def source_states(self, task: Task) -> ConceptStates:
+        return self._concept("source", self.source, task)
+
+    def target_states(self, task: Task) -> ConceptStates:
+        return self._concept("target", self.target, task)
+
+    def _concept(self, side: str, site: Site, task: Task) -> ConceptStates:
+        if (side, task.name) not in self._concepts:
+            self._concepts[side, task.name] = concept_states(site, task.vector, self.batch_size)
+        return self._concepts[side, task.name]
+
+    @functools.cached_property
+    def ridge(self) -> Ridge:
+        """The map behind the `other-concept` control."""
+        ridge = Ridge()
+        ridge.fit(self.states)
+        return ridge
+
+    def sweep(self, task: Task) -> Sweep:
+        if task.name not in self._sweeps:
+            rows = 16 * self.batch_size
+            self._sweeps[task.name] = Sweep(self.target, task.choices, self.swept, self.spread, rows)
+        return self._sweeps[task.name]
+
+    def propensities(self, vectors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sweep each task under its vectors [seeds, d]: {task: [seeds, prompts, swept alphas]}."""
+        return {task.name: self.sweep(task).run(vectors[task.name]) for task in self.choices}
+
+    def random_directions(self) -> Tensor:
+        """Unit directions of the `random` control [directions, d_target], the same for every task."""
+        generator = torch.Generator().manual_seed(self.seed + 4242)
+        noise = torch.randn(self.suite.random_directions, self.target.width, generator=generator)
+        return unit(noise)
+
+    def scored(self, m: Tensor) -> Array:
+        """Propensities of the scored alphas only, float64."""
+        return np.asarray(m[..., : len(self.suite.alphas)].double().numpy())
+
+    def delta(self, m: Tensor) -> Array:
+        """D = m - m(alpha 0) on the scored alphas."""
+        scored = self.scored(m)
+        zero = self.suite.alphas.index(0.0)
+        return scored - scored[..., zero : zero + 1]
+
+    def reference(
+        self, native: dict[str, Tensor], split: dict[str, Tensor], random: dict[str, Tensor]
+    ) -> dict[str, Reference]:
+        """The native references of every choice task, from the three controls' propensities."""
+        alphas = np.asarray(self.suite.alphas)
+        found = {}
+        for task in self.choices:
+            name = task.name
+            slope = slopes(self.scored(native[name][0]), alphas)
+            chance = slopes(self.scored(random[name]), alphas)
+            steerable, effect = is_steerable(slope, chance, replicates=self.suite.bootstrap, seed=self.seed)
+            half_a, half_b = self.delta(split[name])
+            baseline = self.scored(native[name][0])[:, self.suite.alphas.index(0.0)]
+            over = native[name][0, :, len(alphas) :].double().numpy() - baseline[:, None]
+            found[name] = Reference(
+                self.delta(native[name][0]), half_a, half_b, over, baseline, steerable, effect
+            )
+        return found

@@ -1,0 +1,189 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from lrt_bench import __version__
+from lrt_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from lrt_bench.suites import Suite
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def plainly(command: Callable[P, R]) -> Callable[P, R]:
+    """Bad input is one line on standard error and exit code 2, never a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
+            sys.exit(2)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """The benchmark of steering-vector transfer between language models.
+
+    Begin with `lrt-bench evaluate`: it scores every built-in mapping on the embedded models.
+    """
+
+
+@main.command()
+@click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
+@click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
+@click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
+@click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
+@click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
+@click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
+@click.option("--target", help="Ad hoc pair: target model.")
+@click.option("--target-layer", type=int, help="Its layer, counted from 1.")
+@click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
+@click.option("--device-map", help="Spread models over devices (accelerate), for instance auto.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch-size", type=int, default=64, show_default=True, help="Sequences in one forward.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@plainly
+def evaluate(
+    suite_spec: str,
+    pairs: tuple[str, ...],
+    mappings: tuple[str, ...],
+    tasks: tuple[str, ...],
+    source: str | None,
+    source_layer: int | None,
+    target: str | None,
+    target_layer: int | None,
+    corpus: str | None,
+    out: Path,
+    device: str,
+    dtype: str,
+    device_map: str | None,
+    seed: int,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    """Score mapping methods on pairs of models; finished cells in --out are not computed again."""
+    from lrt_bench.suites import ad_hoc, find_suite, narrowed
+
+    suite = find_suite(suite_spec)
+    if source or target:
+        if not (source and target):
+            raise UserError("an ad hoc pair wants both --source and --target")
+        if pairs:
+            raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
+        suite = ad_hoc(suite, source, source_layer, target, target_layer)
+    elif source_layer is not None or target_layer is not None:
+        raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
+    suite = narrowed(suite, pairs=pairs, corpus=corpus)
+    _evaluate(suite, mappings, tasks, out, device, dtype, device_map, seed, batch_size, as_json)
+
+
+def _evaluate(
+    suite: Suite,
+    mappings: Sequence[str],
+    tasks: Sequence[str],
+    out: Path,
+    device: str,
+    dtype: str,
+    device_map: str | None,
+    seed: int,
+    batch_size: int,
+    as_json: bool,
+) -> None:
+    from lrt_bench import report
+    from lrt_bench.evaluate import Evaluation
+
+    with report.progress() as update:
+        evaluation = Evaluation(
+            suite, mappings, tasks, out,
+            device=device, dtype=dtype, device_map=device_map, seed=seed, batch_size=batch_size,
+            report=update,
+        )  # fmt: skip
+        cells = evaluation.run()
+        update("drawing", 1, 1)
+        figures = report.draw(cells)
+    if as_json:
+        click.echo(json.dumps(report.as_rows(cells), indent=1, allow_nan=False))
+    else:
+        report.print_tables(cells)
+        report.print_paths(cells, figures)
+
+
+@main.command(name="list")
+@click.argument("what", type=click.Choice(["suites", "pairs", "tasks", "mappings"]))
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@plainly
+def list_(what: str, as_json: bool) -> None:
+    """List the suites, pairs, tasks or mappings that ship with lrt-bench."""
+    rows = _described(what)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from lrt_bench import report
+
+    report.print_rows(rows, leave_out=("digest",))
+
+
+def _described(what: str) -> list[dict[str, Any]]:
+    if what == "mappings":
+        from lrt_bench.mappings.names import BUILT_IN
+
+        return [{"name": name, "description": entry[2]} for name, entry in BUILT_IN.items()]
+    if what == "tasks":
+        from lrt_bench.tasks import describe_tasks
+
+        return describe_tasks()
+    from lrt_bench.suites import describe_pairs, describe_suites
+
+    return describe_suites() if what == "suites" else describe_pairs()
+
+
+@main.command()
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
+@plainly
+def show(result: Path, as_json: bool) -> None:
+    """Show one result file: its scores, its tasks, its fidelity, its cost."""
+    from lrt_bench.results import read_result
+
+    record = read_result(result)
+    if as_json:
+        click.echo(record.model_dump_json(indent=1))
+        return
+    from lrt_bench import report
+
+    report.print_result(record)
+
+
+@main.command()
+@plainly
+def schema() -> None:
+    """Print the JSON Schema of a result file."""
+    from lrt_bench.results import json_schema
+
+    click.echo(json_schema(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

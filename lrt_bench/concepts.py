@@ -1,0 +1,50 @@
+"""Contrastive prompts to steering vectors (Contrastive Activation Addition, Rimsky et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrt_bench.corpus import encode
+from lrt_bench.models import Site
+from lrt_bench.states import by_length, pad
+from lrt_bench.tasks import ContrastPair
+
+
+@dataclass(frozen=True)
+class ConceptStates:
+    """States at the last token of a concept's prompts, at one site: positive and negative [n, d]."""
+
+    positive: Tensor
+    negative: Tensor
+
+    @property
+    def vector(self) -> Tensor:
+        """Mean of the positive states minus mean of the negative ones [d] (paper, section 3)."""
+        return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
+
+    def half(self, which: int) -> ConceptStates:
+        """The concept from every second pair: halves 0 and 1 share no prompt."""
+        return ConceptStates(self.positive[which::2], self.negative[which::2])
+
+
+def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
+    """States [n, d] at the last token of each text, float32, on the CPU."""
+    encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+    states = torch.empty(len(encoded), site.width)
+    for batch in by_length([len(ids) for ids in encoded], rows):
+        chosen = [encoded[i] for i in batch]
+        run = site.model.states(pad(chosen), [site.layer])[site.layer].float()
+        last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
+        states[batch] = run[torch.arange(len(chosen), device=run.device), last].cpu()
+    return states
+
+
+def concept_states(site: Site, pairs: Sequence[ContrastPair], rows: int = 64) -> ConceptStates:
+    """Both sides of a concept's contrastive pairs at a site."""
+    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    states = last_states(site, texts, rows)
+    return ConceptStates(states[: len(pairs)], states[len(pairs) :])

@@ -1,0 +1,361 @@
+"""The main job: a suite, its pairs and mappings, to results."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lrt_bench import __version__, metrics
+from lrt_bench.bench import PairBench, Reference
+from lrt_bench.errors import UserError
+from lrt_bench.loading import Models
+from lrt_bench.measure import (
+    choice_figures,
+    errors_of,
+    fidelity_figures,
+    generation_figures,
+    side_effect_figures,
+)
+from lrt_bench.models import LanguageModel, Site
+from lrt_bench.resources import PACKAGE
+from lrt_bench.results import (
+    Cost,
+    MappingRecord,
+    PairRecord,
+    Provenance,
+    Result,
+    Settings,
+    SiteRecord,
+    TaskFigures,
+    pack_propensities,
+    read_propensities,
+    read_result,
+    write_result,
+)
+from lrt_bench.rows import Row, controls, mapping_row
+from lrt_bench.suites import PairSpec, Suite
+from lrt_bench.tasks import Task, find_task
+
+PROTOCOL = 1  # raised whenever the same inputs would give other numbers
+DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
+REFERENCES = ("native", "native-split", "random")
+DISTURBED = ("native", "random")  # controls whose writing and side effects are measured too
+STATES_WEIGHT = 4  # the pass over the corpus, in cells, for the progress bar
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A finished cell: one row of one pair, where it lies, and whether this run computed it."""
+
+    result: Result
+    path: Path
+    computed: bool
+
+
+@dataclass
+class Evaluation:
+    """What to score.
+
+    Parameters
+    ----------
+    suite : its pairs are all scored; narrow it with `model_copy` first.
+    mappings : names or PATH.py:CLASS; the suite's own if empty.
+    tasks : names of the suite's tasks, or folders; all if empty. Fewer make the results incomplete.
+    out : results go to out/SUITE/PAIR/MAPPING.json; what lies there with the same key is not computed again.
+    report : called with (what is being done, cells done, cells in all).
+    """
+
+    suite: Suite
+    mappings: Sequence[str] = ()
+    tasks: Sequence[str] = ()
+    out: Path = Path("results")
+    device: str = "cpu"
+    dtype: str = "float32"
+    device_map: str | None = None
+    seed: int = 0
+    batch_size: int = 64
+    report: Callable[[str, float, float], None] = lambda what, done, total: None
+    _done: float = field(default=0.0, init=False)
+
+    def run(self) -> list[Cell]:
+        """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
+        it can be known by then."""
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: a file is there; give a folder")
+        if self.batch_size < 1:
+            raise UserError(f"--batch-size {self.batch_size}: give 1 or more")
+        rows = [mapping_row(spec) for spec in self.mappings or self.suite.mappings]
+        self._check_names(rows)
+        chosen = [find_task(spec) for spec in self.tasks]
+        self.suite.read_tasks()
+        models = Models(self.dtype, self.device, self.device_map)
+        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
+        cells: list[Cell] = []
+        for number, pair in enumerate(self.suite.pairs):
+            models.keep(
+                {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
+            )
+            cells += self._pair(pair, models, chosen)
+        return cells
+
+    def _check_names(self, rows: Sequence[Row]) -> None:
+        names = [row.name for row in [*controls(), *rows]]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
+
+    def _pair(self, pair: PairSpec, models: Models, chosen: list[Task]) -> Iterator[Cell]:
+        began = self._done
+        self.report(f"{pair.name}: loading", self._done, self._total)
+        source = _site(models.get(pair.source), pair.source_layer, f"{pair.name}: source")
+        target = _site(models.get(pair.target), pair.target_layer, f"{pair.name}: target")
+
+        def states_done(share: float) -> None:
+            self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
+
+        bench = PairBench(self.suite, pair, source, target, self.seed, self.batch_size, states_done, chosen)
+        rows = [*controls(), *(mapping_row(spec) for spec in self.mappings or self.suite.mappings)]
+        job = _PairJob(self, bench, rows)
+        self._done = began + STATES_WEIGHT
+        for row in rows:
+            self.report(f"{pair.name}: {row.name}", self._done, self._total)
+            yield job.cell(row)
+            self._done += 1
+        self.report(f"{pair.name}: done", self._done, self._total)
+
+
+def _site(model: LanguageModel, layer: int | None, what: str) -> Site:
+    """The site, at `DEFAULT_DEPTH` where no layer is given."""
+    if layer is None:
+        layer = min(model.n_layers, max(1, round(DEFAULT_DEPTH * model.n_layers)))
+    try:
+        return Site(model, layer)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+@dataclass
+class _PairJob:
+    """The cells of one pair. The reference controls come first, from their files if they are finished."""
+
+    evaluation: Evaluation
+    bench: PairBench
+    rows: list[Row]
+    _vectors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _propensities: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _sweep_seconds: dict[str, float] = field(default_factory=dict)
+    _references: dict[str, Reference] | None = None
+
+    def path(self, row: Row) -> Path:
+        bench = self.bench
+        return self.evaluation.out / bench.suite.name / bench.pair.name / f"{row.name}.json"
+
+    def key(self, row: Row) -> str:
+        """Hash of all that the cell's numbers depend on."""
+        bench = self.bench
+        sites = [[site.model.digest, site.layer] for site in (bench.source, bench.target)]
+        parts = [
+            PROTOCOL, __version__, bench.suite.digest, [task.digest for task in bench.tasks], sites,
+            bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
+            self.evaluation.dtype, self.evaluation.device,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def finished(self, row: Row) -> Result | None:
+        """The cell's result if it lies there under the same key, its propensities with it."""
+        path = self.path(row)
+        if not path.exists():
+            return None
+        result = read_result(path)
+        if result.key != self.key(row) or read_propensities(path, result) is None:
+            return None
+        return result
+
+    def cell(self, row: Row) -> Cell:
+        path = self.path(row)
+        if result := self.finished(row):
+            return Cell(result, path, computed=False)
+        result, arrays = self._compute(row)
+        data, digest = pack_propensities(arrays)
+        result = result.model_copy(update={"propensities": digest})
+        write_result(path, result, data)
+        return Cell(result, path, computed=True)
+
+    def references(self) -> dict[str, Reference]:
+        if self._references is None:
+            rows = {row.name: row for row in self.rows}
+            m = [self.propensities(rows[name]) for name in REFERENCES]
+            self._references = self.bench.reference(*m)
+        return self._references
+
+    def vectors(self, row: Row) -> dict[str, Tensor]:
+        if row.name not in self._vectors:
+            tasks = [*self.bench.choices, *self.bench.of_kind("generation")]
+            self._vectors[row.name] = row.vectors(self.bench, tasks)
+        return self._vectors[row.name]
+
+    def propensities(self, row: Row) -> dict[str, Tensor]:
+        """The row's sweep; a reference control's is read back where its cell is finished."""
+        if row.name not in self._propensities:
+            stored = None
+            if row.name in REFERENCES and (result := self.finished(row)):
+                stored = read_propensities(self.path(row), result)
+            vectors = {} if stored is not None else self.vectors(row)
+            began = time.perf_counter()
+            found = stored if stored is not None else self.bench.propensities(vectors)
+            self._sweep_seconds[row.name] = time.perf_counter() - began
+            if row.name not in REFERENCES:
+                return found
+            self._propensities[row.name] = found
+        return self._propensities[row.name]
+
+    def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
+        bench = self.bench
+        vectors, m, references = self.vectors(row), self.propensities(row), self.references()
+        tasks = tuple(
+            choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
+            for task in bench.choices
+        )
+        disturbed = not row.control or row.name in DISTURBED
+        generation = [generation_figures(bench, t, vectors) for t in bench.of_kind("generation") if disturbed]
+        effects = [side_effect_figures(bench, t, vectors) for t in bench.of_kind("side-effect") if disturbed]
+        score, ci95 = _score(row.name, tasks, bench)
+        counted = [figures for figures in tasks if figures.steerable]
+        result = Result(
+            key=self.key(row),
+            suite=bench.suite.name,
+            suite_version=bench.suite.version,
+            suite_digest=bench.suite.digest,
+            complete=not self.evaluation.tasks,
+            pair=self._pair_record(),
+            mapping=_mapping_record(row),
+            settings=self._settings(),
+            transfer_score=score,
+            ci95=ci95,
+            steering_r2=metrics.mean_of([figures.steering_r2 for figures in counted]),
+            correlation_delta=metrics.mean_of([figures.correlation_delta for figures in counted]),
+            not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
+            tasks=tasks,
+            generation=tuple(generation),
+            side_effects=tuple(effects),
+            fidelity=fidelity_figures(bench, row),
+            cost=self._cost(row),
+            provenance=self._provenance(),
+            propensities="0" * 64,
+        )
+        return result, m
+
+    def _pair_record(self) -> PairRecord:
+        bench = self.bench
+        coverage = bench.states.coverage
+        return PairRecord(
+            name=bench.pair.name,
+            source=_site_record(bench.source),
+            target=_site_record(bench.target),
+            source_coverage=coverage.source_share,
+            target_coverage=coverage.target_share,
+        )
+
+    def _settings(self) -> Settings:
+        suite = self.bench.suite
+        return Settings(
+            alphas=suite.alphas,
+            over_steering=suite.over_steering,
+            spread=self.bench.spread,
+            seed=self.bench.seed,
+            bootstrap=suite.bootstrap,
+            dtype=self.evaluation.dtype,
+            device=self.evaluation.device,
+            batch_size=self.evaluation.batch_size,
+        )
+
+    def _cost(self, row: Row) -> Cost:
+        states = self.bench.states
+        return Cost(
+            fit_tokens=states.tokens if row.mappings else 0,
+            fit_seconds=row.fit_seconds,
+            states_seconds=states.seconds if row.mappings else 0.0,
+            sweep_seconds=self._sweep_seconds[row.name],
+            peak_memory_bytes=peak_memory(self.evaluation.device),
+        )
+
+    def _provenance(self) -> Provenance:
+        import transformers
+
+        return Provenance(
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            lrt_bench=__version__,
+            commit=_commit(),
+            python=platform.python_version(),
+            torch=torch.__version__,
+            transformers=transformers.__version__,
+            platform=platform.platform(),
+            threads=torch.get_num_threads(),
+            corpus=self.bench.suite.corpus.source,
+            corpus_digest=self.bench.states.digest,
+        )
+
+
+def _score(
+    name: str, tasks: Sequence[TaskFigures], bench: PairBench
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Transfer Score and its 95% interval; None for both where no task is steerable."""
+    errors = {figures.task: errors_of(figures) for figures in tasks if figures.steerable}
+    score = metrics.transfer_score(errors)
+    if score is None:
+        return None, None
+    samples = metrics.bootstrap_scores({name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
+    return score, metrics.interval(samples[name])
+
+
+def _site_record(site: Site) -> SiteRecord:
+    model = site.model
+    return SiteRecord(
+        model=model.name,
+        digest=model.digest,
+        layer=site.layer,
+        depth=site.depth,
+        width=site.width,
+        parameters=model.parameters,
+    )
+
+
+def _mapping_record(row: Row) -> MappingRecord:
+    return MappingRecord(
+        name=row.name,
+        control=row.control,
+        track=row.track,  # type: ignore[arg-type]
+        rule=row.rule,
+        seeds=max(1, len(row.mappings)),
+        parameters=row.mappings[0].n_parameters if row.mappings else 0,
+        digest=row.digest,
+    )
+
+
+def peak_memory(device: str) -> int:
+    """Peak bytes so far: of the GPU where it is one, else of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code runs from; None when installed from a wheel."""
+    if not (PACKAGE.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(PACKAGE.parent), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None

@@ -1,0 +1,127 @@
+"""How well mapped states stand in for the target's own, on validation states."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrt_bench.corpus import PairedTokens
+from lrt_bench.models import Site
+from lrt_bench.states import PairedStates, by_length, pad
+
+BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the target's states
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Figures over validation states. FVU = 1 - R2 = unexplained share of the target's variance.
+
+    fvu, fvu_without_top1, fvu_without_top8 : over all dimensions, and without the widest ones.
+    cosine : mean cosine between mapped and own states, both centred on the target's mean.
+    cka : linear centred kernel alignment (Kornblith et al. 2019).
+    bands : FVU within bands of principal components of the target's states: {"1-1": ..., "2-8": ...}.
+    added_cross_entropy, kl : the target run on from its layer on mapped states (stitching, Bansal et al.
+        2021), against its own states, nats a token; None where it was not run.
+    """
+
+    fvu: float
+    fvu_without_top1: float
+    fvu_without_top8: float
+    cosine: float
+    cka: float
+    bands: dict[str, float]
+    added_cross_entropy: float | None = None
+    kl: float | None = None
+
+
+def state_fidelity(mapped: Tensor, own: Tensor) -> Fidelity:
+    """Compare mapped states [n, d] with the target's own [n, d], float64 inside."""
+    mapped, own = mapped.double(), own.double()
+    centred = own - own.mean(0)
+    residual = mapped - own
+    unexplained, variance = residual.square().sum(0), centred.square().sum(0)
+    order = variance.argsort(descending=True)
+
+    def fvu(left_out: int) -> float:
+        kept = order[min(left_out, len(order) - 1) :]
+        return float(unexplained[kept].sum() / variance[kept].sum().clamp_min(1e-300))
+
+    cosine = torch.nn.functional.cosine_similarity(mapped - own.mean(0), centred, dim=1).mean()
+    return Fidelity(fvu(0), fvu(1), fvu(8), float(cosine), _cka(mapped, centred), _bands(residual, centred))
+
+
+def _cka(mapped: Tensor, centred: Tensor) -> float:
+    x = mapped - mapped.mean(0)
+    bottom = (x.T @ x).norm() * (centred.T @ centred).norm()
+    return float((x.T @ centred).square().sum() / bottom.clamp_min(1e-300))
+
+
+def _bands(residual: Tensor, centred: Tensor) -> dict[str, float]:
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    vectors = vectors.flip(1)
+    edges = [0, *(edge for edge in BANDS if edge < len(vectors)), len(vectors)]
+    found = {}
+    for low, high in itertools.pairwise(edges):
+        band = vectors[:, low:high]
+        variance = (centred @ band).square().sum().clamp_min(1e-300)
+        found[f"{low + 1}-{high}"] = float((residual @ band).square().sum() / variance)
+    return found
+
+
+@torch.inference_mode()
+def stitch(
+    mapping: Callable[[Tensor], Tensor], source: Site, target: Site, texts: list[PairedTokens], rows: int = 32
+) -> tuple[float, float]:
+    """Run the target on from its layer on mapped states: (added cross-entropy, KL), nats a token.
+
+    Tokens without a partner in the source (BOS included) keep the target's own state.
+    """
+    added = divergence = 0.0
+    count = 0
+    for batch in by_length([len(text.target_ids) for text in texts], rows):
+        chosen = [texts[i] for i in batch]
+        ids = pad([text.target_ids for text in chosen])
+        x = source.model.states(pad([text.source_ids for text in chosen]), [source.layer])[source.layer]
+        own = target.model.states(ids, [target.layer])[target.layer].float()
+        stitched = own.clone()
+        for row, text in enumerate(chosen):
+            mapped = mapping(x[row, torch.from_numpy(text.source_at)].float())
+            stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
+        for row, text in enumerate(chosen):
+            length = len(text.target_ids)
+            logs = [_log_probabilities(target, states[row : row + 1, :length]) for states in (own, stitched)]
+            following = ids[row, 1:length, None]
+            added += float((logs[0].gather(1, following) - logs[1].gather(1, following)).sum())
+            divergence += float((logs[0].exp() * (logs[0] - logs[1])).sum())
+            count += length - 1
+    return added / max(count, 1), divergence / max(count, 1)
+
+
+def _log_probabilities(target: Site, states: Tensor) -> Tensor:
+    """Log-probabilities [t - 1, vocabulary] of the next tokens, from states at the site [1, t, d]."""
+    final = target.model.finish(target.model.resume(states, target.layer))
+    return target.model.head.all(final[0, :-1]).cpu().double().log_softmax(-1)
+
+
+def reachable_share(weight: Tensor, vector: Tensor) -> float:
+    """Share of a vector's squared norm [d_target] inside the column space of a linear map's weight."""
+    u, singular, _ = torch.linalg.svd(weight.double(), full_matrices=False)
+    basis = u[:, singular > singular.max() * 1e-6]
+    inside = (basis.T @ vector.double()).square().sum()
+    return float(inside / vector.double().square().sum().clamp_min(1e-300))
+
+
+def measure(
+    mapping: Callable[[Tensor], Tensor], source: Site, target: Site, states: PairedStates, stitch_rows: int
+) -> Fidelity:
+    """All of a mapping's fidelity on the validation set; 0 rows: without stitching."""
+    x, y = states.validation
+    found = state_fidelity(mapping(x), y)
+    if stitch_rows == 0:
+        return found
+    added, kl = stitch(mapping, source, target, states.validation_text[:stitch_rows])
+    return Fidelity(**{**vars(found), "added_cross_entropy": added, "kl": kl})

@@ -1,0 +1,140 @@
+"""Steered generation: seeded, paired across vectors, with the unsteered model's view of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench.corpus import encode
+from lrt_bench.models import LanguageModel, Site
+from lrt_bench.states import by_length, pad
+from lrt_bench.steering import unit
+
+
+@dataclass(frozen=True)
+class Written:
+    """Texts written on from prompts: texts[v][p] under vector v, and their unsteered cross-entropy.
+
+    cross_entropy [v, p] : nats a token of the written part, under the model unsteered (its perplexity is
+    the exponential); NaN where nothing was written.
+    """
+
+    texts: list[list[str]]
+    cross_entropy: Tensor
+
+
+def generate(
+    site: Site,
+    prompts: Sequence[str],
+    offsets: Tensor,
+    new_tokens: int,
+    *,
+    seed: int = 0,
+    rows: int = 256,
+) -> Written:
+    """Write on from each prompt under each offset [v, d], added at the site at every token.
+
+    Sampling is at temperature 1 by the Gumbel rule, with noise that depends on seed, prompt and step
+    alone: every vector meets the same luck, and the batch size changes nothing.
+    """
+    encoded = [tokens.ids for tokens in encode(site.model.tokenizer, prompts)]
+    jobs = [(v, p) for v in range(len(offsets)) for p in range(len(prompts))]
+    found: dict[tuple[int, int], list[int]] = {}
+    for length in sorted({len(ids) for ids in encoded}):
+        same = [(v, p) for v, p in jobs if len(encoded[p]) == length]
+        for start in range(0, len(same), rows):
+            chunk = same[start : start + rows]
+            ids = torch.tensor([encoded[p] for _, p in chunk])
+            shift = offsets[[v for v, _ in chunk]]
+            written = _write(site, ids, shift, [p for _, p in chunk], new_tokens, seed)
+            found |= dict(zip(chunk, written, strict=True))
+    tokenizer = site.model.tokenizer
+    texts = [
+        [tokenizer.decode(found[v, p], skip_special_tokens=True) for p in range(len(prompts))]
+        for v in range(len(offsets))
+    ]
+    sequences = [(encoded[p], found[v, p]) for v, p in jobs]
+    losses = continuation_cross_entropy(site.model, sequences, rows)
+    return Written(texts, losses.view(len(offsets), len(prompts)))
+
+
+def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:
+    uniform = np.random.default_rng([seed, 31, prompt, step]).random(size)
+    return -np.log(-np.log(np.clip(uniform, 1e-12, 1 - 1e-12)))
+
+
+@torch.inference_mode()
+def _write(
+    site: Site, ids: Tensor, offsets: Tensor, prompts: list[int], new_tokens: int, seed: int
+) -> list[list[int]]:
+    """Continue equal-length rows with a KV cache, one steered forward a token; cut at the EOS."""
+    model = site.model
+    cache = model.new_cache()
+    shift = offsets.to(model.device)[:, None].float()
+    columns = []
+    position, step_ids = 0, ids
+    for step in range(new_tokens):
+        frame = model.frame(step_ids.shape[1], position)
+        states = model.embed(step_ids, position)
+        for index in range(model.n_layers):
+            states = model.block(index, states, frame, cache)
+            if index + 1 == site.layer:
+                states = (states.float() + shift).to(states.dtype)
+        logits = model.head.all(model.finish(states[:, -1:])[:, 0]).cpu()
+        noise = {p: _gumbel(p, step, seed, logits.shape[1]) for p in set(prompts)}
+        logits += torch.from_numpy(np.stack([noise[p] for p in prompts])).float()
+        position += step_ids.shape[1]
+        step_ids = logits.argmax(1)[:, None]
+        columns.append(step_ids)
+    eos = model.tokenizer.eos_token_id
+    rows = torch.cat(columns, 1).tolist()
+    return [row[: row.index(eos)] if eos in row else row for row in rows]
+
+
+@torch.inference_mode()
+def continuation_cross_entropy(
+    model: LanguageModel, sequences: Sequence[tuple[list[int], list[int]]], rows: int
+) -> Tensor:
+    """Mean cross-entropy, in nats a token, of each continuation after its prompt, unsteered: [n]."""
+    found = torch.full((len(sequences),), torch.nan)
+    there = [i for i, (_, written) in enumerate(sequences) if written]
+    lengths = [len(sequences[i][0]) + len(sequences[i][1]) for i in there]
+    for batch in by_length(lengths, rows):
+        chosen = [there[j] for j in batch]
+        whole = [sequences[i][0] + sequences[i][1] for i in chosen]
+        ids = pad(whole)
+        final = model.finish(model.states(ids, [model.n_layers])[model.n_layers])
+        for row, i in enumerate(chosen):
+            start, end = len(sequences[i][0]), len(whole[row])
+            logits = model.head.all(final[row, start - 1 : end - 1]).cpu()
+            found[i] = torch.nn.functional.cross_entropy(logits, ids[row, start:end])
+    return found
+
+
+def offsets_for(vector: Tensor, alphas: Sequence[float], spread: float) -> Tensor:
+    """What to add to the residual stream at each alpha: [alphas, d]."""
+    return torch.stack([unit(vector.float()) * alpha * spread for alpha in alphas])
+
+
+@torch.inference_mode()
+def text_cross_entropy(site: Site, texts: Sequence[str], offsets: Tensor, rows: int = 64) -> Tensor:
+    """Cross-entropy of texts, nats a token over all of them, under each offset [v, d] at the site: [v]."""
+    model = site.model
+    encoded = [tokens.ids for tokens in encode(model.tokenizer, texts)]
+    total = torch.zeros(len(offsets), dtype=torch.float64)
+    count = sum(len(ids) - 1 for ids in encoded)
+    for batch in by_length([len(ids) for ids in encoded], rows):
+        chosen = [encoded[i] for i in batch]
+        ids = pad(chosen)
+        states = model.states(ids, [site.layer])[site.layer].float()
+        real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
+        for v, offset in enumerate(offsets):
+            final = model.finish(model.resume(states + offset.to(states.device), site.layer))
+            logits = model.head.all(final[:, :-1]).cpu()
+            loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+            total[v] += loss[real[:, 1:]].double().sum()
+    return total / count

@@ -1,0 +1,19 @@
+"""Least squares: the affine map of the hypothesis (arXiv 2506.00653, section 2.3), at its optimum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from lrt_bench.mappings.base import LinearMapping, Spectrum
+
+if TYPE_CHECKING:
+    from lrt_bench.states import PairedStates
+
+
+class Affine(LinearMapping):
+    """min E ||A h_S + p - h_T||^2 in closed form; the paper trains the same objective by AdamW."""
+
+    def solve(self, states: PairedStates) -> Tensor:
+        return Spectrum(states.moments).weight(0.0)

@@ -1,0 +1,80 @@
+"""What the mappings trained by gradient share: standardised states, shuffled batches, AdamW."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lrt_bench.mappings.base import Mapping
+
+if TYPE_CHECKING:
+    from lrt_bench.states import PairedStates
+
+EPOCHS = 6
+BATCH = 512
+RATE = 3e-3
+
+
+class NetworkMapping(Mapping):
+    """A small network from standardised source states to standardised target states.
+
+    Standardising matters: on raw residual streams AdamW never learns the constant offset.
+    """
+
+    stochastic = True
+
+    @abstractmethod
+    def build(self, d_source: int, d_target: int) -> nn.Module:
+        """The untrained network."""
+
+    def fit(self, states: PairedStates) -> None:
+        moments = states.moments
+        self.mean_x_, self.mean_y_ = moments.mean_x.float(), moments.mean_y.float()
+        self.scale_x_ = _scale(moments.variance_x)
+        self.scale_y_ = _scale(moments.variance_y)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.network_ = self.build(states.d_source, states.d_target)
+            self.prepare(states)
+            self._train(states)
+
+    def prepare(self, states: PairedStates) -> None:
+        """Set what is not learned by gradient, before training."""
+
+    def _train(self, states: PairedStates) -> None:
+        learned = [p for p in self.network_.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=1e-4)
+        steps = EPOCHS * math.ceil(len(states.sample) / BATCH)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for epoch in range(EPOCHS):
+            for x, y in states.batches(BATCH, seed=1000 * self.seed + epoch):
+                wanted = (y - self.mean_y_) / self.scale_y_
+                weights = self.scale_y_ / self.scale_y_.mean()  # errors count in the target's own units
+                loss = ((self.network_(self._standard(x)) - wanted) * weights).square().mean()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                cosine.step()
+        self.network_.eval().requires_grad_(False)
+
+    def _standard(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean_x_.to(x.device)) / self.scale_x_.to(x.device)
+
+    def __call__(self, h: Tensor) -> Tensor:
+        with torch.inference_mode():
+            mapped = self.network_.to(h.device)(self._standard(h))
+            return mapped * self.scale_y_.to(h.device) + self.mean_y_.to(h.device)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.network_.parameters())
+
+
+def _scale(variance: Tensor) -> Tensor:
+    """Standard deviations, no dimension's less than a thousandth of the widest."""
+    deviation = variance.sqrt().float()
+    return deviation.clamp_min(max(float(deviation.max()) * 1e-3, 1e-12))

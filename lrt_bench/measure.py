@@ -1,0 +1,166 @@
+"""From a row's vectors to its figures on every kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench import metrics
+from lrt_bench.bench import PairBench, Reference
+from lrt_bench.fidelity import measure as measure_fidelity
+from lrt_bench.fidelity import reachable_share
+from lrt_bench.generation import generate, offsets_for, text_cross_entropy
+from lrt_bench.mappings import LinearMapping
+from lrt_bench.metrics import Array, TaskErrors
+from lrt_bench.results import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
+from lrt_bench.rows import NativeSplit, Row, Vectors
+from lrt_bench.scorers import score_text
+from lrt_bench.tasks import Task
+
+
+def _tuple(values: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+def choice_figures(
+    bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
+) -> TaskFigures:
+    """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
+    delta = bench.delta(m)
+    wanted = reference.native
+    if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
+        m, vectors, delta, wanted = m[:1], vectors[:1], delta[:1], reference.half_b
+    scored = bench.scored(m)
+    alphas = np.asarray(bench.suite.alphas)
+    native_m = reference.baseline[:, None] + wanted
+    error = np.square(delta - wanted).sum(2)
+    energy = np.square(wanted).sum(1)
+    correlation, mse = metrics.by_alpha(scored, native_m)
+    correlation_delta, mse_delta = metrics.by_alpha(delta, wanted)
+    slope, native_slope = metrics.slopes(scored, alphas), metrics.slopes(native_m, alphas)
+    errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
+    native_vector = bench.target_states(task).vector
+    sweep = bench.sweep(task)
+    moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
+    return TaskFigures(
+        task=task.name,
+        version=task.card.version,
+        digest=task.digest,
+        concept=task.card.concept or task.name,
+        prompts=len(sweep.encoded),
+        failures=len(task.choices) - len(sweep.encoded),
+        steerable=reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING,
+        native_effect=reference.effect,
+        ceiling_r2=errors.ceiling if moves else None,
+        steering_r2=metrics.steering_r2(delta, wanted),
+        over_steering_r2=over_steering_r2(bench, m, reference.over),
+        correlation=metrics.mean_of(correlation),
+        correlation_by_alpha=tuple(correlation),
+        mse_by_alpha=tuple(mse),
+        correlation_delta=metrics.mean_of([metrics.pearson(seed, wanted) for seed in delta]),
+        correlation_delta_by_alpha=tuple(correlation_delta),
+        mse_delta_by_alpha=tuple(mse_delta),
+        concordance=metrics.mean_of([metrics.concordance(seed, wanted) for seed in delta]),
+        slope=float(slope.mean()),
+        slope_ratio=_ratio(float(slope.mean()), float(native_slope.mean())),
+        anti_steerable=float((slope < 0).mean()),
+        cosine=_cosine(vectors, native_vector),
+        norm_ratio=_ratio(float(vectors.norm(dim=1).mean()), float(native_vector.norm())),
+        reachable=_reachable(row, native_vector),
+        curve_alphas=bench.swept,
+        curve=_tuple(m.double().mean((0, 1)).numpy()),
+        error=tuple(_tuple(seed) for seed in error),
+        energy=_tuple(energy),
+        split_error=_tuple(reference.split_error),
+        split_energy=_tuple(reference.split_energy),
+    )
+
+
+def over_steering_r2(bench: PairBench, m: Tensor, native: Array) -> float | None:
+    """Steering R2 at the over-steering alphas alone; never part of a score."""
+    start = len(bench.suite.alphas)
+    if m.shape[-1] == start:
+        return None
+    zero = m[..., bench.suite.alphas.index(0.0), None].double()
+    return metrics.steering_r2((m[..., start:].double() - zero).numpy(), native)
+
+
+def _ratio(top: float, bottom: float) -> float | None:
+    return top / bottom if abs(bottom) > 1e-12 else None
+
+
+def _cosine(vectors: Tensor, native: Tensor) -> float | None:
+    """Mean cosine of the seeds' vectors to the native one; None for a zero vector."""
+    if not bool(vectors.any(1).all()) or not bool(native.any()):
+        return None
+    return float(torch.nn.functional.cosine_similarity(vectors, native[None], dim=1).mean())
+
+
+def _reachable(row: Row, native: Tensor) -> float | None:
+    if not row.mappings or not isinstance(row.mappings[0], LinearMapping):
+        return None
+    return reachable_share(row.mappings[0].weight, native)
+
+
+def errors_of(figures: TaskFigures) -> TaskErrors:
+    """The arrays that scores are computed from, as they stand in a result."""
+    return TaskErrors(
+        np.asarray(figures.error),
+        np.asarray(figures.energy),
+        np.asarray(figures.split_error),
+        np.asarray(figures.split_energy),
+    )
+
+
+def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
+    """State fidelity of the row's first map; None for rows that map no states, or without the task."""
+    tasks = bench.of_kind("fidelity")
+    if not tasks or not row.mappings:
+        return None
+    mapping: Callable[[Tensor], Tensor] = row.mappings[0]
+    stitch_rows = tasks[0].card.stitch_rows
+    found = measure_fidelity(mapping, bench.source, bench.target, bench.states, stitch_rows)
+    return FidelityFigures(**vars(found))
+
+
+def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> GenerationFigures:
+    """Steered writing under the first of the row's vectors, alpha 0 first."""
+    assert task.card.scorer is not None
+    alphas = (0.0, *task.card.alphas)
+    offsets = offsets_for(vectors[task.name][0], alphas, bench.spread)
+    prompts = [row.prompt for row in task.prompts]
+    written = generate(bench.target, prompts, offsets, task.card.new_tokens, seed=bench.seed)
+    scores = [[score_text(task.card.scorer, text) for text in texts] for texts in written.texts]
+    losses = written.cross_entropy
+    return GenerationFigures(
+        task=task.name,
+        version=task.card.version,
+        digest=task.digest,
+        prompts=len(prompts),
+        failures=int(losses.isnan().sum()),
+        alphas=alphas,
+        score=tuple(float(np.mean(row)) for row in scores),
+        cross_entropy=tuple(None if bool(row.isnan().all()) else float(row.nanmean()) for row in losses),
+    )
+
+
+def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
+    """What steering costs neutral text, averaged over the pair's concepts."""
+    texts = [row.prompt for row in task.prompts]
+    alphas = task.card.alphas
+    concepts = [vectors[choice.name][0] for choice in bench.choices]
+    offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]
+    unsteered = torch.zeros(1, bench.target.width)
+    loss = text_cross_entropy(bench.target, texts, torch.cat([unsteered, *offsets]), bench.batch_size)
+    added = (loss[1:] - loss[0]).view(len(concepts), len(alphas)).mean(0)
+    return SideEffectFigures(
+        task=task.name,
+        version=task.card.version,
+        digest=task.digest,
+        concepts=len(concepts),
+        alphas=alphas,
+        added_cross_entropy=_tuple(added.numpy()),
+    )

@@ -1,0 +1,203 @@
+"""Arrays to figures: steering R2 and what stands beside it, the Transfer Score, bootstrap and ranks.
+
+Notation: m[i, a] is the propensity of prompt i at alpha a, D[i, a] = m[i, a] - m[i, 0]. `t` is a
+transferred vector's, `n` the native one's. A leading axis of seeds is averaged over. Every function is
+checked in the tests against a slow loop or scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+LEVEL = 0.95
+MIN_CEILING = 0.05  # below this a native half does not even act like the other half
+NORMAL_97_5 = 1.959963984540054
+
+
+def steering_r2(delta_t: Array, delta_n: Array) -> float | None:
+    """1 - sum (D_t - D_n)^2 / sum D_n^2, over prompts and alphas; None where native moves nothing.
+
+    delta_t : [prompts, alphas] or [seeds, prompts, alphas]; delta_n : [prompts, alphas].
+    1 acts like the native vector, 0 like no steering, negative worse than none.
+    """
+    energy = float(np.square(delta_n).sum())
+    if energy == 0:
+        return None
+    return 1 - float(np.square(delta_t - delta_n).sum(axis=(-2, -1)).mean()) / energy
+
+
+def pearson(x: Array, y: Array) -> float | None:
+    """Pearson correlation of two flat arrays; None where either is constant."""
+    x, y = x.ravel() - x.mean(), y.ravel() - y.mean()
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return None if norm < 1e-12 else float(np.clip(x @ y / norm, -1, 1))
+
+
+def concordance(x: Array, y: Array) -> float | None:
+    """Lin's concordance correlation: agreement with the line y = x, location and scale included."""
+    x, y = x.ravel(), y.ravel()
+    bottom = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    return None if bottom < 1e-24 else float(2 * ((x - x.mean()) * (y - y.mean())).mean() / bottom)
+
+
+def slopes(m: Array, alphas: Array) -> Array:
+    """Least-squares slope of m over alpha for each prompt (steerability, Tan et al. 2024).
+
+    m [..., alphas] -> [...], in logits for a spread.
+    """
+    centred = alphas - alphas.mean()
+    return np.asarray((m - m.mean(-1, keepdims=True)) @ centred / (centred @ centred))
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of those that are there; None if none is."""
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
+
+
+def by_alpha(m_t: Array, m_n: Array) -> tuple[list[float | None], list[float]]:
+    """The paper's figures: Pearson correlation and MSE over prompts at each alpha, seeds averaged.
+
+    m_t [seeds, prompts, alphas], m_n [prompts, alphas].
+    """
+    columns = range(m_n.shape[1])
+    correlation = [mean_of([pearson(seed[:, a], m_n[:, a]) for seed in m_t]) for a in columns]
+    error = [float(np.square(m_t[:, :, a] - m_n[:, a]).mean()) for a in columns]
+    return correlation, error
+
+
+def is_steerable(
+    native: Array, random: Array, *, replicates: int = 1000, seed: int = 0
+) -> tuple[bool, tuple[float, float]]:
+    """Whether native steering is clear of chance, by the bootstrap over prompts and random directions.
+
+    native [prompts], random [directions, prompts] : slopes. The native effect must lie outside the range
+    that holds 95% of random directions: mean native slope - 1.96 x the root mean square of the random
+    directions' mean slopes has an interval above 0. Returns the verdict and that interval.
+    """
+    rng = np.random.default_rng([seed, 101])
+    prompts = rng.integers(0, len(native), (replicates, len(native)))
+    directions = rng.integers(0, len(random), (replicates, len(random)))
+    effect = native[prompts].mean(1)
+    means = random[:, prompts].mean(2)  # [directions, replicates]
+    drawn = means[directions, np.arange(replicates)[:, None]]
+    low, high = interval(effect - NORMAL_97_5 * np.sqrt(np.square(drawn).mean(1)))
+    return low > 0, (low, high)
+
+
+def interval(samples: Array) -> tuple[float, float]:
+    """The central 95% of bootstrap samples."""
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class TaskErrors:
+    """What one task contributes to a score: sums over alphas, for each prompt.
+
+    error [seeds, prompts] : sum_a (D_t - D_n)^2 ; energy [prompts] : sum_a D_n^2 ;
+    split_error, split_energy [prompts] : the same between the two halves' native vectors.
+    """
+
+    error: Array
+    energy: Array
+    split_error: Array
+    split_energy: Array
+
+    @property
+    def r2(self) -> float:
+        return float(1 - self.error.mean(0).sum() / self.energy.sum())
+
+    @property
+    def ceiling(self) -> float:
+        return float(1 - self.split_error.sum() / self.split_energy.sum())
+
+
+def share(r2: Array | float, ceiling: Array | float) -> Array:
+    """A task's share of the ceiling, floored at -1 and capped at 1."""
+    return np.clip(np.asarray(r2) / np.maximum(ceiling, MIN_CEILING), -1.0, 1.0)
+
+
+def transfer_score(tasks: Dictionary[str, TaskErrors]) -> float | None:
+    """100 x the mean over steerable tasks of steering R2 over the ceiling's; None without such a task."""
+    if not tasks:
+        return None
+    return 100 * float(np.mean([share(task.r2, task.ceiling) for task in tasks.values()]))
+
+
+def bootstrap_scores(
+    rows: Dictionary[str, Dictionary[str, TaskErrors]], *, replicates: int = 1000, seed: int = 0
+) -> dict[str, Array]:
+    """Transfer Scores of each row under the paired hierarchical bootstrap: {row: [replicates]}.
+
+    Tasks are drawn with replacement; within each drawn task its prompts; within each row its fit seeds.
+    Tasks and prompts are drawn once for all rows, so that differences between rows are paired.
+    """
+    names = sorted({name for row in rows.values() for name in row})
+    if not names:
+        return {}
+    rng = np.random.default_rng([seed, 202])
+    counts = {name: len(next(row[name] for row in rows.values() if name in row).energy) for name in names}
+    weights = {name: rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n for name, n in counts.items()}
+    drawn = rng.integers(0, len(names), (replicates, len(names)))
+    # Slot s of replicate b reads resample (b + step_s) of its task: two slots that draw the same
+    # task then see different resamples of its prompts.
+    steps = rng.integers(0, replicates, len(names))
+    resample = (np.arange(replicates)[:, None] + steps) % replicates
+    return {
+        row: 100 * _shares(tasks, names, weights, np.random.default_rng([seed, 303]))[drawn, resample].mean(1)
+        for row, tasks in rows.items()
+        if set(tasks) == set(names)
+    }
+
+
+def _shares(
+    tasks: Dictionary[str, TaskErrors],
+    names: Sequence[str],
+    weights: Dictionary[str, Array],
+    rng: np.random.Generator,
+) -> Array:
+    """Share of the ceiling of each task under each resample of its prompts and seeds: [tasks, replicates]."""
+    found = []
+    for name in names:
+        task, weight = tasks[name], weights[name]
+        seeds = len(task.error)
+        seed_weight = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(weight)) / seeds
+        error = ((weight @ task.error.T) * seed_weight).sum(1)
+        r2 = 1 - error / np.maximum(weight @ task.energy, 1e-300)
+        ceiling = 1 - (weight @ task.split_error) / np.maximum(weight @ task.split_energy, 1e-300)
+        found.append(share(r2, ceiling))
+    return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row's place: rank 1 is best; rows whose paired difference's interval holds 0 share a rank."""
+
+    rank: int
+    tied: bool
+
+
+def rank(scores: Dictionary[str, float], samples: Dictionary[str, Array]) -> dict[str, Standing]:
+    """Ranks with tie groups. A row joins the group above it unless it is clear of the group's best.
+
+    scores : the point estimates; samples : their paired bootstrap samples.
+    """
+    order = sorted(scores, key=lambda name: (-scores[name], name))
+    ranks: dict[str, int] = {}
+    leader = ""
+    for place, name in enumerate(order, 1):
+        if leader:
+            low, high = interval(samples[leader] - samples[name])
+            if low <= 0 <= high:
+                ranks[name] = ranks[leader]
+                continue
+        leader, ranks[name] = name, place
+    held = list(ranks.values())
+    return {name: Standing(place, held.count(place) > 1) for name, place in ranks.items()}

@@ -1,0 +1,313 @@
+"""Load a causal language model, run it up to a layer, run it on from a layer.
+
+A model is run block by block, and is never changed: no hook is left on it, no weight is touched. Its own
+forward is asked once per sequence length what it hands to each block (masks, rotary embeddings), with
+its blocks replaced by recorders in a shallow copy; the blocks are then called directly. A batch is
+padded on the right and nothing is masked: under causal attention the padding reaches no real token.
+
+Layers count blocks: layer k is the residual stream after k decoder blocks, 1 <= k <= n_layers, the k of
+`hidden_states[k]` in transformers but for the last, which there is taken after the final norm.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrt_bench.errors import UserError
+
+PROBE_TOLERANCE = 2e-3  # float32; relative to the spread of the logits. 16-bit types get PROBE_TOLERANCE_16
+PROBE_TOLERANCE_16 = 5e-2
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model hands to each of its blocks for one sequence length, besides the states."""
+
+    calls: list[dict[str, Any]]
+
+
+@dataclass
+class Head:
+    """Final states to logits: the unembedding, its bias, and what the architecture does after it."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    softcap: float | None
+
+    def _finish(self, logits: Tensor) -> Tensor:
+        logits = logits * self.scale
+        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
+
+    def choice(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of a few tokens a row, float32: states [n, d], tokens [n, k] -> [n, k]."""
+        tokens = tokens.to(self.weight.device)
+        states = states.to(self.weight.device).float()
+        logits = torch.einsum("nd,nkd->nk", states, self.weight[tokens].float())
+        return self._finish(logits if self.bias is None else logits + self.bias[tokens].float())
+
+    def all(self, states: Tensor) -> Tensor:
+        """Logits of the whole vocabulary, float32: states [..., d] -> [..., vocabulary]."""
+        states = states.to(self.weight.device, self.weight.dtype)
+        return self._finish(nn.functional.linear(states, self.weight, self.bias).float())
+
+
+class LanguageModel(ABC):
+    """A causal model seen as embedding, blocks and head.
+
+    Attributes
+    ----------
+    name : what the user called it.
+    digest : hash of its weights (or the Hub revision); equal digests give equal states.
+    tokenizer : the transformers tokenizer.
+    n_layers, width : number of blocks; size of the residual stream.
+    parameters : how many weights it has.
+    context : longest sequence it was made for, in tokens.
+    """
+
+    name: str
+    digest: str
+    tokenizer: Any
+    n_layers: int
+    width: int
+    parameters: int
+    context: int
+    device: torch.device
+    dtype: torch.dtype
+    head: Head
+
+    @abstractmethod
+    def frame(self, length: int, offset: int = 0) -> Frame:
+        """What the blocks are handed for `length` tokens that begin at position `offset`."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        """Token ids [b, t] to the input of the first block [b, t, d]."""
+
+    @abstractmethod
+    def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
+        """Decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
+
+    @abstractmethod
+    def new_cache(self) -> Any:
+        """An empty KV cache for `block`."""
+
+    @abstractmethod
+    def unembedding(self, tokens: Tensor) -> Tensor | None:
+        """Rows of the unembedding as directions of the residual stream [n, d]; None where widths differ."""
+
+    @abstractmethod
+    def finish(self, states: Tensor) -> Tensor:
+        """The final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+
+    def check_layer(self, layer: int) -> None:
+        """Raise UserError where `layer` is not one of this model's."""
+        if not 1 <= layer <= self.n_layers:
+            raise UserError(f"layer {layer} is out of range for {self.name}: give 1 to {self.n_layers}")
+
+    @torch.inference_mode()
+    def states(self, ids: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
+        """Residual streams after `layers`, [b, t, d] each; the blocks above the highest are not run."""
+        wanted = set(layers)
+        for layer in wanted:
+            self.check_layer(layer)
+        frame = self.frame(ids.shape[1])
+        states = self.embed(ids)
+        found = {}
+        for index in range(max(wanted)):
+            states = self.block(index, states, frame)
+            if index + 1 in wanted:
+                found[index + 1] = states
+        return found
+
+    @torch.inference_mode()
+    def resume(self, states: Tensor, layer: int) -> Tensor:
+        """Run on from the residual stream after `layer`: [b, t, d] -> the last block's output [b, t, d]."""
+        frame = self.frame(states.shape[1])
+        for index in range(layer, self.n_layers):
+            states = self.block(index, states, frame)
+        return states
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor) -> Tensor:
+        """Logits [b, t, vocabulary] of whole sequences, float32."""
+        return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
+
+
+class _Recorder(nn.Module):
+    """Stands in for a block: notes what it is handed, gives the states back (or `replacement`)."""
+
+    def __init__(self, block: Any, tupled: bool) -> None:
+        super().__init__()
+        self.__dict__["block"] = block  # not a submodule: the recorder owns nothing
+        self.tupled = tupled  # older architectures read block(...)[0]
+        self.replacement: Tensor | None = None
+        self.states: Tensor | None = None
+        self.call: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["block"], name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        bound = inspect.signature(self.__dict__["block"].forward).bind(*args, **kwargs).arguments
+        extra = bound.pop("kwargs", {})
+        _, self.states = next(iter(bound.items()))
+        self.call = dict(list(bound.items())[1:]) | extra
+        self.call.pop("use_cache", None)
+        assert self.states is not None
+        states = self.states if self.replacement is None else self.replacement
+        return (states,) if self.tupled else states
+
+
+@dataclass
+class TransformersModel(LanguageModel):
+    """A decoder that transformers loaded; `load_model` makes them."""
+
+    name: str
+    digest: str
+    module: Any  # a transformers causal LM
+    tokenizer: Any
+    _frames: OrderedDict[tuple[int, int], Frame] = field(default_factory=OrderedDict, repr=False)
+    _tupled: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+        config = self.module.config.get_text_config()
+        self.owner, self.attribute = _find_blocks(self.module, config.num_hidden_layers, self.name)
+        self.blocks: Sequence[Any] = getattr(self.owner, self.attribute)
+        self.n_layers = len(self.blocks)
+        self.parameters = sum(p.numel() for p in self.module.parameters())
+        self.context = getattr(config, "max_position_embeddings", None) or 2048
+        self.dtype = next(self.module.parameters()).dtype
+        self.device = self.module.get_input_embeddings().weight.device
+        self.head = _head(self.module, config)
+        self._cache_name = _cache_name(self.blocks[0])
+        self._probe()
+
+    def _record(
+        self, ids: Tensor, offset: int = 0, replacement: Tensor | None = None
+    ) -> tuple[list[_Recorder], Tensor]:
+        """Run the model's own forward with recorders in place of its blocks."""
+        recorders = [_Recorder(block, self._tupled) for block in self.blocks]
+        recorders[-1].replacement = replacement
+        owner = copy.copy(self.owner)
+        owner.__dict__.pop("forward", None)  # accelerate's wrapper is bound to the original
+        owner._modules = dict(self.owner._modules) | {self.attribute: nn.ModuleList(recorders)}
+        positions = torch.arange(offset, offset + ids.shape[1], device=ids.device)[None]
+        output = owner(input_ids=ids, position_ids=positions, use_cache=False)
+        return recorders, output.last_hidden_state
+
+    @torch.inference_mode()
+    def frame(self, length: int, offset: int = 0) -> Frame:
+        key = (length, offset)
+        if key not in self._frames:
+            ids = torch.zeros(1, length, dtype=torch.long, device=self.device)
+            self._frames[key] = Frame([recorder.call for recorder in self._record(ids, offset)[0]])
+            if len(self._frames) > 64:
+                self._frames.popitem(last=False)
+        return self._frames[key]
+
+    @torch.inference_mode()
+    def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        states = self._record(ids.to(self.device), offset)[0][0].states
+        assert states is not None
+        return states
+
+    @torch.inference_mode()
+    def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
+        call = frame.calls[index]
+        if cache is not None:
+            call = call | {self._cache_name: cache, "use_cache": True}
+        output = self.blocks[index](states.to(self.dtype), **call)
+        return output[0] if isinstance(output, tuple) else output
+
+    def new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.module.config)
+
+    def unembedding(self, tokens: Tensor) -> Tensor | None:
+        rows = self.head.weight[tokens.to(self.head.weight.device)].float().cpu()
+        return rows if rows.shape[1] == self.width else None
+
+    @torch.inference_mode()
+    def finish(self, states: Tensor) -> Tensor:
+        ids = torch.zeros(states.shape[:2], dtype=torch.long, device=self.device)
+        return self._record(ids, replacement=states.to(self.dtype))[1]
+
+    @torch.inference_mode()
+    def _probe(self) -> None:
+        """Check on eight tokens that the parts, run one by one, give the model's own logits."""
+        vocabulary = self.module.get_input_embeddings().weight.shape[0]
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, vocabulary, (2, 8), generator=generator).to(self.device)
+        expected = self.module(input_ids=ids, use_cache=False).logits.float()
+        limit = PROBE_TOLERANCE if self.dtype == torch.float32 else PROBE_TOLERANCE_16
+        for self._tupled in (False, True):
+            self._frames.clear()
+            try:
+                self.width = self.embed(ids[:, :1]).shape[-1]
+                found = self.logits(ids).to(expected.device)
+            except (RuntimeError, TypeError, IndexError, AttributeError):
+                continue
+            if (found - expected).abs().max() <= limit * expected.std().clamp_min(1e-6):
+                return
+        raise UserError(
+            f"{self.name}: architecture {type(self.module).__name__} is not supported: "
+            "run block by block it does not give its own logits"
+        )
+
+
+def _find_blocks(module: Any, count: int, name: str) -> tuple[Any, str]:
+    """The module that owns the list of decoder blocks, and the list's attribute name."""
+    for owner in module.modules():
+        for attribute, child in owner.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == count > 0 and attribute != "experts":
+                return owner, attribute
+    raise UserError(f"{name}: no list of {count} decoder blocks in {type(module).__name__}")
+
+
+def _cache_name(block: Any) -> str:
+    """The parameter by which this architecture's blocks take their KV cache."""
+    names = inspect.signature(block.forward).parameters
+    return next((name for name in ("layer_past", "past_key_value") if name in names), "past_key_values")
+
+
+def _head(module: Any, config: Any) -> Head:
+    output = module.get_output_embeddings()
+    scale = float(getattr(config, "logit_scale", None) or 1.0)
+    scale /= float(getattr(config, "logits_scaling", None) or 1.0)
+    softcap = getattr(config, "final_logit_softcapping", None)
+    return Head(output.weight.detach(), getattr(output, "bias", None), scale, softcap)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A model and a layer: the residual stream after that decoder block, one state per token."""
+
+    model: LanguageModel
+    layer: int
+
+    def __post_init__(self) -> None:
+        self.model.check_layer(self.layer)
+
+    @property
+    def width(self) -> int:
+        return self.model.width
+
+    @property
+    def depth(self) -> float:
+        """The layer's place in the model, 0 to 1."""
+        return self.layer / self.model.n_layers

@@ -1,0 +1,192 @@
+"""What a run shows in the terminal: progress, tables, paths. Nothing here computes a figure."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lrt_bench.evaluate import Cell
+    from lrt_bench.ranking import RankedRow
+    from lrt_bench.results import Result
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A progress bar with an estimate on standard error; yields its update function."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def update(what: str, done: float, total: float) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield update
+
+
+def by_pair(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells grouped by pair, in the order in which they were run."""
+    return [list(group) for _, group in itertools.groupby(cells, key=lambda c: c.result.pair.name)]
+
+
+def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
+    from lrt_bench.ranking import ranked
+
+    return [ranked([cell.result for cell in group]) for group in by_pair(cells)]
+
+
+def draw(cells: Sequence[Cell]) -> list[Path]:
+    """Draw a figure for each pair beside its results: its path."""
+    from lrt_bench.figure import draw_pair
+
+    return [
+        draw_pair([row.result for row in rows], group[0].path.parent / "figure.svg")
+        for group, rows in zip(by_pair(cells), ranked_pairs(cells), strict=True)
+    ]
+
+
+def as_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What `evaluate --json` prints: a flat record a cell."""
+    paths = {(c.result.pair.name, c.result.mapping.name): str(c.path) for c in cells}
+    return [
+        {
+            "mapping": row.result.mapping.name,
+            "pair": row.result.pair.name,
+            "suite": row.result.suite,
+            "track": row.result.mapping.track,
+            "control": row.result.mapping.control,
+            "transfer_score": row.result.transfer_score,
+            "ci95": row.result.ci95,
+            "rank": row.rank,
+            "tied": row.tied,
+            "complete": row.result.complete,
+            "steering_r2": row.result.steering_r2,
+            "correlation_delta": row.result.correlation_delta,
+            "fvu": row.result.fvu,
+            "fit_seconds": row.result.cost.fit_seconds,
+            "not_steerable": row.result.not_steerable,
+            "path": paths[row.result.pair.name, row.result.mapping.name],
+        }
+        for rows in ranked_pairs(cells)
+        for row in rows
+    ]
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def print_tables(cells: Sequence[Cell]) -> None:
+    """A table for each pair: ranked mappings, then controls."""
+    console = Console()
+    for rows in ranked_pairs(cells):
+        console.print(_table(rows))
+        console.print(_footnote(rows), style="dim", highlight=False)
+        console.print()
+
+
+def _title(result: Result) -> str:
+    sites = [f"{site.model}:{site.layer}" for site in (result.pair.source, result.pair.target)]
+    return f"{result.suite} / {result.pair.name}   {sites[0]} -> {sites[1]}"
+
+
+def _table(rows: Sequence[RankedRow]) -> Table:
+    table = Table(title=_title(rows[0].result), title_justify="left", title_style="bold")
+    for name in ("mapping", "track"):
+        table.add_column(name, no_wrap=True)
+    for name in ("Transfer Score", "rank", "steering R2", "r(D)", "FVU", "fit s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for before, row in zip([None, *rows], rows, strict=False):
+        result = row.result
+        if before is not None and result.mapping.control and not before.result.mapping.control:
+            table.add_section()
+        table.add_row(
+            result.mapping.name, result.mapping.track, _score(result), _rank(row),
+            number(result.steering_r2, 3), number(result.correlation_delta, 3), number(result.fvu, 3),
+            number(result.cost.fit_seconds),
+        )  # fmt: skip
+    return table
+
+
+def _score(result: Result) -> str:
+    if result.transfer_score is None or result.ci95 is None:
+        return "not steerable"
+    low, high = result.ci95
+    return f"{result.transfer_score:6.1f} [{low:6.1f}, {high:6.1f}]"
+
+
+def _rank(row: RankedRow) -> str:
+    return "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
+
+
+def _footnote(rows: Sequence[RankedRow]) -> str:
+    result = rows[0].result
+    counted = [figures for figures in result.tasks if figures.steerable]
+    prompts = sum(figures.prompts for figures in counted)
+    failures = sum(figures.failures for figures in result.tasks)
+    text = f"{len(counted)} tasks, {prompts} prompts, {failures} failures; = shares its rank"
+    if result.not_steerable:
+        text += f"; not steerable: {', '.join(result.not_steerable)}"
+    if not result.complete:
+        text += "; incomplete (--task): not ranked"
+    return text
+
+
+def print_paths(cells: Sequence[Cell], figures: Sequence[Path]) -> None:
+    """Where the results lie."""
+    console = Console(soft_wrap=True)
+    computed = sum(cell.computed for cell in cells)
+    console.print(f"{computed} cells computed, {len(cells) - computed} finished before:", highlight=False)
+    for cell in cells:
+        console.print(f"  {cell.path}", highlight=False)
+    for figure in figures:
+        console.print(f"  {figure}", highlight=False)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) -> None:
+    """Records as a plain table."""
+    table = Table()
+    names = [name for name in rows[0] if name not in leave_out]
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
+    Console().print(table)
+
+
+def print_result(result: Result) -> None:
+    """One result in full."""
+    console = Console()
+    console.print(f"{_title(result)}\n{result.mapping.name}: {result.mapping.rule}", highlight=False)
+    console.print(f"Transfer Score {_score(result)}, {result.mapping.track} track", highlight=False)
+    table = Table("task", "steerable", "steering R2", "ceiling", "r(D)", "r", "slope ratio", "anti", "cosine",
+                  "norm ratio")  # fmt: skip
+    for row in result.tasks:
+        table.add_row(
+            row.task, "yes" if row.steerable else "no", number(row.steering_r2, 3), number(row.ceiling_r2, 3),
+            number(row.correlation_delta, 3), number(row.correlation, 3), number(row.slope_ratio),
+            number(row.anti_steerable), number(row.cosine, 3), number(row.norm_ratio),
+        )  # fmt: skip
+    console.print(table)
+    for writing in result.generation:
+        pairs = [f"{a:+g}: {s:.2f}" for a, s in zip(writing.alphas, writing.score, strict=True)]
+        console.print(f"{writing.task}: score by alpha {', '.join(pairs)}", highlight=False)
+    for effect in result.side_effects:
+        added = zip(effect.alphas, effect.added_cross_entropy, strict=True)
+        pairs = [f"{a:+g}: {s:+.3f}" for a, s in added]
+        console.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
+    if result.fidelity:
+        console.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
+    console.print("cost:", result.cost.model_dump())

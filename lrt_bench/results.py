@@ -1,0 +1,276 @@
+"""The result's schema (version 1), reading and writing.
+
+One result is one mapping on one pair in one suite. It lies in ``OUT/SUITE/PAIR/MAPPING.json``; beside it
+``MAPPING.safetensors`` holds every propensity. Both are written whole: a temporary file, then a rename;
+the JSON comes last, so that what can be read is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, ValidationError, field_serializer
+
+from lrt_bench.errors import UserError
+from lrt_bench.tasks import Strict, first_problem
+
+Share = float | None
+MAX_BYTES = 20_000_000
+
+
+class SiteRecord(Strict):
+    """One side of a pair."""
+
+    model: str
+    digest: str
+    layer: int
+    depth: float
+    width: int
+    parameters: int
+
+
+class PairRecord(Strict):
+    """The pair, and how well its tokenizers align (share of either side's tokens that is in a pair)."""
+
+    name: str
+    source: SiteRecord
+    target: SiteRecord
+    source_coverage: float
+    target_coverage: float
+
+
+class MappingRecord(Strict):
+    """The row. `rule` says how it carries a vector over."""
+
+    name: str
+    control: bool
+    track: Literal["corpus", "task-aware", "control"]
+    rule: str
+    seeds: int
+    parameters: int
+    digest: str
+
+
+class Settings(Strict):
+    """What the scores depend on besides pair, mapping and data. Alphas are in units of `spread`."""
+
+    alphas: tuple[float, ...]
+    over_steering: tuple[float, ...]
+    spread: float
+    seed: int
+    bootstrap: int
+    dtype: str
+    device: str
+    batch_size: int
+
+
+class TaskFigures(Strict):
+    """One choice task. Lists by alpha follow `curve_alphas`; metrics.py defines each figure.
+
+    error, energy, split_error, split_energy are what scores and their bootstrap are computed from.
+    """
+
+    task: str
+    version: int
+    digest: str
+    concept: str
+    prompts: int
+    failures: int
+    steerable: bool
+    native_effect: tuple[float, float]
+    ceiling_r2: Share
+    steering_r2: Share
+    over_steering_r2: Share
+    correlation: Share
+    correlation_by_alpha: tuple[Share, ...]
+    mse_by_alpha: tuple[float, ...]
+    correlation_delta: Share
+    correlation_delta_by_alpha: tuple[Share, ...]
+    mse_delta_by_alpha: tuple[float, ...]
+    concordance: Share
+    slope: float
+    slope_ratio: Share
+    anti_steerable: float
+    cosine: Share
+    norm_ratio: Share
+    reachable: Share
+    curve_alphas: tuple[float, ...]
+    curve: tuple[float, ...]
+    error: tuple[tuple[float, ...], ...]
+    energy: tuple[float, ...]
+    split_error: tuple[float, ...]
+    split_energy: tuple[float, ...]
+
+    @field_serializer("error", "energy", "split_error", "split_energy")
+    def _shorter(self, value: tuple[object, ...]) -> object:
+        return _rounded(value)
+
+
+def _rounded(value: object) -> object:
+    """Nine significant digits: more than the propensities have, half the bytes."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    assert isinstance(value, tuple)
+    return tuple(_rounded(item) for item in value)
+
+
+class GenerationFigures(Strict):
+    """One generation task: mean score and unsteered cross-entropy of the text, by alpha (0 first)."""
+
+    task: str
+    version: int
+    digest: str
+    prompts: int
+    failures: int
+    alphas: tuple[float, ...]
+    score: tuple[float, ...]
+    cross_entropy: tuple[Share, ...]
+
+
+class SideEffectFigures(Strict):
+    """Cross-entropy that steering adds to neutral text, nats a token, mean over concepts, by alpha."""
+
+    task: str
+    version: int
+    digest: str
+    concepts: int
+    alphas: tuple[float, ...]
+    added_cross_entropy: tuple[float, ...]
+
+
+class FidelityFigures(Strict):
+    """State fidelity on validation states; see fidelity.py."""
+
+    fvu: float
+    fvu_without_top1: float
+    fvu_without_top8: float
+    cosine: float
+    cka: float
+    bands: dict[str, float]
+    added_cross_entropy: Share
+    kl: Share
+
+
+class Cost(Strict):
+    """What the row cost: tokens read, seconds of the fit alone and of the states it needs, memory."""
+
+    fit_tokens: int
+    fit_seconds: float
+    states_seconds: float
+    sweep_seconds: float
+    peak_memory_bytes: int
+
+
+class Provenance(Strict):
+    """Where the numbers come from."""
+
+    created: str
+    lrt_bench: str
+    commit: str | None
+    python: str
+    torch: str
+    transformers: str
+    platform: str
+    threads: int
+    corpus: str
+    corpus_digest: str
+
+
+class Result(Strict):
+    """One mapping on one pair in one suite."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    suite: str
+    suite_version: int
+    suite_digest: str
+    complete: bool
+    pair: PairRecord
+    mapping: MappingRecord
+    settings: Settings
+    transfer_score: Share
+    ci95: tuple[float, float] | None
+    steering_r2: Share
+    correlation_delta: Share
+    not_steerable: tuple[str, ...]
+    tasks: tuple[TaskFigures, ...]
+    generation: tuple[GenerationFigures, ...]
+    side_effects: tuple[SideEffectFigures, ...]
+    fidelity: FidelityFigures | None
+    cost: Cost
+    provenance: Provenance
+    propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def fvu(self) -> float | None:
+        return self.fidelity.fvu if self.fidelity else None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def pack_propensities(arrays: dict[str, torch.Tensor]) -> tuple[bytes, str]:
+    """The sidecar's bytes and their hash: {task: [seeds, prompts, alphas]}, float32."""
+    from safetensors.torch import save
+
+    data: bytes = save({name: value.float().contiguous() for name, value in sorted(arrays.items())})
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def write_result(path: Path, result: Result, propensities: bytes) -> None:
+    """Write the propensities, then the record that vouches for them."""
+    write_whole(path.with_suffix(".safetensors"), propensities)
+    write_whole(path, (result.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_result(path: Path) -> Result:
+    """Read and check a result file. Raises UserError naming the file and the field."""
+    mend = "delete it and run again"
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB: not a result; {mend}")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: not a whole JSON file ({error}): {mend}") from error
+    try:
+        return Result.model_validate_json(json.dumps(content))
+    except (ValidationError, ValueError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{path}: {problem}: not a schema v1 result; {mend}") from error
+
+
+def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
+    """The sidecar of a result file, or None where it is missing or not the one the result vouches for."""
+    from safetensors.torch import load
+
+    sidecar = path.with_suffix(".safetensors")
+    if not sidecar.is_file():
+        return None
+    data = sidecar.read_bytes()
+    return load(data) if hashlib.sha256(data).hexdigest() == result.propensities else None
+
+
+def json_schema() -> str:
+    """The JSON Schema of a result file."""
+    return json.dumps(Result.model_json_schema(), indent=1) + "\n"

@@ -1,0 +1,145 @@
+"""Interventions on the residual stream, and the sweep over prompts x vectors x alphas.
+
+The layers below the target layer run once per prompt; what lies above runs once per (prompt, vector,
+alpha), in a batch grown at the layer; only the choice tokens' logits are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrt_bench.corpus import encode
+from lrt_bench.errors import UserError
+from lrt_bench.models import Site
+from lrt_bench.states import by_length, pad
+from lrt_bench.tasks import ChoicePrompt
+
+
+def unit(vector: Tensor) -> Tensor:
+    """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing."""
+    norm = vector.norm(dim=-1, keepdim=True)
+    return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
+
+
+def add(states: Tensor, direction: Tensor, strength: Tensor | float) -> Tensor:
+    """h' = h + strength * direction, at every token (paper, section 3)."""
+    return states + strength * direction
+
+
+def ablate(states: Tensor, direction: Tensor) -> Tensor:
+    """h' = h - (h . d) d: the direction's component is removed (Arditi et al. 2024)."""
+    return states - (states @ direction)[..., None] * direction
+
+
+def clamp(states: Tensor, direction: Tensor, value: float) -> Tensor:
+    """h' has the component `value` along the direction."""
+    return ablate(states, direction) + value * direction
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A choice prompt in tokens: its ids and the first token of each option."""
+
+    ids: list[int]
+    positive: int
+    negative: int
+
+
+def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]:
+    """Tokenise prompts and the first tokens of their options.
+
+    A prompt whose options begin with the same token in this tokenizer cannot be scored; it is left out.
+    """
+    tokenizer = site.model.tokenizer
+    bare = [tokens.ids for tokens in encode(tokenizer, [row.prompt for row in prompts])]
+    sides = [
+        [tokens.ids for tokens in encode(tokenizer, texts)]
+        for texts in (
+            [row.prompt + row.positive for row in prompts],
+            [row.prompt + row.negative for row in prompts],
+        )
+    ]
+    found = []
+    for row, ids, positive, negative in zip(prompts, bare, *sides, strict=True):
+        tokens = [_first_token(tokenizer, ids, whole, text)
+                  for whole, text in ((positive, row.positive), (negative, row.negative))]  # fmt: skip
+        if tokens[0] != tokens[1]:
+            found.append(Encoded(ids, tokens[0], tokens[1]))
+    return found
+
+
+def _first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
+    """The token after the prompt; where the tokenizer merges across the border, the option's own first."""
+    if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
+        return whole[len(prompt)]
+    ids: list[int] = tokenizer(option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+    return ids[0]
+
+
+class Sweep:
+    """Propensities of choice prompts under steering at a site.
+
+    Parameters
+    ----------
+    site : the target model and layer.
+    prompts : the scored prompts.
+    alphas : strengths, in units of `spread`; 0 is swept once, whatever the vectors.
+    spread : length of a step of alpha 1.
+    rows : sequences in one forward of the upper layers.
+    """
+
+    def __init__(
+        self, site: Site, prompts: Sequence[ChoicePrompt], alphas: Sequence[float], spread: float, rows: int
+    ) -> None:
+        self.site, self.rows = site, rows
+        self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
+        self.encoded = encode_choices(site, prompts)
+        self._batches: list[tuple[list[int], Tensor, Tensor]] = []
+        lengths = [len(row.ids) for row in self.encoded]
+        for batch in by_length(lengths, max(1, rows // 16)):
+            states = site.model.states(pad([self.encoded[i].ids for i in batch]), [site.layer])[site.layer]
+            last = torch.tensor([lengths[i] - 1 for i in batch], device=states.device)
+            self._batches.append((batch, states, last))
+        self.baseline = self._baseline()
+
+    def _propensity(self, states: Tensor, last: Tensor, prompts: list[int]) -> Tensor:
+        """m = logit(positive) - logit(negative) at the last token of grown states [b, t, d]: [b], float32."""
+        model = self.site.model
+        states = model.resume(states, self.site.layer)
+        at = states[torch.arange(len(states), device=states.device), last][:, None]
+        options = [[self.encoded[i].positive, self.encoded[i].negative] for i in prompts]
+        logits = model.head.choice(model.finish(at)[:, 0], torch.tensor(options))
+        return (logits[:, 0] - logits[:, 1]).cpu()
+
+    def _baseline(self) -> Tensor:
+        found = torch.empty(len(self.encoded))
+        for batch, states, last in self._batches:
+            found[batch] = self._propensity(states, last, batch)
+        return found
+
+    def run(self, vectors: Tensor) -> Tensor:
+        """Propensities [v, prompts, alphas] under each vector [v, d]; not finite vectors are refused."""
+        if not torch.isfinite(vectors).all():
+            raise UserError("a steering vector holds NaN or infinity")
+        found = self.baseline[None, :, None].repeat(len(vectors), 1, len(self.steps))
+        moving = [
+            (v, a)
+            for v in range(len(vectors))
+            for a in range(len(self.steps))
+            if float(self.steps[a]) != 0 and bool(vectors[v].any())
+        ]
+        directions = unit(vectors.float())
+        for batch, states, last in self._batches:
+            grown = max(1, self.rows // len(batch))
+            for start in range(0, len(moving), grown):
+                chunk = moving[start : start + grown]
+                offsets = torch.stack([directions[v] * self.steps[a] for v, a in chunk])
+                steered = states[None].float() + offsets.to(states.device)[:, None, None]
+                m = self._propensity(steered.flatten(0, 1), last.repeat(len(chunk)), batch * len(chunk))
+                for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
+                    found[v, batch, a] = values
+        return found

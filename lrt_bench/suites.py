@@ -1,0 +1,162 @@
+"""Reads suites: pairs, tasks, alphas, corpus and budget, versioned. What a leaderboard ranks on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from lrt_bench.errors import UserError
+from lrt_bench.resources import SUITES
+from lrt_bench.tasks import Strict, Task, find_task, read_yaml
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
+
+
+class PairSpec(Strict):
+    """A source site and a target site. `skip_kinds` leaves kinds of task out on this pair."""
+
+    name: Name
+    source: str
+    source_layer: Annotated[int, Field(ge=1)] | None = None
+    target: str
+    target_layer: Annotated[int, Field(ge=1)] | None = None
+    skip_kinds: tuple[str, ...] = ()
+
+
+class CorpusSpec(Strict):
+    """The text that maps are fitted on, and how much of it."""
+
+    source: str = "nano"
+    context: Annotated[int, Field(ge=8)] = 128
+    fit_tokens: Annotated[int, Field(ge=200)] = 60_000
+    validation_tokens: Annotated[int, Field(ge=20)] = 6_000
+    sample_tokens: Annotated[int, Field(ge=100)] = 30_000
+
+
+class Suite(Strict):
+    """A whole benchmark: everything that a score depends on besides the mapping.
+
+    alphas : the scored grid, in units of the target layer's spread; holds 0.
+    over_steering : alphas past it, swept and reported apart, never scored.
+    fit_seeds : how many seeds a stochastic mapping is fitted with.
+    """
+
+    name: Name
+    version: Annotated[int, Field(ge=1)] = 1
+    description: str = ""
+    corpus: CorpusSpec = CorpusSpec()
+    alphas: tuple[float, ...] = GRID
+    over_steering: tuple[float, ...] = (-1.0, 1.0)
+    random_directions: Annotated[int, Field(ge=8)] = 8
+    shuffles: Annotated[int, Field(ge=1)] = 4
+    fit_seeds: Annotated[int, Field(ge=1)] = 2
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    tasks: tuple[str, ...] = Field(min_length=1)
+    mappings: tuple[str, ...] = Field(min_length=1)
+    pairs: tuple[PairSpec, ...] = Field(min_length=1)
+
+    @field_validator("alphas")
+    @classmethod
+    def _grid(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.0 not in alphas or len(set(alphas)) != len(alphas) or len(alphas) < 3:
+            raise ValueError("give at least three different alphas, 0 among them")
+        return tuple(sorted(alphas))
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Suite:
+        names = [pair.name for pair in self.pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"pairs: the name {name} stands twice")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Hash of all that every pair's score depends on: protocol and tasks, not the list of pairs."""
+        content = self.model_dump(mode="json", exclude={"pairs", "mappings", "description"})
+        content["task_digests"] = [task.digest for task in self.read_tasks()]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def read_tasks(self) -> list[Task]:
+        """The suite's tasks, in order."""
+        return [find_task(name) for name in self.tasks]
+
+    def tasks_of(self, pair: PairSpec) -> list[Task]:
+        """The tasks that are run on one of its pairs."""
+        return [task for task in self.read_tasks() if task.card.kind not in pair.skip_kinds]
+
+
+def known_suites() -> list[str]:
+    return sorted(path.stem for path in SUITES.glob("*.yaml"))
+
+
+def find_suite(spec: str) -> Suite:
+    """A suite by its name, or by the path of its YAML file."""
+    if (SUITES / f"{spec}.yaml").is_file():
+        return read_yaml(SUITES / f"{spec}.yaml", Suite)
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return read_yaml(path, Suite)
+    raise UserError(f"--suite {spec}: no such suite; give {', '.join(known_suites())} or a YAML file")
+
+
+def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = None) -> Suite:
+    """The suite with only some of its pairs, or on another corpus (which makes it another protocol)."""
+    if pairs:
+        known = {pair.name: pair for pair in suite.pairs}
+        for name in pairs:
+            if name not in known:
+                raise UserError(f"--pair {name}: suite {suite.name} has {', '.join(known)}")
+        suite = suite.model_copy(update={"pairs": tuple(known[name] for name in dict.fromkeys(pairs))})
+    if corpus:
+        suite = suite.model_copy(update={"corpus": suite.corpus.model_copy(update={"source": corpus})})
+    return suite
+
+
+def ad_hoc(
+    suite: Suite, source: str, source_layer: int | None, target: str, target_layer: int | None
+) -> Suite:
+    """The suite's protocol and tasks on a pair of the user's own."""
+    sides = [_short(source, source_layer), _short(target, target_layer)]
+    pair = PairSpec(
+        name="--".join(sides)[:120],
+        source=source, source_layer=source_layer, target=target, target_layer=target_layer,
+    )  # fmt: skip
+    return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
+
+
+def _short(model: str, layer: int | None) -> str:
+    """A name for files: the last part of a model's name, and its layer."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-._") or "model"
+    return name[:50] + (f"-{layer}" if layer is not None else "")
+
+
+def describe_suites() -> list[dict[str, Any]]:
+    rows = []
+    for name in known_suites():
+        suite = find_suite(name)
+        rows.append(
+            {
+                "name": name,
+                "version": suite.version,
+                "pairs": len(suite.pairs),
+                "tasks": len(suite.tasks),
+                "description": suite.description,
+            }
+        )
+    return rows
+
+
+def describe_pairs() -> list[dict[str, Any]]:
+    return [
+        {"suite": name, **pair.model_dump(exclude={"skip_kinds"})}
+        for name in known_suites()
+        for pair in find_suite(name).pairs
+    ]

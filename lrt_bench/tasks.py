@@ -1,0 +1,244 @@
+"""Reads task folders: task.yaml and its data, checked, balanced, content-hashed.
+
+A task folder holds ``task.yaml`` and, by kind,
+
+- choice: ``vector.jsonl`` (contrastive pairs that make the vector), ``score.jsonl`` (prompts that are
+  scored, each with its two options), ``select.jsonl`` (prompts that choose layers or alphas; optional);
+- generation: ``vector.jsonl`` and ``score.jsonl`` (prompts to write on from), a scorer;
+- fidelity: no data of its own; it reads validation states;
+- side-effect: ``score.jsonl``, neutral texts.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lrt_bench.errors import UserError
+from lrt_bench.resources import TASKS
+
+Kind = Literal["choice", "generation", "fidelity", "side-effect"]
+Text = Annotated[str, Field(min_length=1, max_length=20_000)]
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A record in which an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ContrastPair(Strict):
+    """Two texts that differ in the concept; the vector is the difference of their last states."""
+
+    positive: Text
+    negative: Text
+
+
+class ChoicePrompt(Strict):
+    """A prompt and the two words of which one may follow; `positive` shows the concept."""
+
+    prompt: Text
+    positive: Text
+    negative: Text
+
+
+class Prompt(Strict):
+    """A text to write on from, or a neutral text."""
+
+    prompt: Text
+
+
+class ScorerCard(Strict):
+    """Which scorer of `scorers.py` reads the generated text, and its word lists."""
+
+    name: Literal["words", "keywords", "uppercase", "phrases"]
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+class TaskCard(Strict):
+    """What task.yaml says."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]
+    version: Annotated[int, Field(ge=1)]
+    kind: Kind
+    description: Text
+    metric: str
+    source: str
+    licence: str
+    concept: str | None = None
+    scorer: ScorerCard | None = None
+    new_tokens: Annotated[int, Field(ge=1, le=512)] = 24
+    alphas: tuple[float, ...] = ()
+    stitch_rows: Annotated[int, Field(ge=1)] = 48
+
+    @model_validator(mode="after")
+    def _complete(self) -> TaskCard:
+        if self.kind in ("choice", "generation") and not self.concept:
+            raise ValueError(f"concept: a {self.kind} task names its concept")
+        if self.kind == "generation" and not self.scorer:
+            raise ValueError("scorer: a generation task names its scorer")
+        if self.kind in ("generation", "side-effect") and not self.alphas:
+            raise ValueError(f"alphas: a {self.kind} task lists its alphas, in units of the spread")
+        return self
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that was read and checked."""
+
+    card: TaskCard
+    digest: str
+    vector: tuple[ContrastPair, ...] = ()
+    select: tuple[ChoicePrompt, ...] = ()
+    choices: tuple[ChoicePrompt, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing wrong in a record: field and reason."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"field {field}: {reason}" if field else reason
+
+
+def read_yaml(path: Path, model: type[Row]) -> Row:
+    """A YAML file as a checked record; UserError names the file and the field."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from error
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error)}") from error
+
+
+def _read_rows(path: Path, model: type[Row], required: bool) -> tuple[Row, ...]:
+    if not path.is_file():
+        if required:
+            raise UserError(f"{path}: missing; this kind of task needs it")
+        return ()
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(model.model_validate(json.loads(line)))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not JSON: {error.msg}") from error
+        except ValidationError as error:
+            raise UserError(f"{path}, line {number}: {first_problem(error)}") from error
+    if required and not rows:
+        raise UserError(f"{path}: empty; give at least one line")
+    return tuple(rows)
+
+
+def read_task(folder: Path) -> Task:
+    """Read a task folder. Raises UserError with file, line or field, and the mend."""
+    card = read_yaml(folder / "task.yaml", TaskCard)
+    makes_vectors = card.kind in ("choice", "generation")
+    vector = _read_rows(folder / "vector.jsonl", ContrastPair, required=makes_vectors)
+    if makes_vectors and len(vector) < 2:
+        raise UserError(f"{folder / 'vector.jsonl'}: one pair; the ceiling needs two halves, give 2 or more")
+    if card.kind == "choice":
+        select = _read_rows(folder / "select.jsonl", ChoicePrompt, required=False)
+        choices = _read_rows(folder / "score.jsonl", ChoicePrompt, required=True)
+        check_balance(folder / "score.jsonl", choices)
+        check_balance(folder / "select.jsonl", select)
+        task = Task(card, folder_hash(folder), vector, select, choices)
+    else:
+        prompts = _read_rows(folder / "score.jsonl", Prompt, required=card.kind != "fidelity")
+        task = Task(card, folder_hash(folder), vector, prompts=prompts)
+    check_disjoint(folder, task)
+    return task
+
+
+def folder_hash(folder: Path) -> str:
+    """Content hash of a task: its card and its data."""
+    digest = hashlib.sha256()
+    for name in ("task.yaml", "vector.jsonl", "select.jsonl", "score.jsonl"):
+        if (folder / name).is_file():
+            digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def check_balance(path: Path, prompts: Sequence[ChoicePrompt]) -> None:
+    """Every option must be the positive one equally often: else a letter's vector could score."""
+    counts = Counter(prompt.positive for prompt in prompts)
+    for row in prompts:
+        if row.positive == row.negative:
+            raise UserError(f"{path}: field positive: {row.positive!r} is the negative option too")
+    if len(set(counts.values())) > 1:
+        raise UserError(f"{path}: field positive: options are not balanced ({dict(counts)}); make them equal")
+
+
+def check_disjoint(folder: Path, task: Task) -> None:
+    """Prompts that make a vector, that choose, and that score must differ, by content hash."""
+    seen: dict[str, str] = {}
+    roles: Iterable[tuple[str, list[list[str]]]] = (
+        ("vector.jsonl", [[pair.positive, pair.negative] for pair in task.vector]),
+        ("select.jsonl", [[row.prompt] for row in task.select]),
+        ("score.jsonl", [[row.prompt] for row in task.choices] + [[row.prompt] for row in task.prompts]),
+    )
+    for role, rows in roles:
+        here: dict[str, str] = {}
+        for number, texts in enumerate(rows, 1):
+            for text in texts:
+                key = hashlib.sha256(text.encode()).hexdigest()
+                if key in seen:
+                    raise UserError(f"{folder / role}, line {number}: the same text as {seen[key]}: drop one")
+                here[key] = f"{role}, line {number}"
+        seen |= here
+
+
+def known_tasks() -> list[str]:
+    """Names of the task folders that ship with the package."""
+    return sorted(path.parent.name for path in TASKS.glob("*/task.yaml"))
+
+
+@functools.cache
+def find_task(spec: str) -> Task:
+    """A task by its name, or by the path of its folder."""
+    if (TASKS / spec / "task.yaml").is_file():
+        return read_task(TASKS / spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return read_task(path)
+    raise UserError(f"--task {spec}: no such task; `lrt-bench list tasks` names them, or give a folder")
+
+
+def describe_tasks() -> list[dict[str, Any]]:
+    """A row per shipped task, for `lrt-bench list tasks`."""
+    rows = []
+    for name in known_tasks():
+        task = find_task(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": task.card.kind,
+                "version": task.card.version,
+                "pairs": len(task.vector),
+                "prompts": len(task.choices) + len(task.prompts),
+                "description": task.card.description,
+                "digest": task.digest,
+            }
+        )
+    return rows
