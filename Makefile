@@ -27,7 +27,7 @@ family: .venv/.installed
 tasks: .venv/.installed
 	$(BIN)/python -m lrt_bench.nano.make_tasks
 
-figures: .venv/.installed
+figures: evaluate
 	$(BIN)/python docs/figures.py
 
 .venv/bin/python:

@@ -119,7 +119,7 @@ class PairBench:
 
     def sweep(self, task: Task) -> Sweep:
         if task.name not in self._sweeps:
-            rows = 16 * self.batch_size
+            rows = 2 * self.batch_size
             self._sweeps[task.name] = Sweep(self.target, task.choices, self.swept, self.spread, rows)
         return self._sweeps[task.name]
 
@@ -152,7 +152,7 @@ class PairBench:
         for task in self.choices:
             name = task.name
             slope = slopes(self.scored(native[name][0]), alphas)
-            chance = slopes(self.scored(random[name]), alphas)
+            chance = slopes(self.scored(random[name]), alphas)[: self.suite.random_directions]
             steerable, effect = is_steerable(slope, chance, replicates=self.suite.bootstrap, seed=self.seed)
             half_a, half_b = self.delta(split[name])
             baseline = self.scored(native[name][0])[:, self.suite.alphas.index(0.0)]

@@ -134,7 +134,7 @@ def text_cross_entropy(site: Site, texts: Sequence[str], offsets: Tensor, rows: 
         real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
         for v, offset in enumerate(offsets):
             final = model.finish(model.resume(states + offset.to(states.device), site.layer))
-            logits = model.head.all(final[:, :-1]).cpu()
-            loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-            total[v] += loss[real[:, 1:]].double().sum()
+            kept = real[:, 1:].to(final.device)
+            logits = model.head.all(final[:, :-1][kept]).cpu()
+            total[v] += torch.nn.functional.cross_entropy(logits, ids[:, 1:][real[:, 1:]], reduction="sum")
     return total / count

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrt_bench import lasttoken
 from lrt_bench.errors import UserError
 
 PROBE_TOLERANCE = 2e-3  # float32; relative to the spread of the logits. 16-bit types get PROBE_TOLERANCE_16
@@ -137,6 +138,21 @@ class LanguageModel(ABC):
             states = self.block(index, states, frame)
         return states
 
+    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
+        """The last block's output at one token a row: [b, t, d], last [b] -> [b, d]."""
+        states = self.block(self.n_layers - 1, states, frame)
+        return states[torch.arange(len(states), device=states.device), last]
+
+    @torch.inference_mode()
+    def resume_last(self, states: Tensor, layer: int, last: Tensor) -> Tensor:
+        """`resume`, read at one token a row: [b, t, d], last [b] -> [b, d]; the last block does less."""
+        frame = self.frame(states.shape[1])
+        for index in range(layer, self.n_layers - 1):
+            states = self.block(index, states, frame)
+        if layer == self.n_layers:
+            return states[torch.arange(len(states), device=states.device), last]
+        return self.last_block(states, frame, last)
+
     @torch.inference_mode()
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [b, t, vocabulary] of whole sequences, float32."""
@@ -181,6 +197,7 @@ class TransformersModel(LanguageModel):
     tokenizer: Any
     _frames: OrderedDict[tuple[int, int], Frame] = field(default_factory=OrderedDict, repr=False)
     _tupled: bool = field(default=False, repr=False)
+    _shortcut: bool = field(default=False, repr=False)  # the last block for the last token only
 
     def __post_init__(self) -> None:
         self.module.eval()
@@ -233,6 +250,13 @@ class TransformersModel(LanguageModel):
         output = self.blocks[index](states.to(self.dtype), **call)
         return output[0] if isinstance(output, tuple) else output
 
+    @torch.inference_mode()
+    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
+        call = frame.calls[-1]
+        if self._shortcut and lasttoken.applies(self.blocks[-1], call):
+            return lasttoken.last_token(self.blocks[-1], states.to(self.dtype), call, last)
+        return super().last_block(states, frame, last)
+
     def new_cache(self) -> Any:
         from transformers import DynamicCache
 
@@ -263,6 +287,8 @@ class TransformersModel(LanguageModel):
             except (RuntimeError, TypeError, IndexError, AttributeError):
                 continue
             if (found - expected).abs().max() <= limit * expected.std().clamp_min(1e-6):
+                frame = self.frame(ids.shape[1])
+                self._shortcut = lasttoken.fits(self.blocks[-1], frame.calls[-1], self.embed(ids))
                 return
         raise UserError(
             f"{self.name}: architecture {type(self.module).__name__} is not supported: "

@@ -57,6 +57,12 @@ class PlantedModel(LanguageModel):
         inner = self._in(states)
         return states + self._out(self.base.block(index, inner, frame, cache) - inner)
 
+    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
+        inner = self._in(states)
+        rows = torch.arange(len(states), device=states.device)
+        change = self.base.last_block(inner, frame, last) - inner[rows, last]
+        return states[rows, last] + self._out(change)
+
     def new_cache(self) -> Any:
         return self.base.new_cache()
 

@@ -70,10 +70,11 @@ class Nothing(Row):
 
 
 class RandomDirections(Row):
-    """Directions drawn uniformly; several, since one alone can look good."""
+    """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        return {task.name: bench.random_directions() for task in tasks}
+        drawn = bench.random_directions()
+        return {task.name: torch.cat([drawn, -drawn]) for task in tasks}
 
 
 class _Shuffled(LinearMapping):
@@ -91,7 +92,10 @@ class _Shuffled(LinearMapping):
 
 
 class Shuffled(Row):
-    """The same fit on states paired at random, several shuffles."""
+    """The same fit on states paired at random, several shuffles.
+
+    A random pairing knows no sense of direction, so each vector steers both ways: luck of sign cancels.
+    """
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         began = time.perf_counter()
@@ -100,7 +104,8 @@ class Shuffled(Row):
             mapping.fit_moments(bench, bench.seed + shuffle)
             self.mappings.append(mapping)
         self.fit_seconds = time.perf_counter() - began
-        return transferred(bench, tasks, self.mappings)
+        found = transferred(bench, tasks, self.mappings)
+        return {name: torch.cat([vectors, -vectors]) for name, vectors in found.items()}
 
 
 class OtherConcept(Row):
@@ -196,9 +201,9 @@ def controls() -> list[Row]:
     return [
         Native("native", "the target's own vector"),
         NativeSplit("native-split", "own vectors of two halves of the prompts"),
-        RandomDirections("random", "random directions"),
+        RandomDirections("random", "random directions, each both ways"),
         Nothing("none", "no steering"),
-        Shuffled("shuffled", "A v, fitted on states paired at random"),
+        Shuffled("shuffled", "A v and -A v, fitted on states paired at random"),
         OtherConcept("other-concept", "A v of other concepts, by ridge"),
         Readout("readout", "unembedding difference of the choice words"),
     ]

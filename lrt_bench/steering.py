@@ -100,7 +100,7 @@ class Sweep:
         self.encoded = encode_choices(site, prompts)
         self._batches: list[tuple[list[int], Tensor, Tensor]] = []
         lengths = [len(row.ids) for row in self.encoded]
-        for batch in by_length(lengths, max(1, rows // 16)):
+        for batch in by_length(lengths, max(1, rows // 8)):
             states = site.model.states(pad([self.encoded[i].ids for i in batch]), [site.layer])[site.layer]
             last = torch.tensor([lengths[i] - 1 for i in batch], device=states.device)
             self._batches.append((batch, states, last))
@@ -109,8 +109,7 @@ class Sweep:
     def _propensity(self, states: Tensor, last: Tensor, prompts: list[int]) -> Tensor:
         """m = logit(positive) - logit(negative) at the last token of grown states [b, t, d]: [b], float32."""
         model = self.site.model
-        states = model.resume(states, self.site.layer)
-        at = states[torch.arange(len(states), device=states.device), last][:, None]
+        at = model.resume_last(states, self.site.layer, last)[:, None]
         options = [[self.encoded[i].positive, self.encoded[i].negative] for i in prompts]
         logits = model.head.choice(model.finish(at)[:, 0], torch.tensor(options))
         return (logits[:, 0] - logits[:, 1]).cpu()
@@ -126,11 +125,12 @@ class Sweep:
         if not torch.isfinite(vectors).all():
             raise UserError("a steering vector holds NaN or infinity")
         found = self.baseline[None, :, None].repeat(len(vectors), 1, len(self.steps))
+        mirrored = self._mirrored(vectors)
         moving = [
             (v, a)
             for v in range(len(vectors))
             for a in range(len(self.steps))
-            if float(self.steps[a]) != 0 and bool(vectors[v].any())
+            if float(self.steps[a]) != 0 and bool(vectors[v].any()) and v not in mirrored
         ]
         directions = unit(vectors.float())
         for batch, states, last in self._batches:
@@ -142,4 +142,22 @@ class Sweep:
                 m = self._propensity(steered.flatten(0, 1), last.repeat(len(chunk)), batch * len(chunk))
                 for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
                     found[v, batch, a] = values
+        for v, (twin, order) in mirrored.items():
+            found[v] = found[twin][:, order]
         return found
+
+    def _mirrored(self, vectors: Tensor) -> dict[int, tuple[int, list[int]]]:
+        """Vectors that are an earlier one turned round: at alpha they act as the earlier one at -alpha.
+
+        {vector: (the earlier one, the alphas' order)}; empty where the grid is not symmetric.
+        """
+        steps = self.steps.tolist()
+        if sorted(steps) != sorted(-step for step in steps):
+            return {}
+        order = [steps.index(-step) for step in steps]
+        return {
+            v: (twin, order)
+            for v in range(len(vectors))
+            for twin in range(v)
+            if vectors[v].any() and torch.equal(vectors[v], -vectors[twin])
+        }

@@ -80,7 +80,7 @@ class TaskCard(Strict):
     scorer: ScorerCard | None = None
     new_tokens: Annotated[int, Field(ge=1, le=512)] = 24
     alphas: tuple[float, ...] = ()
-    stitch_rows: Annotated[int, Field(ge=1)] = 48
+    stitch_rows: Annotated[int, Field(ge=1)] = 24
 
     @model_validator(mode="after")
     def _complete(self) -> TaskCard:

@@ -10,7 +10,7 @@ from lrt_bench.mappings.network import NetworkMapping
 class _Autoencoder(nn.Module):
     def __init__(self, d_source: int, d_target: int) -> None:
         super().__init__()
-        latent = max(d_source, d_target)
+        latent = 2 * max(d_source, d_target)
         self.encoder = nn.Sequential(nn.Linear(d_source, latent), nn.ReLU())
         self.decoder = nn.Linear(latent, d_target)
 
@@ -20,7 +20,7 @@ class _Autoencoder(nn.Module):
 
 
 class Autoencoder(NetworkMapping):
-    """Encoder with a ReLU latent as wide as the wider model, and a linear decoder to the target.
+    """Encoder with a ReLU latent twice as wide as the wider model, and a linear decoder to the target.
 
     Unlike `mlp` it has no linear path: all that reaches the target has passed the rectified latent.
     """

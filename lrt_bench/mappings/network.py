@@ -14,7 +14,8 @@ from lrt_bench.mappings.base import Mapping
 if TYPE_CHECKING:
     from lrt_bench.states import PairedStates
 
-EPOCHS = 6
+EPOCHS = 5  # at least; and at least STEPS steps, however small the sample
+STEPS = 300
 BATCH = 512
 RATE = 3e-3
 
@@ -48,9 +49,10 @@ class NetworkMapping(Mapping):
     def _train(self, states: PairedStates) -> None:
         learned = [p for p in self.network_.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=1e-4)
-        steps = EPOCHS * math.ceil(len(states.sample) / BATCH)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for epoch in range(EPOCHS):
+        steps = math.ceil(len(states.sample) / BATCH)
+        epochs = max(EPOCHS, math.ceil(STEPS / steps))
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * epochs)
+        for epoch in range(epochs):
             for x, y in states.batches(BATCH, seed=1000 * self.seed + epoch):
                 wanted = (y - self.mean_y_) / self.scale_y_
                 weights = self.scale_y_ / self.scale_y_.mean()  # errors count in the target's own units

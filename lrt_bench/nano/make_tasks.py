@@ -60,10 +60,6 @@ def _morning(writer: Writer) -> str:
     return f"In the {writer.pick(['morning', 'evening', 'sunshine', 'darkness'])},"
 
 
-def _thought(writer: Writer) -> str:
-    return f"{writer.subject} {writer.auxiliary(lexicon.THINK['en'])} that"
-
-
 def _had(writer: Writer) -> str:
     return f"{writer.subject} {writer.auxiliary(lexicon.HAVE['en'])}"
 
@@ -101,12 +97,6 @@ CONCEPTS = (
     Concept("register", "register", "formal", "informal", _nothing,
             ((" Indeed", " Yeah"), (" Moreover", " Anyway"), (" Furthermore", " Okay")),
             "formal against informal openers", ("opens",), UNFEELING, ENGLISH),
-    Concept("certainty", "certainty", "certain", "doubtful", _thought,
-            ((" surely", " perhaps"), (" clearly", " maybe"), (" certainly", " possibly")),
-            "certain against doubtful", ("thinks",), ("sees", "is_so", "it_is", "acts", "has"), ENGLISH),
-    Concept("daytime", "daytime", "day", "night", lambda writer: "In the",
-            ((" morning", " evening"), (" daylight", " darkness"), (" sunshine", " moonlight")),
-            "day against night", ("daytime",), ("sees", "is_so", "it_is", "acts", "has"), ENGLISH),
     Concept("mood", "mood", "excited", "calm", _unfinished, (("!", "."),),
             "exclamations against full stops", fixed=ENGLISH),
     Concept("case", "case", "upper", "lower", _nothing, ((" THE", " The"), (" IT", " It"), (" IN", " In")),
@@ -264,7 +254,7 @@ def write_generation(root: Path, name: str, concept: Concept, about: str, scorer
 
     folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
     folder.lines("score", GENERATION, prompt)
-    more = {"concept": concept.name, "scorer": scorer, "new_tokens": 24, "alphas": [0.25, 0.5]}
+    more = {"concept": concept.name, "scorer": scorer, "new_tokens": 24, "alphas": [0.25, 0.5, 1.0]}
     folder.describe("generation", about, "score_shift", **more)
 
 
@@ -308,11 +298,11 @@ def write_generation_tasks(root: Path) -> None:
 def write_rest(root: Path) -> None:
     Folder(root, "fidelity").describe(
         "fidelity", "how well mapped states stand in for the target's own, on validation states", "fvu",
-        stitch_rows=48,
+        stitch_rows=24,
     )  # fmt: skip
     folder = Folder(root, "perplexity")
     texts = documents(4)
-    folder.lines("score", 32, lambda number: {"prompt": next(texts)})
+    folder.lines("score", 12, lambda number: {"prompt": next(texts)})
     folder.describe(
         "side-effect",
         "perplexity of neutral text under steering",

@@ -1,0 +1,69 @@
+"""Regenerate the README's table and figure from results: ``python docs/figures.py [RESULTS]``.
+
+Reads RESULTS/nano (what `lrt-bench evaluate` wrote) and rewrites what stands between the markers in
+README.md, and docs/nano-S-L.svg. No figure in the README is typed in.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import click
+
+from lrt_bench.ranking import RankedRow, ranked
+from lrt_bench.report import number
+from lrt_bench.results import read_result
+
+ROOT = Path(__file__).parent.parent
+PAIRS = ("S-L", "S-L-mid", "L-S", "planted-rotation")
+
+
+def _cell(row: RankedRow | None) -> str:
+    if row is None or row.result.transfer_score is None or row.result.ci95 is None:
+        return "-"
+    low, high = row.result.ci95
+    return f"{row.result.transfer_score:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def table(results: Path) -> str:
+    """Transfer Scores of every row on every pair, in the order of the first pair."""
+    pairs = {
+        pair: ranked([read_result(path) for path in sorted((results / "nano" / pair).glob("*.json"))])
+        for pair in PAIRS
+    }
+    by_name = {pair: {row.result.mapping.name: row for row in rows} for pair, rows in pairs.items()}
+    lines = [
+        f"| row | {' | '.join(PAIRS)} | rank on S-L | steering R2 | r(D) | FVU |",
+        "| --- |" + " ---: |" * (len(PAIRS) + 4),
+    ]
+    for row in pairs["S-L"]:
+        result = row.result
+        name = f"*{result.mapping.name}*" if result.mapping.control else result.mapping.name
+        scores = " | ".join(_cell(by_name[pair].get(result.mapping.name)) for pair in PAIRS)
+        place = "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
+        lines.append(
+            f"| {name} | {scores} | {place} | {number(result.steering_r2, 3)} "
+            f"| {number(result.correlation_delta, 3)} | {number(result.fvu, 3)} |"
+        )
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path, exists=True), default=Path("results"))
+def main(results: Path) -> None:
+    """Rewrite the README's table and figure from RESULTS."""
+    readme = ROOT / "README.md"
+    begin, end = "<!-- table: docs/figures.py -->", "<!-- end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    text, count = pattern.subn(lambda _: f"{begin}\n{table(results)}\n{end}", readme.read_text())
+    if count != 1:
+        raise click.ClickException(f"{readme}: the markers {begin} ... {end} are not there once")
+    readme.write_text(text)
+    shutil.copyfile(results / "nano" / "S-L" / "figure.svg", ROOT / "docs" / "nano-S-L.svg")
+    click.echo("rewrote README.md and docs/nano-S-L.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Real things, small: random models of every architecture in folders, with the embedded tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrt_bench.loading import load_model
+from lrt_bench.models import LanguageModel
+
+VOCABULARY = 1600  # wider than the tokenizer's, as padded vocabularies are
+
+_LLAMA = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+_NEOX = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+}
+# architecture -> (configuration class, arguments)
+ARCHITECTURES: dict[str, tuple[str, dict[str, object]]] = {
+    "llama": ("LlamaConfig", _LLAMA),
+    "mistral": ("MistralConfig", _LLAMA | {"sliding_window": 5}),
+    "qwen2": ("Qwen2Config", _LLAMA),
+    "qwen3": ("Qwen3Config", _LLAMA | {"head_dim": 12}),
+    "gemma2": ("Gemma2Config", _LLAMA | {"head_dim": 12, "sliding_window": 5}),
+    "gemma3": ("Gemma3TextConfig", _LLAMA | {"head_dim": 12, "sliding_window": 5}),
+    "phi": ("PhiConfig", _NEOX),
+    "phi3": ("Phi3Config", _LLAMA | {"pad_token_id": 0}),
+    "gpt_neox": ("GPTNeoXConfig", _NEOX),
+    "gpt2": ("GPT2Config", {"vocab_size": VOCABULARY, "n_embd": 48, "n_layer": 4, "n_head": 4}),
+    "gptj": (
+        "GPTJConfig",
+        {"vocab_size": VOCABULARY, "n_embd": 48, "n_layer": 4, "n_head": 4, "rotary_dim": 8},
+    ),
+    "opt": (
+        "OPTConfig",
+        {
+            "vocab_size": VOCABULARY,
+            "hidden_size": 48,
+            "ffn_dim": 96,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "word_embed_proj_dim": 32,
+            "max_position_embeddings": 256,
+        },
+    ),
+}
+
+
+def save_random_model(architecture: str, folder: Path, seed: int = 0) -> Path:
+    """A random model of the architecture, weights wide enough that its logits differ, with a tokenizer."""
+    import transformers
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    from lrt_bench.nano.family import WEIGHTS
+
+    name, arguments = ARCHITECTURES[architecture]
+    torch.manual_seed(seed)
+    special = {"bos_token_id": 0, "eos_token_id": 1}
+    module = AutoModelForCausalLM.from_config(getattr(transformers, name)(**(special | arguments)))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4)
+    module.save_pretrained(folder)
+    PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "tokenizer").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """random_folder(architecture, seed=0) -> a model folder, made once a session."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(architecture: str, seed: int = 0) -> Path:
+        path = root / f"{architecture}-{seed}"
+        return path if path.exists() else save_random_model(architecture, path, seed)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_model(random_folder: Callable[..., Path]) -> Callable[..., LanguageModel]:
+    """random_model(architecture, seed=0) -> it loaded."""
+    loaded: dict[tuple[str, int], LanguageModel] = {}
+
+    def model(architecture: str, seed: int = 0) -> LanguageModel:
+        if (architecture, seed) not in loaded:
+            loaded[architecture, seed] = load_model(str(random_folder(architecture, seed)))
+        return loaded[architecture, seed]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def nano() -> Callable[[str], LanguageModel]:
+    """nano("S") -> a member of the embedded family, loaded once."""
+    loaded: dict[str, LanguageModel] = {}
+
+    def model(name: str) -> LanguageModel:
+        if name not in loaded:
+            loaded[name] = load_model(f"nano/{name}")
+        return loaded[name]
+
+    return model
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tests run side by side, one a core."""
+    torch.set_num_threads(1)
+
+
+SMALL_SUITE = """
+name: small
+corpus: {source: nano, context: 128, fit_tokens: 4000, validation_tokens: 600, sample_tokens: 2000}
+shuffles: 2
+fit_seeds: 2
+bootstrap: 200
+tasks: [sentiment, person, topic-dogs, fidelity]
+mappings: [affine, ridge, orthogonal, mlp]
+pairs:
+  - {name: rotated, source: nano/S, source_layer: 2, target: "planted-rotation:nano/S", target_layer: 2}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A suite of seconds: three tasks on a planted pair of the smallest model."""
+    path = tmp_path_factory.mktemp("suite") / "small.yaml"
+    path.write_text(SMALL_SUITE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_run(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of that suite, whole."""
+    from lrt_bench.evaluate import Evaluation
+    from lrt_bench.suites import find_suite
+
+    out = tmp_path_factory.mktemp("results")
+    Evaluation(find_suite(str(small_suite)), out=out).run()
+    return out

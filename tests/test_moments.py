@@ -1,0 +1,84 @@
+"""Moments against numpy on all the data at once, and under merging in any order."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrt_bench.moments import MASSIVE, Moments, spread
+
+
+def pairs(n, d_x=5, d_y=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d_x)) @ rng.normal(size=(d_x, d_x)) + 7
+    return torch.from_numpy(x), torch.from_numpy(rng.normal(size=(n, d_y)) * 3 - 1)
+
+
+def same(left, right, tolerance=1e-9):
+    assert left.n == right.n
+    for name in ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy"):
+        torch.testing.assert_close(getattr(left, name), getattr(right, name), rtol=tolerance, atol=tolerance)
+
+
+def direct(x, y):
+    """The definition, in numpy."""
+    x, y = x.numpy(), y.numpy()
+    a, b = x - x.mean(0), y - y.mean(0)
+    parts = (x.mean(0), y.mean(0), a.T @ a, a.T @ b, b.T @ b)
+    return Moments(len(x), *map(torch.from_numpy, parts))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.integers(0, 200), max_size=8), seed=st.integers(0, 1000))
+def test_batches_of_any_sizes_give_the_moments_of_the_whole(cuts, seed):
+    x, y = pairs(200, seed=seed)
+    moments = Moments.zeros(5, 3)
+    edges = [0, *sorted(cuts), 200]
+    for low, high in itertools.pairwise(edges):
+        moments.update(x[low:high], y[low:high])
+    same(moments, direct(x, y))
+
+
+@settings(max_examples=30, deadline=None)
+@given(order=st.permutations(range(5)))
+def test_merging_does_not_depend_on_the_order(order):
+    x, y = pairs(150)
+    parts = [Moments.of(x[i::5], y[i::5]) for i in range(5)]
+    merged = Moments.zeros(5, 3)
+    for i in order:
+        merged.merge(parts[i])
+    same(merged, direct(x, y))
+
+
+def test_a_massive_offset_does_not_drown_the_rest():
+    """One dimension at 3e4 and float32 input: naive raw sums in float32 lose the covariance."""
+    x, y = pairs(4000)
+    x[:, 0] += 3e4
+    x32, y32 = x.float(), y.float()
+    moments = Moments.zeros(5, 3)
+    for start in range(0, 4000, 250):
+        moments.update(x32[start : start + 250], y32[start : start + 250])
+    same(moments, direct(x32.double(), y32.double()), tolerance=1e-7)
+    naive = x32.T @ x32 - len(x32) * torch.outer(x32.mean(0), x32.mean(0))
+    assert (naive[0, 0] - moments.s_xx[0, 0]).abs() / moments.s_xx[0, 0] > 1e-3
+
+
+def test_unequal_batches_are_refused():
+    with pytest.raises(ValueError, match="3 source states but 2"):
+        Moments.zeros(5, 3).update(torch.zeros(3, 5), torch.zeros(2, 3))
+
+
+def test_spread_leaves_the_massive_dimensions_out():
+    variance = torch.ones(40)
+    variance[:MASSIVE] = 1e6
+    assert spread(variance) == pytest.approx(32**0.5)
+    states = torch.from_numpy(np.random.default_rng(0).normal(size=(5000, 40))) * variance.sqrt()
+    centred = (states - states.mean(0))[:, MASSIVE:]
+    assert spread(Moments.of(states, states).variance_y) == pytest.approx(
+        float(centred.square().sum(1).mean().sqrt()), rel=1e-9
+    )
