@@ -159,16 +159,22 @@ class LanguageModel(ABC):
         return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
 
 
+class _FirstBlockReachedError(Exception):
+    """Raised to leave a forward once the first block's input is known."""
+
+
 class _Recorder(nn.Module):
     """Stands in for a block: notes what it is handed, gives the states back (or `replacement`)."""
 
     def __init__(self, block: Any, tupled: bool) -> None:
         super().__init__()
         self.__dict__["block"] = block  # not a submodule: the recorder owns nothing
+        self.signature = inspect.signature(block.forward)
         self.tupled = tupled  # older architectures read block(...)[0]
-        self.replacement: Tensor | None = None
         self.states: Tensor | None = None
-        self.call: dict[str, Any] = {}
+        self.call: dict[str, Any] | None = None
+        self.replacement: Tensor | None = None
+        self.leaves = False
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -177,14 +183,67 @@ class _Recorder(nn.Module):
             return getattr(self.__dict__["block"], name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        bound = inspect.signature(self.__dict__["block"].forward).bind(*args, **kwargs).arguments
-        extra = bound.pop("kwargs", {})
-        _, self.states = next(iter(bound.items()))
-        self.call = dict(list(bound.items())[1:]) | extra
-        self.call.pop("use_cache", None)
-        assert self.states is not None
+        self.states = args[0] if args else kwargs["hidden_states"]
+        if self.leaves:
+            raise _FirstBlockReachedError
+        if self.replacement is None:
+            bound = self.signature.bind(*args, **kwargs).arguments
+            extra = bound.pop("kwargs", {})
+            self.call = dict(list(bound.items())[1:]) | extra
+            self.call.pop("use_cache", None)
         states = self.states if self.replacement is None else self.replacement
         return (states,) if self.tupled else states
+
+
+class _Shell:
+    """A shallow copy of the module that owns the blocks, with recorders in their place.
+
+    It does all that the model does around its blocks: embeddings, masks, rotary angles, the final norm.
+    The model itself is not touched.
+    """
+
+    def __init__(self, owner: Any, attribute: str, tupled: bool) -> None:
+        self.recorders = [_Recorder(block, tupled) for block in getattr(owner, attribute)]
+        self.owner = copy.copy(owner)
+        self.owner.__dict__.pop("forward", None)  # accelerate's wrapper is bound to the original
+        self.owner._modules = dict(owner._modules) | {attribute: nn.ModuleList(self.recorders)}
+
+    def _run(self, ids: Tensor, offset: int) -> Tensor:
+        positions = torch.arange(offset, offset + ids.shape[1], device=ids.device)[None]
+        output: Tensor = self.owner(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
+        return output
+
+    def calls(self, ids: Tensor, offset: int) -> list[dict[str, Any]]:
+        """What each block is handed besides the states."""
+        self._run(ids, offset)
+        found = [recorder.call or {} for recorder in self.recorders]
+        for recorder in self.recorders:
+            recorder.call = recorder.states = None
+        return found
+
+    def embed(self, ids: Tensor, offset: int) -> Tensor:
+        """The first block's input."""
+        first = self.recorders[0]
+        first.leaves = True
+        try:
+            self._run(ids, offset)
+        except _FirstBlockReachedError:
+            pass
+        finally:
+            first.leaves = False
+        states, first.states = first.states, None
+        assert states is not None
+        return states
+
+    def finish(self, ids: Tensor, states: Tensor) -> Tensor:
+        """What follows the last block, on `states` [b, t, d]; `ids` [b, t] are looked up for nothing."""
+        for recorder in self.recorders:
+            recorder.replacement = states
+        try:
+            return self._run(ids, 0)
+        finally:
+            for recorder in self.recorders:
+                recorder.replacement = recorder.states = None
 
 
 @dataclass
@@ -196,7 +255,6 @@ class TransformersModel(LanguageModel):
     module: Any  # a transformers causal LM
     tokenizer: Any
     _frames: OrderedDict[tuple[int, int], Frame] = field(default_factory=OrderedDict, repr=False)
-    _tupled: bool = field(default=False, repr=False)
     _shortcut: bool = field(default=False, repr=False)  # the last block for the last token only
 
     def __post_init__(self) -> None:
@@ -213,34 +271,19 @@ class TransformersModel(LanguageModel):
         self._cache_name = _cache_name(self.blocks[0])
         self._probe()
 
-    def _record(
-        self, ids: Tensor, offset: int = 0, replacement: Tensor | None = None
-    ) -> tuple[list[_Recorder], Tensor]:
-        """Run the model's own forward with recorders in place of its blocks."""
-        recorders = [_Recorder(block, self._tupled) for block in self.blocks]
-        recorders[-1].replacement = replacement
-        owner = copy.copy(self.owner)
-        owner.__dict__.pop("forward", None)  # accelerate's wrapper is bound to the original
-        owner._modules = dict(self.owner._modules) | {self.attribute: nn.ModuleList(recorders)}
-        positions = torch.arange(offset, offset + ids.shape[1], device=ids.device)[None]
-        output = owner(input_ids=ids, position_ids=positions, use_cache=False)
-        return recorders, output.last_hidden_state
-
     @torch.inference_mode()
     def frame(self, length: int, offset: int = 0) -> Frame:
         key = (length, offset)
         if key not in self._frames:
             ids = torch.zeros(1, length, dtype=torch.long, device=self.device)
-            self._frames[key] = Frame([recorder.call for recorder in self._record(ids, offset)[0]])
-            if len(self._frames) > 64:
+            self._frames[key] = Frame(self._shell.calls(ids, offset))
+            if len(self._frames) > 256:
                 self._frames.popitem(last=False)
         return self._frames[key]
 
     @torch.inference_mode()
     def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
-        states = self._record(ids.to(self.device), offset)[0][0].states
-        assert states is not None
-        return states
+        return self._shell.embed(ids.to(self.device), offset)
 
     @torch.inference_mode()
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
@@ -269,7 +312,7 @@ class TransformersModel(LanguageModel):
     @torch.inference_mode()
     def finish(self, states: Tensor) -> Tensor:
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=self.device)
-        return self._record(ids, replacement=states.to(self.dtype))[1]
+        return self._shell.finish(ids, states.to(self.dtype))
 
     @torch.inference_mode()
     def _probe(self) -> None:
@@ -279,7 +322,8 @@ class TransformersModel(LanguageModel):
         ids = torch.randint(0, vocabulary, (2, 8), generator=generator).to(self.device)
         expected = self.module(input_ids=ids, use_cache=False).logits.float()
         limit = PROBE_TOLERANCE if self.dtype == torch.float32 else PROBE_TOLERANCE_16
-        for self._tupled in (False, True):
+        for tupled in (False, True):
+            self._shell = _Shell(self.owner, self.attribute, tupled)
             self._frames.clear()
             try:
                 self.width = self.embed(ids[:, :1]).shape[-1]

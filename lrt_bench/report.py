@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -83,6 +84,12 @@ def as_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     ]
 
 
+def console() -> Console:
+    """Standard output; wide enough for the tables where it is a pipe or a file."""
+    out = Console()
+    return out if out.is_terminal else Console(width=120)
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A figure for a table; a dash where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
@@ -90,11 +97,11 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def print_tables(cells: Sequence[Cell]) -> None:
     """A table for each pair: ranked mappings, then controls."""
-    console = Console()
+    out = console()
     for rows in ranked_pairs(cells):
-        console.print(_table(rows))
-        console.print(_footnote(rows), style="dim", highlight=False)
-        console.print()
+        out.print(_table(rows))
+        out.print(_footnote(rows), style="dim", highlight=False)
+        out.print()
 
 
 def _title(result: Result) -> str:
@@ -103,10 +110,13 @@ def _title(result: Result) -> str:
 
 
 def _table(rows: Sequence[RankedRow]) -> Table:
-    table = Table(title=_title(rows[0].result), title_justify="left", title_style="bold")
+    table = Table(
+        title=_title(rows[0].result), title_justify="left", title_style="bold",
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     for name in ("mapping", "track"):
         table.add_column(name, no_wrap=True)
-    for name in ("Transfer Score", "rank", "steering R2", "r(D)", "FVU", "fit s"):
+    for name in ("Transfer Score", "rank", "steering\nR2", "r(D)", "FVU", "fit\nseconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for before, row in zip([None, *rows], rows, strict=False):
         result = row.result
@@ -146,47 +156,46 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
 
 def print_paths(cells: Sequence[Cell], figures: Sequence[Path]) -> None:
     """Where the results lie."""
-    console = Console(soft_wrap=True)
+    out = Console(soft_wrap=True)
     computed = sum(cell.computed for cell in cells)
-    console.print(f"{computed} cells computed, {len(cells) - computed} finished before:", highlight=False)
-    for cell in cells:
-        console.print(f"  {cell.path}", highlight=False)
-    for figure in figures:
-        console.print(f"  {figure}", highlight=False)
+    out.print(f"{computed} cells computed, {len(cells) - computed} finished before:", highlight=False)
+    for path in [*(cell.path for cell in cells), *figures]:
+        out.print(f"  {path}", highlight=False)
 
 
 def print_rows(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) -> None:
     """Records as a plain table."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = [name for name in rows[0] if name not in leave_out]
     for name in names:
         table.add_column(name)
     for row in rows:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
-    Console().print(table)
+    console().print(table)
 
 
 def print_result(result: Result) -> None:
     """One result in full."""
-    console = Console()
-    console.print(f"{_title(result)}\n{result.mapping.name}: {result.mapping.rule}", highlight=False)
-    console.print(f"Transfer Score {_score(result)}, {result.mapping.track} track", highlight=False)
-    table = Table("task", "steerable", "steering R2", "ceiling", "r(D)", "r", "slope ratio", "anti", "cosine",
-                  "norm ratio")  # fmt: skip
+    out = console()
+    out.print(f"{_title(result)}\n{result.mapping.name}: {result.mapping.rule}", highlight=False)
+    out.print(f"Transfer Score {_score(result)}, {result.mapping.track} track", highlight=False)
+    names = ("task", "steerable", "steering\nR2", "ceiling", "r(D)", "r", "slope\nratio", "anti", "cosine",
+             "norm\nratio")  # fmt: skip
+    table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in result.tasks:
         table.add_row(
             row.task, "yes" if row.steerable else "no", number(row.steering_r2, 3), number(row.ceiling_r2, 3),
             number(row.correlation_delta, 3), number(row.correlation, 3), number(row.slope_ratio),
             number(row.anti_steerable), number(row.cosine, 3), number(row.norm_ratio),
         )  # fmt: skip
-    console.print(table)
+    out.print(table)
     for writing in result.generation:
         pairs = [f"{a:+g}: {s:.2f}" for a, s in zip(writing.alphas, writing.score, strict=True)]
-        console.print(f"{writing.task}: score by alpha {', '.join(pairs)}", highlight=False)
+        out.print(f"{writing.task}: score by alpha {', '.join(pairs)}", highlight=False)
     for effect in result.side_effects:
         added = zip(effect.alphas, effect.added_cross_entropy, strict=True)
         pairs = [f"{a:+g}: {s:+.3f}" for a, s in added]
-        console.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
+        out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
     if result.fidelity:
-        console.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
-    console.print("cost:", result.cost.model_dump())
+        out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
+    out.print("cost:", result.cost.model_dump())

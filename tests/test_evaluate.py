@@ -89,8 +89,8 @@ def test_two_runs_with_one_seed_agree_exactly(small_run, small_suite, tmp_path):
 
 
 def test_batch_size_and_threads_move_no_score(small_run, small_suite, tmp_path):
-    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite), "--json",
-               "--batch-size", "5", "--mapping", "ridge", "--mapping", "mlp", "--out", str(tmp_path)]  # fmt: skip
+    options = ["--batch-size", "5", "--mapping", "ridge", "--mapping", "mlp", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite), *options]
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     run = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()

@@ -154,3 +154,14 @@ def test_bad_devices_and_types_are_named():
         Models(device="tpu9")
     with pytest.raises(UserError, match="--dtype int3: give one of float32"):
         Models(dtype="int3")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_a_device_map_changes_no_number(random_folder, random_model, architecture):
+    """accelerate wraps every module's forward; the parts must still add up."""
+    spread_out = Models(device_map="auto").get(str(random_folder(architecture)))
+    plain = random_model(architecture)
+    ids = torch.randint(2, 1500, (2, 9))
+    torch.testing.assert_close(spread_out.logits(ids), plain.logits(ids), atol=1e-4, rtol=1e-4)
+    states = spread_out.states(ids, [2])[2]
+    torch.testing.assert_close(spread_out.resume(states, 2), plain.resume(states, 2), atol=1e-4, rtol=1e-4)

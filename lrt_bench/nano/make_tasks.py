@@ -250,7 +250,7 @@ def write_generation(root: Path, name: str, concept: Concept, about: str, scorer
     fixed = dict(concept.fixed) | {concept.latent: concept.negative or "city"}
 
     def prompt(number: int) -> dict[str, str]:
-        return {"prompt": Writer(rng, Latents.sample(rng, **fixed)).sentence()}
+        return {"prompt": Writer(rng, Latents.sample(rng, **fixed)).sentence(("it_is", "has"))}
 
     folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
     folder.lines("score", GENERATION, prompt)
