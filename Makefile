@@ -10,7 +10,7 @@ evaluate: .venv/.installed
 
 test: .venv/.installed-test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

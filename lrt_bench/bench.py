@@ -27,13 +27,17 @@ from lrt_bench.tasks import Kind, Task
 
 @dataclass(frozen=True)
 class Reference:
-    """What a task's rows are compared with. Deltas [prompts, alphas]: `over` on the over-steering alphas,
-    the others on the scored ones."""
+    """What a task's rows are compared with.
+
+    Deltas [prompts, alphas]: `over` and `half_over` (half B's) on the over-steering alphas,
+    the others on the scored ones.
+    """
 
     native: Array
     half_a: Array
     half_b: Array
     over: Array
+    half_over: Array
     baseline: Array
     steerable: bool
     effect: tuple[float, float]
@@ -84,13 +88,27 @@ class PairBench:
         """Choice tasks with at least one prompt that can be scored in the target's tokenizer."""
         return [task for task in self.of_kind("choice") if self.sweep(task).encoded]
 
+    @property
+    def not_scorable(self) -> tuple[str, ...]:
+        """Choice tasks that the target's tokenizer makes impossible to score."""
+        scorable = {task.name for task in self.choices}
+        return tuple(task.name for task in self.of_kind("choice") if task.name not in scorable)
+
+    @functools.cached_property
+    def corpus(self) -> Corpus:
+        return Corpus(self.suite.corpus.source, self.suite.corpus.context)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the corpus is read from."""
+        return self.corpus.fingerprint()
+
     @functools.cached_property
     def states(self) -> PairedStates:
         spec = self.suite.corpus
         budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
-        corpus = Corpus(spec.source, spec.context)
         return collect(
-            self.source, self.target, corpus, budget,
+            self.source, self.target, self.corpus, budget,
             seed=self.seed, batch_size=self.batch_size, progress=self.progress,
         )  # fmt: skip
 
@@ -156,8 +174,11 @@ class PairBench:
             steerable, effect = is_steerable(slope, chance, replicates=self.suite.bootstrap, seed=self.seed)
             half_a, half_b = self.delta(split[name])
             baseline = self.scored(native[name][0])[:, self.suite.alphas.index(0.0)]
-            over = native[name][0, :, len(alphas) :].double().numpy() - baseline[:, None]
+            over, half_over = (
+                m[:, len(alphas) :].double().numpy() - baseline[:, None]
+                for m in (native[name][0], split[name][1])
+            )
             found[name] = Reference(
-                self.delta(native[name][0]), half_a, half_b, over, baseline, steerable, effect
+                self.delta(native[name][0]), half_a, half_b, over, half_over, baseline, steerable, effect
             )
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -61,7 +61,7 @@ def main() -> None:
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
 @click.option("--device-map", help="Spread models over devices (accelerate), for instance auto.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sequences in one forward.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly
@@ -96,31 +96,17 @@ def evaluate(
     elif source_layer is not None or target_layer is not None:
         raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
-    _evaluate(suite, mappings, tasks, out, device, dtype, device_map, seed, batch_size, as_json)
+    settings = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
 
 
-def _evaluate(
-    suite: Suite,
-    mappings: Sequence[str],
-    tasks: Sequence[str],
-    out: Path,
-    device: str,
-    dtype: str,
-    device_map: str | None,
-    seed: int,
-    batch_size: int,
-    as_json: bool,
-) -> None:
+def _run(as_json: bool, suite: Suite, **settings: Any) -> None:
+    """Evaluate with a progress bar, draw the figures, print."""
     from lrt_bench import report
     from lrt_bench.evaluate import Evaluation
 
     with report.progress() as update:
-        evaluation = Evaluation(
-            suite, mappings, tasks, out,
-            device=device, dtype=dtype, device_map=device_map, seed=seed, batch_size=batch_size,
-            report=update,
-        )  # fmt: skip
-        cells = evaluation.run()
+        cells = Evaluation(suite, report=update, **settings).run()
         update("drawing", 1, 1)
         figures = report.draw(cells)
     if as_json:

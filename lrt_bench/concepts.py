@@ -27,8 +27,13 @@ class ConceptStates:
         return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
 
     def half(self, which: int) -> ConceptStates:
-        """The concept from every second pair: halves 0 and 1 share no prompt."""
-        return ConceptStates(self.positive[which::2], self.negative[which::2])
+        """The concept from half of its pairs: halves 0 and 1 share no prompt.
+
+        Pairs go to the halves two by two, so that data whose options alternate is balanced in each.
+        """
+        index = torch.arange(len(self.positive))
+        chosen = (index if len(index) < 4 else index // 2) % 2 == which
+        return ConceptStates(self.positive[chosen], self.negative[chosen])
 
 
 def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:

@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from lrt_bench.errors import UserError
+from lrt_bench.nano import grammar, lexicon
 from lrt_bench.nano.family import MAPPING_STREAM
-from lrt_bench.nano.grammar import documents as grammar_documents
 
 Split = Literal["fit", "validation"]
 VALIDATION_SHARE = 10  # one document in ten is for validation (the paper's 9:1)
@@ -33,6 +33,10 @@ class Tokens:
     ids: list[int]
     kept: np.ndarray  # bool [t]: neither special nor, where there is no BOS, the first token
     ends: np.ndarray  # int [t]: the character after the token's last
+
+    def cut(self, most: int) -> Tokens:
+        """The first `most` tokens."""
+        return self if len(self.ids) <= most else Tokens(self.ids[:most], self.kept[:most], self.ends[:most])
 
 
 @dataclass(frozen=True)
@@ -137,36 +141,40 @@ class Corpus:
     def documents(self) -> Iterator[str]:
         """The documents in order; duplicates of a document fall in the same split."""
         if self.source == "nano":
-            return grammar_documents(MAPPING_STREAM)
+            return grammar.documents(MAPPING_STREAM)
         path = Path(self.source).expanduser()
         if path.is_file():
             return _file_documents(path)
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix in (".txt", ".jsonl"))
-            if not files:
-                raise UserError(f"{path}: no .txt or .jsonl file in that corpus folder")
-            return itertools.chain.from_iterable(map(_file_documents, files))
+            return itertools.chain.from_iterable(map(_file_documents, _text_files(path)))
         return _hub_documents(self.source)
 
-    def pairs(self, source_tokenizer: Any, target_tokenizer: Any) -> Iterator[list[PairedTokens]]:
-        """Blocks of paired token sequences; `coverage` and `digest` grow with what is consumed."""
+    def pairs(
+        self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int] = (1 << 30, 1 << 30)
+    ) -> Iterator[list[PairedTokens]]:
+        """Blocks of paired token sequences; `coverage` and `digest` grow with what is consumed.
+
+        limits : the most tokens that either model reads; what is longer is cut.
+        """
         stream = iter(self.documents())
+        context = min(self.context, *limits)
         while block := list(itertools.islice(stream, BLOCK)):
             texts, splits = [], []
             for document, tokens in zip(block, encode(source_tokenizer, block), strict=True):
                 self._hash.update(document.encode() + b"\0")
-                for piece in _pieces(document, tokens, self.context):
+                for piece in _pieces(document, tokens, context):
                     texts.append(piece)
                     splits.append(split_of(document))
-            yield list(self._paired(texts, splits, source_tokenizer, target_tokenizer))
+            sources = encode(source_tokenizer, texts)
+            same = source_tokenizer is target_tokenizer
+            targets = sources if same else encode(target_tokenizer, texts)
+            yield list(self._paired(splits, sources, targets, limits))
 
     def _paired(
-        self, texts: list[str], splits: list[Split], source_tokenizer: Any, target_tokenizer: Any
+        self, splits: list[Split], sources: list[Tokens], targets: list[Tokens], limits: tuple[int, int]
     ) -> Iterator[PairedTokens]:
-        sources = encode(source_tokenizer, texts)
-        same = source_tokenizer is target_tokenizer
-        targets = sources if same else encode(target_tokenizer, texts)
         for split, source, target in zip(splits, sources, targets, strict=True):
+            source, target = source.cut(limits[0]), target.cut(limits[1])
             source_at, target_at = align(source, target)
             self.coverage.source_tokens += int(source.kept.sum())
             self.coverage.target_tokens += int(target.kept.sum())
@@ -174,10 +182,32 @@ class Corpus:
             if len(source_at):
                 yield PairedTokens(split, source.ids, target.ids, source_at, target_at)
 
+    def fingerprint(self) -> str:
+        """Hash of what the documents come from, before they are read: files, or the grammar's own source."""
+        path = Path(self.source).expanduser()
+        if self.source == "nano":
+            files = [Path(grammar.__file__), Path(lexicon.__file__)]
+        else:
+            files = [path] if path.is_file() else _text_files(path) if path.is_dir() else []
+        digest = hashlib.sha256(self.source.encode())
+        for file in files:
+            digest.update(b"\0" + file.name.encode() + b"\0")
+            with file.open("rb") as stream:
+                for block in iter(lambda: stream.read(1 << 20), b""):
+                    digest.update(block)
+        return digest.hexdigest()
+
     @property
     def digest(self) -> str:
         """Hash of the documents that were read."""
         return self._hash.hexdigest()
+
+
+def _text_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".txt", ".jsonl"))
+    if not files:
+        raise UserError(f"{folder}: no .txt or .jsonl file in that corpus folder")
+    return files
 
 
 def _file_documents(path: Path) -> Iterator[str]:

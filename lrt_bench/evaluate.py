@@ -98,7 +98,10 @@ class Evaluation:
         rows = [mapping_row(spec) for spec in self.mappings or self.suite.mappings]
         self._check_names(rows)
         chosen = [find_task(spec) for spec in self.tasks]
-        self.suite.read_tasks()
+        for kind, tasks in (("--task", chosen), ("suite: tasks", self.suite.read_tasks())):
+            names = [task.name for task in tasks]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
         models = Models(self.dtype, self.device, self.device_map)
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
         cells: list[Cell] = []
@@ -164,8 +167,9 @@ class _PairJob:
         """Hash of all that the cell's numbers depend on."""
         bench = self.bench
         sites = [[site.model.digest, site.layer] for site in (bench.source, bench.target)]
+        tasks = [task.digest for task in bench.tasks]
         parts = [
-            PROTOCOL, __version__, bench.suite.digest, [task.digest for task in bench.tasks], sites,
+            PROTOCOL, __version__, bench.suite.digest, bench.fingerprint, tasks, sites,
             bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
             self.evaluation.dtype, self.evaluation.device,
         ]  # fmt: skip
@@ -228,7 +232,8 @@ class _PairJob:
         )
         disturbed = not row.control or row.name in DISTURBED
         generation = [generation_figures(bench, t, vectors) for t in bench.of_kind("generation") if disturbed]
-        effects = [side_effect_figures(bench, t, vectors) for t in bench.of_kind("side-effect") if disturbed]
+        neutral = bench.of_kind("side-effect") if bench.choices else []
+        effects = [side_effect_figures(bench, t, vectors) for t in neutral if disturbed]
         score, ci95 = _score(row.name, tasks, bench)
         counted = [figures for figures in tasks if figures.steerable]
         result = Result(
@@ -236,7 +241,8 @@ class _PairJob:
             suite=bench.suite.name,
             suite_version=bench.suite.version,
             suite_digest=bench.suite.digest,
-            complete=not self.evaluation.tasks,
+            complete=[task.digest for task in bench.tasks]
+            == [task.digest for task in bench.suite.tasks_of(bench.pair)],
             pair=self._pair_record(),
             mapping=_mapping_record(row),
             settings=self._settings(),
@@ -245,6 +251,7 @@ class _PairJob:
             steering_r2=metrics.mean_of([figures.steering_r2 for figures in counted]),
             correlation_delta=metrics.mean_of([figures.correlation_delta for figures in counted]),
             not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
+            not_scorable=bench.not_scorable,
             tasks=tasks,
             generation=tuple(generation),
             side_effects=tuple(effects),

@@ -89,7 +89,7 @@ def stitch(
         own = target.model.states(ids, [target.layer])[target.layer].float()
         stitched = own.clone()
         for row, text in enumerate(chosen):
-            mapped = mapping(x[row, torch.from_numpy(text.source_at)].float())
+            mapped = mapping(x[row, torch.from_numpy(text.source_at)].float().cpu())
             stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
         for row, text in enumerate(chosen):
             length = len(text.target_ids)

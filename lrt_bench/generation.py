@@ -73,6 +73,7 @@ def _write(
 ) -> list[list[int]]:
     """Continue equal-length rows with a KV cache, one steered forward a token; cut at the EOS."""
     model = site.model
+    model.check_length(ids.shape[1] + new_tokens)
     cache = model.new_cache()
     shift = offsets.to(model.device)[:, None].float()
     columns = []
@@ -134,7 +135,9 @@ def text_cross_entropy(site: Site, texts: Sequence[str], offsets: Tensor, rows: 
         real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
         for v, offset in enumerate(offsets):
             final = model.finish(model.resume(states + offset.to(states.device), site.layer))
-            kept = real[:, 1:].to(final.device)
-            logits = model.head.all(final[:, :-1][kept]).cpu()
-            total[v] += torch.nn.functional.cross_entropy(logits, ids[:, 1:][real[:, 1:]], reduction="sum")
+            kept = final[:, :-1][real[:, 1:].to(final.device)]
+            following = ids[:, 1:][real[:, 1:]]
+            for part, tokens in zip(kept.split(1024), following.split(1024), strict=True):
+                logits = model.head.all(part).cpu()
+                total[v] += torch.nn.functional.cross_entropy(logits, tokens, reduction="sum")
     return total / count

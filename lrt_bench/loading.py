@@ -114,7 +114,7 @@ def _check_folder(path: Path) -> None:
 
 def folder_digest(path: Path) -> str:
     """Hash of a model folder's configuration, tokenizer and weights (not of its other files)."""
-    names = ("config.json", "tokenizer.json", "*.safetensors", "pytorch_model*.bin")
+    names = ("config.json", "tokenizer*", "special_tokens*", "*.safetensors", "pytorch_model*.bin")
     return _sha256(sorted(file for name in names for file in path.glob(name)))
 
 

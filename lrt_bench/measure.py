@@ -16,7 +16,7 @@ from lrt_bench.generation import generate, offsets_for, text_cross_entropy
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.results import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
-from lrt_bench.rows import NativeSplit, Row, Vectors
+from lrt_bench.rows import NativeSplit, RandomDirections, Row, Vectors
 from lrt_bench.scorers import score_text
 from lrt_bench.tasks import Task
 
@@ -29,10 +29,11 @@ def choice_figures(
     bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskFigures:
     """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
-    delta = bench.delta(m)
-    wanted = reference.native
+    wanted, over, native_vector = reference.native, reference.over, bench.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
-        m, vectors, delta, wanted = m[:1], vectors[:1], delta[:1], reference.half_b
+        wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
+        m, vectors = m[:1], vectors[:1]
+    delta = bench.delta(m)
     scored = bench.scored(m)
     alphas = np.asarray(bench.suite.alphas)
     native_m = reference.baseline[:, None] + wanted
@@ -40,9 +41,10 @@ def choice_figures(
     energy = np.square(wanted).sum(1)
     correlation, mse = metrics.by_alpha(scored, native_m)
     correlation_delta, mse_delta = metrics.by_alpha(delta, wanted)
-    slope, native_slope = metrics.slopes(scored, alphas), metrics.slopes(native_m, alphas)
+    # random directions are steered both ways; what has a sign is told of those that were drawn
+    drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
+    slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
     errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-    native_vector = bench.target_states(task).vector
     sweep = bench.sweep(task)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
     return TaskFigures(
@@ -56,22 +58,22 @@ def choice_figures(
         native_effect=reference.effect,
         ceiling_r2=errors.ceiling if moves else None,
         steering_r2=metrics.steering_r2(delta, wanted),
-        over_steering_r2=over_steering_r2(bench, m, reference.over),
-        correlation=metrics.mean_of(correlation),
+        over_steering_r2=over_steering_r2(bench, m, over),
+        correlation=metrics.mean_of([r for r, alpha in zip(correlation, alphas, strict=True) if alpha]),
         correlation_by_alpha=tuple(correlation),
         mse_by_alpha=tuple(mse),
-        correlation_delta=metrics.mean_of([metrics.pearson(seed, wanted) for seed in delta]),
+        correlation_delta=metrics.mean_of([metrics.pearson(seed, wanted) for seed in delta[drawn]]),
         correlation_delta_by_alpha=tuple(correlation_delta),
         mse_delta_by_alpha=tuple(mse_delta),
-        concordance=metrics.mean_of([metrics.concordance(seed, wanted) for seed in delta]),
+        concordance=metrics.mean_of([metrics.concordance(seed, wanted) for seed in delta[drawn]]),
         slope=float(slope.mean()),
         slope_ratio=_ratio(float(slope.mean()), float(native_slope.mean())),
         anti_steerable=float((slope < 0).mean()),
-        cosine=_cosine(vectors, native_vector),
+        cosine=_cosine(vectors[drawn], native_vector),
         norm_ratio=_ratio(float(vectors.norm(dim=1).mean()), float(native_vector.norm())),
         reachable=_reachable(row, native_vector),
         curve_alphas=bench.swept,
-        curve=_tuple(m.double().mean((0, 1)).numpy()),
+        curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
         error=tuple(_tuple(seed) for seed in error),
         energy=_tuple(energy),
         split_error=_tuple(reference.split_error),
@@ -132,7 +134,9 @@ def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> Genera
     alphas = (0.0, *task.card.alphas)
     offsets = offsets_for(vectors[task.name][0], alphas, bench.spread)
     prompts = [row.prompt for row in task.prompts]
-    written = generate(bench.target, prompts, offsets, task.card.new_tokens, seed=bench.seed)
+    written = generate(
+        bench.target, prompts, offsets, task.card.new_tokens, seed=bench.seed, rows=4 * bench.batch_size
+    )
     scores = [[score_text(task.card.scorer, text) for text in texts] for texts in written.texts]
     losses = written.cross_entropy
     return GenerationFigures(

@@ -115,12 +115,18 @@ class LanguageModel(ABC):
         if not 1 <= layer <= self.n_layers:
             raise UserError(f"layer {layer} is out of range for {self.name}: give 1 to {self.n_layers}")
 
+    def check_length(self, tokens: int) -> None:
+        """Raise UserError where a text is longer than the model was made for."""
+        if tokens > self.context:
+            raise UserError(f"{self.name}: a text of {tokens} tokens: it reads {self.context}; shorten it")
+
     @torch.inference_mode()
     def states(self, ids: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
         """Residual streams after `layers`, [b, t, d] each; the blocks above the highest are not run."""
         wanted = set(layers)
         for layer in wanted:
             self.check_layer(layer)
+        self.check_length(ids.shape[1])
         frame = self.frame(ids.shape[1])
         states = self.embed(ids)
         found = {}
@@ -140,8 +146,7 @@ class LanguageModel(ABC):
 
     def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
         """The last block's output at one token a row: [b, t, d], last [b] -> [b, d]."""
-        states = self.block(self.n_layers - 1, states, frame)
-        return states[torch.arange(len(states), device=states.device), last]
+        return _at(self.block(self.n_layers - 1, states, frame), last)
 
     @torch.inference_mode()
     def resume_last(self, states: Tensor, layer: int, last: Tensor) -> Tensor:
@@ -150,13 +155,18 @@ class LanguageModel(ABC):
         for index in range(layer, self.n_layers - 1):
             states = self.block(index, states, frame)
         if layer == self.n_layers:
-            return states[torch.arange(len(states), device=states.device), last]
+            return _at(states, last)
         return self.last_block(states, frame, last)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [b, t, vocabulary] of whole sequences, float32."""
         return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
+
+
+def _at(states: Tensor, last: Tensor) -> Tensor:
+    """One token a row: states [b, t, d], last [b] -> [b, d]."""
+    return states[torch.arange(len(states), device=states.device), last.to(states.device)]
 
 
 class _FirstBlockReachedError(Exception):

@@ -68,11 +68,10 @@ class Moments:
         self.mean_y = self.mean_y + delta_y * (other.n / n)
         self.n = n
 
-    def to(self, device: torch.device | str) -> Moments:
-        moved = {
-            name: getattr(self, name).to(device) for name in ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy")
-        }
-        return replace(self, **moved)
+    def to(self, device: torch.device | str, copy: bool = False) -> Moments:
+        """The moments on another device, or a copy of them."""
+        names = ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy")
+        return replace(self, **{name: getattr(self, name).to(device, copy=copy) for name in names})
 
     @property
     def variance_x(self) -> Tensor:

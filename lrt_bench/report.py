@@ -149,6 +149,8 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
     text = f"{len(counted)} tasks, {prompts} prompts, {failures} failures; = shares its rank"
     if result.not_steerable:
         text += f"; not steerable: {', '.join(result.not_steerable)}"
+    if result.not_scorable:
+        text += f"; not scorable in its tokenizer: {', '.join(result.not_scorable)}"
     if not result.complete:
         text += "; incomplete (--task): not ranked"
     return text

@@ -199,6 +199,7 @@ class Result(Strict):
     steering_r2: Share
     correlation_delta: Share
     not_steerable: tuple[str, ...]
+    not_scorable: tuple[str, ...]  # no prompt's options can be told apart in the target's tokenizer
     tasks: tuple[TaskFigures, ...]
     generation: tuple[GenerationFigures, ...]
     side_effects: tuple[SideEffectFigures, ...]

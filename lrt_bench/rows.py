@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,10 +18,13 @@ from lrt_bench.bench import PairBench
 from lrt_bench.errors import UserError
 from lrt_bench.mappings import LinearMapping, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
-from lrt_bench.mappings.ridge import STRENGTHS
+from lrt_bench.mappings.ridge import STRENGTHS, Ridge
+from lrt_bench.states import PairedStates
 from lrt_bench.tasks import Task
 
 Vectors = dict[str, Tensor]
+T = TypeVar("T")
+TRACKS = ("corpus", "task-aware")
 
 
 @dataclass
@@ -92,10 +99,11 @@ class _Shuffled(LinearMapping):
 
 
 class Shuffled(Row):
-    """The same fit on states paired at random, several shuffles.
+    """The same fit on states paired at random, several shuffles: what a map owes to the pairing."""
 
-    A random pairing knows no sense of direction, so each vector steers both ways: luck of sign cancels.
-    """
+    @property
+    def digest(self) -> str:
+        return digest_of(Ridge)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         began = time.perf_counter()
@@ -104,25 +112,32 @@ class Shuffled(Row):
             mapping.fit_moments(bench, bench.seed + shuffle)
             self.mappings.append(mapping)
         self.fit_seconds = time.perf_counter() - began
-        found = transferred(bench, tasks, self.mappings)
-        return {name: torch.cat([vectors, -vectors]) for name, vectors in found.items()}
+        return transferred(bench, tasks, self.mappings)
 
 
 class OtherConcept(Row):
-    """Another concept's transferred vector: the next ones in the list of tasks, by ridge."""
+    """Transferred vectors of the next three other concepts in the list of choice tasks, by ridge.
+
+    Without another concept it steers with nothing.
+    """
 
     OTHERS = 3
 
+    @property
+    def digest(self) -> str:
+        return digest_of(Ridge)
+
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        own = transferred(bench, tasks, [bench.ridge])
-        names = list(own)
-        count = min(self.OTHERS, len(names) - 1)
-        if count == 0:
-            return {name: torch.zeros(1, bench.target.width) for name in names}
-        return {
-            name: torch.cat([own[names[(i + step) % len(names)]] for step in range(1, count + 1)])
-            for i, name in enumerate(names)
-        }
+        choices = bench.choices
+        own = transferred(bench, choices, [bench.ridge])
+        nothing = torch.zeros(1, bench.target.width)
+        found = {}
+        for task in tasks:
+            start = choices.index(task) + 1 if task in choices else 0
+            order = [*choices[start:], *choices[:start]]
+            others = [own[other.name] for other in order if other.card.concept != task.card.concept]
+            found[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
+        return found
 
 
 class Readout(Row):
@@ -134,11 +149,13 @@ class Readout(Row):
             encoded = bench.sweep(task).encoded if task.card.kind == "choice" else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
-            if rows is None:
-                found[task.name] = torch.zeros(1, bench.target.width)
-            else:
-                difference = rows.view(len(tokens), 2, -1)
-                found[task.name] = (difference[:, 0] - difference[:, 1]).mean(0)[None]
+            found[task.name] = torch.zeros(1, bench.target.width)
+            if rows is not None:
+                each = rows[::2] - rows[1::2]
+                mean = each.mean(0)
+                # balanced letters cancel: what rounding leaves of them is no direction
+                if mean.norm() > 1e-4 * each.norm(dim=1).mean():
+                    found[task.name] = mean[None]
         return found
 
 
@@ -154,36 +171,59 @@ class MappingRow(Row):
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         states = bench.states
+        seeds = range(bench.suite.fit_seeds if self.method.stochastic else 1)
         began = time.perf_counter()
-        for seed in range(bench.suite.fit_seeds if self.method.stochastic else 1):
-            mapping = self.method()
-            mapping.seed = bench.seed + seed
-            try:
-                mapping.fit(states)
-            except UserError:
-                raise
-            except Exception as error:
-                raise UserError(f"mapping {self.name}: fit fails: {type(error).__name__}: {error}") from error
+        self.mappings = [self._fitted(states, bench.seed + seed) for seed in seeds]
+        self.fit_seconds = (time.perf_counter() - began) / len(seeds)
+        for mapping in self.mappings:
             self._check(mapping, bench)
-            self.mappings.append(mapping)
-        self.fit_seconds = time.perf_counter() - began
-        return transferred(bench, tasks, self.mappings)
+        found = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
+        want = (len(seeds), bench.target.width)
+        for vectors in found.values():
+            if tuple(vectors.shape) != want or not bool(torch.isfinite(vectors).all()):
+                shape = tuple(vectors.shape)
+                raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
+        return found
+
+    def _fitted(self, states: PairedStates, seed: int) -> Mapping:
+        """A fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
+        with torch.random.fork_rng(), _numpy_seed(seed):
+            torch.manual_seed(seed)
+            mapping = self._named("__init__", self.method)
+            mapping.seed = seed
+            self._named("fit", lambda: mapping.fit(states.copy()))
+        return mapping
+
+    def _named(self, what: str, call: Callable[[], T]) -> T:
+        """Run a part of the method; whatever it raises becomes one line that names it."""
+        try:
+            return call()
+        except UserError:
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+            raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}") from error
 
     def _check(self, mapping: Mapping, bench: PairBench) -> None:
         """Raise UserError where the mapping's output is not [n, d_target], finite."""
         x = bench.states.validation[0][:32]
-        try:
-            y = mapping(x)
-        except Exception as error:
-            raise UserError(
-                f"mapping {self.name}: calling it fails: {type(error).__name__}: {error}"
-            ) from error
+        y = self._named("__call__", lambda: mapping(x))
         want = (len(x), bench.target.width)
         if not isinstance(y, Tensor) or tuple(y.shape) != want:
             shape = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise UserError(f"mapping {self.name}: __call__ returned {shape}, want {want}: map to d_target")
         if not torch.isfinite(y).all():
             raise UserError(f"mapping {self.name}: __call__ returned NaN or infinity: check its fit")
+
+
+@contextlib.contextmanager
+def _numpy_seed(seed: int) -> Iterator[None]:
+    state = np.random.get_state()
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
 
 
 def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) -> Vectors:
@@ -203,7 +243,7 @@ def controls() -> list[Row]:
         NativeSplit("native-split", "own vectors of two halves of the prompts"),
         RandomDirections("random", "random directions, each both ways"),
         Nothing("none", "no steering"),
-        Shuffled("shuffled", "A v and -A v, fitted on states paired at random"),
+        Shuffled("shuffled", "A v, fitted on states paired at random"),
         OtherConcept("other-concept", "A v of other concepts, by ridge"),
         Readout("readout", "unembedding difference of the choice words"),
     ]
@@ -212,4 +252,6 @@ def controls() -> list[Row]:
 def mapping_row(spec: str) -> MappingRow:
     """The row of a built-in mapping or of PATH.py:CLASS."""
     method = find_mapping(spec)
+    if method.track not in TRACKS:
+        raise UserError(f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(TRACKS)}")
     return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +35,10 @@ class Sample:
     """A uniform random sample of a stream of pairs (reservoir sampling), in memory-mapped files."""
 
     def __init__(self, size: int, d_x: int, d_y: int, seed: int) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="lrt-bench-")
-        folder = Path(self._folder.name)
-        self.x = np.memmap(folder / "x.f32", np.float32, "w+", shape=(size, d_x))
-        self.y = np.memmap(folder / "y.f32", np.float32, "w+", shape=(size, d_y))
+        with tempfile.TemporaryDirectory(prefix="lrt-bench-", ignore_cleanup_errors=True) as folder:
+            self.x = np.memmap(Path(folder) / "x.f32", np.float32, "w+", shape=(size, d_x))
+            self.y = np.memmap(Path(folder) / "y.f32", np.float32, "w+", shape=(size, d_y))
+        # The files have no name any more: the system frees them with the process, however it ends.
         self.size, self.seen = size, 0
         self._rng = np.random.default_rng([seed, 7])
 
@@ -85,6 +85,14 @@ class PairedStates:
     @property
     def d_target(self) -> int:
         return len(self.moments.mean_y)
+
+    def copy(self) -> PairedStates:
+        """The same states, of which a method may change its copy."""
+        return replace(
+            self,
+            moments=self.moments.to("cpu", copy=True),
+            validation=(self.validation[0].clone(), self.validation[1].clone()),
+        )
 
     def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over the sample in a shuffled order: pairs of float32 tensors, `size` rows each.
@@ -168,7 +176,8 @@ def collect(
     sample = Sample(budget.sample_tokens, source.width, target.width, seed)
     held_out: list[PairedTokens] = []
     held_out_tokens = 0
-    for block in corpus.pairs(source.model.tokenizer, target.model.tokenizer):
+    limits = source.model.context, target.model.context
+    for block in corpus.pairs(source.model.tokenizer, target.model.tokenizer, limits):
         fit, room = [], budget.fit_tokens - moments.n
         for text in block:
             if text.split == "fit" and room > 0:

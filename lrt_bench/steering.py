@@ -112,6 +112,8 @@ class Sweep:
         at = model.resume_last(states, self.site.layer, last)[:, None]
         options = [[self.encoded[i].positive, self.encoded[i].negative] for i in prompts]
         logits = model.head.choice(model.finish(at)[:, 0], torch.tensor(options))
+        if not torch.isfinite(logits).all():
+            raise UserError(f"{model.name}: its logits are not finite under steering: try --dtype float32")
         return (logits[:, 0] - logits[:, 1]).cpu()
 
     def _baseline(self) -> Tensor:

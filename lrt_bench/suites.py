@@ -24,9 +24,9 @@ class PairSpec(Strict):
 
     name: Name
     source: str
-    source_layer: Annotated[int, Field(ge=1)] | None = None
+    source_layer: int | None = None
     target: str
-    target_layer: Annotated[int, Field(ge=1)] | None = None
+    target_layer: int | None = None
     skip_kinds: tuple[str, ...] = ()
 
 
@@ -55,7 +55,7 @@ class Suite(Strict):
     alphas: tuple[float, ...] = GRID
     over_steering: tuple[float, ...] = (-1.0, 1.0)
     random_directions: Annotated[int, Field(ge=8)] = 8
-    shuffles: Annotated[int, Field(ge=1)] = 4
+    shuffles: Annotated[int, Field(ge=1)] = 8
     fit_seeds: Annotated[int, Field(ge=1)] = 2
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     tasks: tuple[str, ...] = Field(min_length=1)

@@ -12,7 +12,7 @@ import torch
 
 from lrt_bench.nano import lexicon
 from lrt_bench.nano.family import FAMILY, WEIGHTS
-from lrt_bench.nano.gate import SWING, swings, target_sites
+from lrt_bench.nano.gate import SWING, gate_tasks, swings, target_sites, too_small
 from lrt_bench.nano.grammar import LATENTS, Latents, Writer, documents
 from lrt_bench.nano.train import Run, rows, train_tokenizer
 
@@ -115,10 +115,14 @@ def test_training_was_long_enough(name):
     assert losses[-1] < 0.9 < losses[0]
 
 
-@pytest.mark.parametrize(("name", "layer"), [(n, k) for n, ks in target_sites().items() for k in sorted(ks)])
-def test_the_gate(name, layer):
-    from lrt_bench.suites import find_suite
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_gate(name):
+    measured = {layer: swings(name, layer, gate_tasks()) for layer in target_sites()[name]}
+    assert not too_small(measured)
 
-    tasks = [task.name for task in find_suite("nano").read_tasks() if task.card.kind == "choice"]
-    small = {task: swing for task, swing in swings(name, layer, tasks).items() if swing < SWING}
-    assert not small
+
+def test_the_gate_wants_one_layer_where_a_task_swings():
+    tasks = gate_tasks()
+    good, bad = dict.fromkeys(tasks, SWING), dict.fromkeys(tasks, SWING - 0.1)
+    assert too_small({1: bad, 2: good}) == []
+    assert too_small({1: bad | {tasks[0]: 9.0}, 2: bad}) == tasks[1:]

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from lrt_bench.nano.family import CONTEXT, FAMILY, VOCABULARY, WEIGHTS
-from lrt_bench.nano.gate import SWING, swings, target_sites
+from lrt_bench.nano.gate import SWING, gate_tasks, swings, target_sites
 
 HEAD = """# The embedded family
 
@@ -32,8 +32,9 @@ GATE = """
 
 ## The gate
 
-Swing of the choice tasks in logits between alpha -1/2 and +1/2 under the native vector, at every layer where
-the embedded suites steer a member. A member ships only if every swing is {swing} or more.
+Swing of the choice tasks, in logits, between -1/2 and +1/2 of the root mean square norm of the centred states
+under the native vector, at every layer where the embedded suites steer a member. A member ships only if
+every task swings by {swing} or more at one of its layers.
 
 | task | {columns} |
 | --- | {rule} |
@@ -80,9 +81,7 @@ def _family_rows(records: dict[str, dict[str, Any]]) -> str:
 
 
 def _gate_table() -> str:
-    from lrt_bench.suites import find_suite
-
-    tasks = [task.name for task in find_suite("nano").read_tasks() if task.card.kind == "choice"]
+    tasks = gate_tasks()
     sites = [(name, layer) for name, layers in target_sites().items() for layer in sorted(layers)]
     measured = {site: swings(*site, tasks) for site in sites}
     columns = " | ".join(f"{name}, layer {layer}" for name, layer in sites)

@@ -21,7 +21,7 @@ import yaml
 from lrt_bench.nano import lexicon
 from lrt_bench.nano.grammar import Latents, Writer, documents
 
-PAIRS, SELECT, SCORE, GENERATION = 64, 24, 64, 16
+PAIRS, SELECT, SCORE, GENERATION = 64, 24, 48, 16
 SUBJECTLESS = ("is_so", "it_is", "acts")
 FEELING = ("is_so", "it_is", "opens", "friend")
 UNFEELING = ("sees", "thinks", "daytime", "acts", "has")
@@ -247,10 +247,10 @@ def write_generation(root: Path, name: str, concept: Concept, about: str, scorer
     """A generation task: one concept's pairs anew, prompts on which the model writes on."""
     folder = Folder(root, name)
     rng = folder.rng
-    fixed = dict(concept.fixed) | {concept.latent: concept.negative or "city"}
+    fixed = dict(concept.fixed) | {concept.latent: concept.negative or "city", "tense": "past"}
 
     def prompt(number: int) -> dict[str, str]:
-        return {"prompt": Writer(rng, Latents.sample(rng, **fixed)).sentence(("it_is", "has"))}
+        return {"prompt": Writer(rng, Latents.sample(rng, **fixed)).sentence(("it_is",))}
 
     folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
     folder.lines("score", GENERATION, prompt)
@@ -302,7 +302,7 @@ def write_rest(root: Path) -> None:
     )  # fmt: skip
     folder = Folder(root, "perplexity")
     texts = documents(4)
-    folder.lines("score", 12, lambda number: {"prompt": next(texts)})
+    folder.lines("score", 8, lambda number: {"prompt": next(texts)})
     folder.describe(
         "side-effect",
         "perplexity of neutral text under steering",
