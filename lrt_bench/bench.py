@@ -141,9 +141,13 @@ class PairBench:
             self._sweeps[task.name] = Sweep(self.target, task.choices, self.swept, self.spread, rows)
         return self._sweeps[task.name]
 
-    def propensities(self, vectors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Sweep each task under its vectors [seeds, d]: {task: [seeds, prompts, swept alphas]}."""
-        return {task.name: self.sweep(task).run(vectors[task.name]) for task in self.choices}
+    def propensities(self, vectors: dict[str, Tensor], over: bool) -> dict[str, Tensor]:
+        """Sweep each task under its vectors [seeds, d]: {task: [seeds, prompts, swept alphas]}.
+
+        over : sweep the over-steering alphas too; chance floors do without them.
+        """
+        first = None if over else len(self.suite.alphas)
+        return {task.name: self.sweep(task).run(vectors[task.name], first) for task in self.choices}
 
     def random_directions(self) -> Tensor:
         """Unit directions of the `random` control [directions, d_target], the same for every task."""

@@ -216,7 +216,7 @@ class _PairJob:
                 stored = read_propensities(self.path(row), result)
             vectors = {} if stored is not None else self.vectors(row)
             began = time.perf_counter()
-            found = stored if stored is not None else self.bench.propensities(vectors)
+            found = stored if stored is not None else self.bench.propensities(vectors, row.over_steered)
             self._sweep_seconds[row.name] = time.perf_counter() - began
             if row.name not in REFERENCES:
                 return found

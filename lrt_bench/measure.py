@@ -72,7 +72,7 @@ def choice_figures(
         cosine=_cosine(vectors[drawn], native_vector),
         norm_ratio=_ratio(float(vectors.norm(dim=1).mean()), float(native_vector.norm())),
         reachable=_reachable(row, native_vector),
-        curve_alphas=bench.swept,
+        curve_alphas=bench.swept[: m.shape[-1]],
         curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
         error=tuple(_tuple(seed) for seed in error),
         energy=_tuple(energy),

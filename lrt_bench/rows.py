@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -34,8 +34,11 @@ class Row(ABC):
     Attributes
     ----------
     mappings : the fitted maps, one a seed; empty for a row that maps no states.
-    fit_seconds : of the fits alone; the states are counted apart.
+    fit_seconds : of the fits alone, mean over seeds; the states are counted apart.
+    over_steered : whether the over-steering alphas are swept.
     """
+
+    over_steered: ClassVar[bool] = False
 
     name: str
     rule: str
@@ -57,12 +60,16 @@ class Row(ABC):
 class Native(Row):
     """The target's own vector: what transfer is compared with."""
 
+    over_steered = True
+
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         return {task.name: bench.target_states(task).vector[None] for task in tasks}
 
 
 class NativeSplit(Row):
     """The target's vectors from two disjoint halves of the prompts: the ceiling."""
+
+    over_steered = True
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         states = {task.name: bench.target_states(task) for task in tasks}
@@ -116,12 +123,12 @@ class Shuffled(Row):
 
 
 class OtherConcept(Row):
-    """Transferred vectors of the next three other concepts in the list of choice tasks, by ridge.
+    """Transferred vectors of the next two other concepts in the list of choice tasks, by ridge.
 
     Without another concept it steers with nothing.
     """
 
-    OTHERS = 3
+    OTHERS = 2
 
     @property
     def digest(self) -> str:
@@ -162,6 +169,8 @@ class Readout(Row):
 @dataclass
 class MappingRow(Row):
     """A mapping method, fitted once for each seed if it is stochastic."""
+
+    over_steered = True
 
     method: type[Mapping] = Mapping  # type: ignore[type-abstract]
 

@@ -122,24 +122,28 @@ class Sweep:
             found[batch] = self._propensity(states, last, batch)
         return found
 
-    def run(self, vectors: Tensor) -> Tensor:
-        """Propensities [v, prompts, alphas] under each vector [v, d]; not finite vectors are refused."""
+    def run(self, vectors: Tensor, first: int | None = None) -> Tensor:
+        """Propensities [v, prompts, alphas] under each vector [v, d], at the `first` alphas or at all.
+
+        Vectors that are not finite are refused.
+        """
         if not torch.isfinite(vectors).all():
             raise UserError("a steering vector holds NaN or infinity")
-        found = self.baseline[None, :, None].repeat(len(vectors), 1, len(self.steps))
-        mirrored = self._mirrored(vectors)
+        steps = self.steps[:first]
+        found = self.baseline[None, :, None].repeat(len(vectors), 1, len(steps))
+        mirrored = _mirrored(vectors, steps.tolist())
         moving = [
             (v, a)
             for v in range(len(vectors))
-            for a in range(len(self.steps))
-            if float(self.steps[a]) != 0 and bool(vectors[v].any()) and v not in mirrored
+            for a in range(len(steps))
+            if float(steps[a]) != 0 and bool(vectors[v].any()) and v not in mirrored
         ]
         directions = unit(vectors.float())
         for batch, states, last in self._batches:
             grown = max(1, self.rows // len(batch))
             for start in range(0, len(moving), grown):
                 chunk = moving[start : start + grown]
-                offsets = torch.stack([directions[v] * self.steps[a] for v, a in chunk])
+                offsets = torch.stack([directions[v] * steps[a] for v, a in chunk])
                 steered = states[None].float() + offsets.to(states.device)[:, None, None]
                 m = self._propensity(steered.flatten(0, 1), last.repeat(len(chunk)), batch * len(chunk))
                 for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
@@ -148,18 +152,18 @@ class Sweep:
             found[v] = found[twin][:, order]
         return found
 
-    def _mirrored(self, vectors: Tensor) -> dict[int, tuple[int, list[int]]]:
-        """Vectors that are an earlier one turned round: at alpha they act as the earlier one at -alpha.
 
-        {vector: (the earlier one, the alphas' order)}; empty where the grid is not symmetric.
-        """
-        steps = self.steps.tolist()
-        if sorted(steps) != sorted(-step for step in steps):
-            return {}
-        order = [steps.index(-step) for step in steps]
-        return {
-            v: (twin, order)
-            for v in range(len(vectors))
-            for twin in range(v)
-            if vectors[v].any() and torch.equal(vectors[v], -vectors[twin])
-        }
+def _mirrored(vectors: Tensor, steps: list[float]) -> dict[int, tuple[int, list[int]]]:
+    """Vectors that are an earlier one turned round: at alpha they act as the earlier one at -alpha.
+
+    {vector: (the earlier one, the alphas' order)}; empty where the grid is not symmetric.
+    """
+    if sorted(steps) != sorted(-step for step in steps):
+        return {}
+    order = [steps.index(-step) for step in steps]
+    return {
+        v: (twin, order)
+        for v in range(len(vectors))
+        for twin in range(v)
+        if vectors[v].any() and torch.equal(vectors[v], -vectors[twin])
+    }

@@ -298,7 +298,7 @@ def write_generation_tasks(root: Path) -> None:
 def write_rest(root: Path) -> None:
     Folder(root, "fidelity").describe(
         "fidelity", "how well mapped states stand in for the target's own, on validation states", "fvu",
-        stitch_rows=24,
+        stitch_rows=12,
     )  # fmt: skip
     folder = Folder(root, "perplexity")
     texts = documents(4)
