@@ -13,7 +13,7 @@ import matplotlib
 from lrt_bench.results import Result, TaskFigures, write_whole
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
-COLUMNS = 4
+COLUMNS = 5
 
 
 def draw_pair(results: Sequence[Result], path: Path) -> Path:

@@ -6,6 +6,7 @@ the stream), and a bounded validation set. Nothing else is held, so memory does 
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -105,14 +106,26 @@ class PairedStates:
             yield torch.from_numpy(self.sample.x[rows]), torch.from_numpy(self.sample.y[rows])
 
     def shuffled(self, seed: int) -> Moments:
-        """Moments of the sample's states paired at random: the `shuffled` control."""
-        order = np.random.default_rng([seed, 11]).permutation(len(self.sample))
+        """Moments of the sample's states paired at random: the `shuffled` control.
+
+        Only the cross-product depends on the pairing; the rest is that of the sample.
+        """
+        x, y = self._centred_sample
+        order = np.random.default_rng([seed, 11]).permutation(len(x))
+        return replace(self._sample_moments, s_xy=(x.T @ y[order]).double())
+
+    @functools.cached_property
+    def _sample_moments(self) -> Moments:
         moments = Moments.zeros(self.d_source, self.d_target)
-        for start in range(0, len(order), 8192):
-            x = torch.from_numpy(self.sample.x[start : start + 8192])
-            rows = order[start : start + 8192]
-            moments.update(x[: len(rows)], torch.from_numpy(self.sample.y[rows]))
+        for x, y in self.batches(8192):
+            moments.update(x, y)
         return moments
+
+    @functools.cached_property
+    def _centred_sample(self) -> tuple[Tensor, Tensor]:
+        size = len(self.sample)
+        x, y = (torch.from_numpy(np.array(side[:size])) for side in (self.sample.x, self.sample.y))
+        return x - self._sample_moments.mean_x.float(), y - self._sample_moments.mean_y.float()
 
 
 def pad(rows: list[list[int]]) -> Tensor:

@@ -254,7 +254,7 @@ def write_generation(root: Path, name: str, concept: Concept, about: str, scorer
 
     folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
     folder.lines("score", GENERATION, prompt)
-    more = {"concept": concept.name, "scorer": scorer, "new_tokens": 24, "alphas": [0.25, 0.5, 1.0]}
+    more = {"concept": concept.name, "scorer": scorer, "new_tokens": 16, "alphas": [0.25, 0.5, 1.0]}
     folder.describe("generation", about, "score_shift", **more)
 
 
