@@ -200,3 +200,84 @@ def test_where_native_steering_does_nothing_there_is_no_score(small_suite, tmp_p
         assert cell.result.transfer_score is None
         assert cell.result.ci95 is None
         assert cell.result.not_steerable == ("empty-concept",)
+
+
+def small(small_suite, **changes):
+    return find_suite(str(small_suite)).model_copy(update=changes)
+
+
+def test_a_changed_corpus_is_computed_anew(small_suite, tmp_path):
+    """The key follows the text, not only the file's name."""
+    from lrt_bench.nano.grammar import documents
+    from lrt_bench.suites import narrowed
+
+    text = tmp_path / "text.txt"
+
+    def run():
+        suite = narrowed(find_suite(str(small_suite)), corpus=str(text))
+        cells = Evaluation(suite, ["affine"], ["person"], tmp_path / "out").run()
+        return {cell.result.mapping.name: cell for cell in cells}
+
+    text.write_text("\n\n".join(documents(31, 120)))
+    assert run()["affine"].computed
+    assert not run()["affine"].computed
+    text.write_text("\n\n".join(documents(32, 120)))
+    again = run()
+    assert again["affine"].computed
+    assert again["native"].computed
+
+
+def test_a_method_that_spoils_its_states_spoils_no_other_row(small_run, small_suite, tmp_path):
+    path = tmp_path / "greedy.py"
+    path.write_text(
+        "import torch\n"
+        "from lrt_bench.mappings.affine import Affine\n"
+        "class Greedy(Affine):\n"
+        "    def fit(self, states):\n"
+        "        states.moments.s_xx.diagonal().add_(1e9)\n"
+        "        states.validation[0].zero_()\n"
+        "        super().fit(states)\n"
+    )
+    Evaluation(small(small_suite), [f"{path}:Greedy", "ridge"], out=tmp_path / "out").run()
+    before, after = results(small_run), results(tmp_path / "out")
+    assert after["ridge"].transfer_score == before["ridge"].transfer_score
+    assert after["greedy.Greedy"].fidelity.fvu > 0.5
+
+
+def test_a_method_that_draws_from_the_global_generators_is_repeatable(small_suite, tmp_path):
+    path = tmp_path / "drawn.py"
+    path.write_text(
+        "import numpy as np, torch\n"
+        "from lrt_bench import LinearMapping\n"
+        "class Drawn(LinearMapping):\n"
+        "    def solve(self, states):\n"
+        "        return torch.randn(96, 96).double() + torch.from_numpy(np.random.randn(96, 96))\n"
+    )
+    scores = []
+    for name in ("a", "b"):
+        cells = Evaluation(small(small_suite), [f"{path}:Drawn"], out=tmp_path / name).run()
+        scores.append(cells[-1].result.transfer_score)
+    assert scores[0] == scores[1]
+
+
+def test_tasks_of_one_name_are_refused(small_suite, tmp_path):
+    from lrt_bench.errors import UserError
+
+    with pytest.raises(UserError, match="two tasks are named person"):
+        Evaluation(small(small_suite), tasks=["person", "person"], out=tmp_path).run()
+
+
+def test_all_tasks_by_name_make_a_complete_result(small_suite, tmp_path):
+    suite = small(small_suite)
+    cells = Evaluation(suite, ["affine"], tasks=list(suite.tasks), out=tmp_path).run()
+    assert all(cell.result.complete for cell in cells)
+
+
+def test_shuffled_shows_a_leak(small_suite, tmp_path, monkeypatch):
+    """Were the pairing not destroyed, the control would say so."""
+    from lrt_bench.states import PairedStates
+
+    monkeypatch.setattr(PairedStates, "shuffled", lambda self, seed: self.moments)
+    cells = Evaluation(small(small_suite), ["affine"], out=tmp_path).run()
+    scores = {cell.result.mapping.name: cell.result.transfer_score for cell in cells}
+    assert scores["shuffled"] > 99

@@ -150,3 +150,21 @@ def test_a_concepts_vector_is_the_difference_of_last_token_means(nano):
     assert len(first.positive) == 2
     assert len(second.positive) == 1
     torch.testing.assert_close(second.vector, positive[1] - negative[1], atol=1e-4, rtol=1e-4)
+
+
+def test_halves_share_no_pair_and_balance_alternating_options():
+    from lrt_bench.concepts import ConceptStates
+
+    letters = torch.tensor([[1.0], [-1.0]]).repeat(8, 1)
+    states = ConceptStates(letters, -letters)
+    for which in (0, 1):
+        assert states.half(which).positive.sum() == 0
+        assert len(states.half(which).positive) == 8
+    numbered = ConceptStates(torch.arange(10.0)[:, None], torch.zeros(10, 1))
+    seen = torch.cat([numbered.half(0).positive, numbered.half(1).positive]).flatten()
+    assert sorted(seen.tolist()) == list(range(10))
+
+
+def test_texts_longer_than_the_model_reads_are_named(nano):
+    with pytest.raises(UserError, match="a text of 300 tokens: it reads 128"):
+        nano("S").states(torch.ones(1, 300, dtype=torch.long), [2])

@@ -22,7 +22,9 @@ Small Llama-architecture language models, trained from nothing on a seeded gramm
 {vocabulary} entries), context {context}, tied embeddings, weights in float16. `S2` is `S` with another seed,
 on other text. They know nothing of the world; use them to compare mappings, not to talk to.
 
-Train them again with `python -m lrt_bench.nano.train`; on the same machine the same weights come out.
+They were trained by `python -m lrt_bench.nano.train --threads 1 --compile`, one process for L and one for the
+others, side by side on two cores. Seeds, text and order are fixed; another machine's arithmetic gives other
+last digits.
 
 | member | width | layers | parameters | tokens | tokens a parameter | validation loss (nats a token) |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
