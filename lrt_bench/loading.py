@@ -23,7 +23,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.models import LanguageModel, TransformersModel
 from lrt_bench.nano.family import FAMILY
 
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|gpt2[\w-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?|gpt2[\w-]*")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
 
