@@ -118,12 +118,11 @@ def errors_of(figures: TaskFigures) -> TaskErrors:
 
 
 def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
-    """State fidelity of the row's first map; None for rows that map no states, or without the task."""
-    tasks = bench.of_kind("fidelity")
-    if not tasks or not row.mappings:
+    """State fidelity of the row's first map, stitched where the task is run; None without a map."""
+    if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    stitch_rows = tasks[0].card.stitch_rows
+    stitch_rows = sum(task.card.stitch_rows for task in bench.of_kind("fidelity"))
     found = measure_fidelity(mapping, bench.source, bench.target, bench.states, stitch_rows)
     return FidelityFigures(**vars(found))
 
