@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lrt_bench.bench import PairBench
 from lrt_bench.errors import UserError
-from lrt_bench.mappings import LinearMapping, Mapping, digest_of, find_mapping, name_of
+from lrt_bench.mappings import FixedLinear, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
-from lrt_bench.mappings.ridge import STRENGTHS, Ridge
+from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.states import PairedStates
 from lrt_bench.tasks import Task
 
@@ -91,22 +91,11 @@ class RandomDirections(Row):
         return {task.name: torch.cat([drawn, -drawn]) for task in tasks}
 
 
-class _Shuffled(LinearMapping):
-    """Ridge on states paired at random, its strength the one that ridge chooses on true pairs."""
-
-    strength = STRENGTHS[0]
-
-    def solve(self, states: object) -> Tensor:
-        raise NotImplementedError
-
-    def fit_moments(self, bench: PairBench, seed: int) -> None:
-        moments = bench.states.shuffled(seed)
-        self.weight = Spectrum(moments).weight(bench.ridge.strength_)
-        self.bias = moments.mean_y - self.weight @ moments.mean_x
-
-
 class Shuffled(Row):
-    """The same fit on states paired at random, several shuffles: what a map owes to the pairing."""
+    """The same fit on states paired at random, several shuffles: what a map owes to the pairing.
+
+    Its strength is the one that ridge chooses on true pairs.
+    """
 
     @property
     def digest(self) -> str:
@@ -115,9 +104,9 @@ class Shuffled(Row):
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         began = time.perf_counter()
         for shuffle in range(bench.suite.shuffles):
-            mapping = _Shuffled()
-            mapping.fit_moments(bench, bench.seed + shuffle)
-            self.mappings.append(mapping)
+            moments = bench.states.shuffled(bench.seed + shuffle)
+            weight = Spectrum(moments).weight(bench.ridge.strength_)
+            self.mappings.append(FixedLinear(weight, moments.mean_y - weight @ moments.mean_x))
         self.fit_seconds = time.perf_counter() - began
         return transferred(bench, tasks, self.mappings)
 
