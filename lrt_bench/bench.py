@@ -51,10 +51,6 @@ class Reference:
     def split_energy(self) -> Array:
         return np.asarray(np.square(self.half_b).sum(1))
 
-    @property
-    def energy(self) -> Array:
-        return np.asarray(np.square(self.native).sum(1))
-
 
 @dataclass
 class PairBench:
@@ -62,7 +58,8 @@ class PairBench:
 
     Attributes
     ----------
-    swept : the scored alphas, then the over-steering ones; what every propensity array's last axis is.
+    swept : the scored alphas, then the over-steering ones: the last axis of propensities, which ends with
+        the scored ones where a row is not over-steered.
     """
 
     suite: Suite
@@ -130,7 +127,7 @@ class PairBench:
 
     @functools.cached_property
     def ridge(self) -> Ridge:
-        """The map behind the `other-concept` control."""
+        """The map behind the `other-concept` control; its strength is that of `shuffled`."""
         ridge = Ridge()
         ridge.fit(self.states)
         return ridge

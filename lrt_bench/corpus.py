@@ -93,7 +93,7 @@ def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
 
     Where several tokens end at one character (a character of several byte tokens), the last counts.
     """
-    if source.ids == target.ids:
+    if source.ids == target.ids and np.array_equal(source.ends, target.ends):  # one tokenizer
         at = np.flatnonzero(source.kept & target.kept)
         return at, at
     sides = []

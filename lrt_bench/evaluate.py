@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -109,7 +109,8 @@ class Evaluation:
             models.keep(
                 {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
             )
-            cells += self._pair(pair, models, chosen)
+            fresh = [*controls(), *(replace(row, mappings=[]) for row in rows)]
+            cells += self._pair(pair, models, chosen, fresh)
         return cells
 
     def _check_names(self, rows: Sequence[Row]) -> None:
@@ -117,7 +118,7 @@ class Evaluation:
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
 
-    def _pair(self, pair: PairSpec, models: Models, chosen: list[Task]) -> Iterator[Cell]:
+    def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
         source = _site(models.get(pair.source), pair.source_layer, f"{pair.name}: source")
@@ -127,7 +128,6 @@ class Evaluation:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
         bench = PairBench(self.suite, pair, source, target, self.seed, self.batch_size, states_done, chosen)
-        rows = [*controls(), *(mapping_row(spec) for spec in self.mappings or self.suite.mappings)]
         job = _PairJob(self, bench, rows)
         self._done = began + STATES_WEIGHT
         for row in rows:
