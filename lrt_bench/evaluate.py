@@ -20,6 +20,7 @@ from lrt_bench import __version__, metrics
 from lrt_bench.bench import PairBench, Reference
 from lrt_bench.errors import UserError
 from lrt_bench.loading import Models
+from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
     choice_figures,
     errors_of,
@@ -338,14 +339,18 @@ def _site_record(site: Site) -> SiteRecord:
 
 
 def _mapping_record(row: Row) -> MappingRecord:
+    linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
     return MappingRecord(
         name=row.name,
         control=row.control,
+        kind="control" if row.control else "linear" if linear else "non-linear",
+        origin="built-in" if row.control or row.name in BUILT_IN else "file",
         track=row.track,  # type: ignore[arg-type]
         rule=row.rule,
         seeds=max(1, len(row.mappings)),
         parameters=row.mappings[0].n_parameters if row.mappings else 0,
         digest=row.digest,
+        description=BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
     )
 
 

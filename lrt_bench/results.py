@@ -15,16 +15,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, ValidationError, field_serializer
+from pydantic import ConfigDict, Field, ValidationError, field_serializer
 
 from lrt_bench.errors import UserError
 from lrt_bench.tasks import Strict, first_problem
 
 Share = float | None
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"'`\\]+$", max_length=2000)]
 MAX_BYTES = 20_000_000
 
 
-class SiteRecord(Strict):
+class Record(Strict):
+    """A part of a result; no text in it is longer than a page."""
+
+    model_config = ConfigDict(str_max_length=4000)
+
+
+class SiteRecord(Record):
     """One side of a pair."""
 
     model: str
@@ -35,29 +43,39 @@ class SiteRecord(Strict):
     parameters: int
 
 
-class PairRecord(Strict):
+class PairRecord(Record):
     """The pair, and how well its tokenizers align (share of either side's tokens that is in a pair)."""
 
-    name: str
+    name: Name
     source: SiteRecord
     target: SiteRecord
     source_coverage: float
     target_coverage: float
 
 
-class MappingRecord(Strict):
-    """The row. `rule` says how it carries a vector over."""
+class MappingRecord(Record):
+    """The row. `rule` says how it carries a vector over; `digest` is a hash of the method's source.
 
-    name: str
+    The last five fields are what a submission tells of itself.
+    """
+
+    name: Name
     control: bool
+    kind: Literal["linear", "non-linear", "control"]
+    origin: Literal["built-in", "file", "submission"]
     track: Literal["corpus", "task-aware", "control"]
     rule: str
     seeds: int
     parameters: int
     digest: str
+    description: str | None = None
+    authors: tuple[Name, ...] = ()
+    link: Link | None = None
+    licence: Name | None = None
+    notes: str | None = None
 
 
-class Settings(Strict):
+class Settings(Record):
     """What the scores depend on besides pair, mapping and data. Alphas are in units of `spread`."""
 
     alphas: tuple[float, ...]
@@ -70,7 +88,7 @@ class Settings(Strict):
     batch_size: int
 
 
-class TaskFigures(Strict):
+class TaskFigures(Record):
     """One choice task. Lists by alpha follow `curve_alphas`; metrics.py defines each figure.
 
     error, energy, split_error, split_energy are what scores and their bootstrap are computed from.
@@ -120,7 +138,7 @@ def _rounded(value: object) -> object:
     return tuple(_rounded(item) for item in value)
 
 
-class GenerationFigures(Strict):
+class GenerationFigures(Record):
     """One generation task: mean score and unsteered cross-entropy of the text, by alpha (0 first)."""
 
     task: str
@@ -133,7 +151,7 @@ class GenerationFigures(Strict):
     cross_entropy: tuple[Share, ...]
 
 
-class SideEffectFigures(Strict):
+class SideEffectFigures(Record):
     """Cross-entropy that steering adds to neutral text, nats a token, mean over concepts, by alpha."""
 
     task: str
@@ -144,7 +162,7 @@ class SideEffectFigures(Strict):
     added_cross_entropy: tuple[float, ...]
 
 
-class FidelityFigures(Strict):
+class FidelityFigures(Record):
     """State fidelity on validation states; see fidelity.py."""
 
     fvu: float
@@ -157,7 +175,7 @@ class FidelityFigures(Strict):
     kl: Share
 
 
-class Cost(Strict):
+class Cost(Record):
     """What the row cost: tokens read, seconds of the fit alone and of the states it needs, memory."""
 
     fit_tokens: int
@@ -167,7 +185,7 @@ class Cost(Strict):
     peak_memory_bytes: int
 
 
-class Provenance(Strict):
+class Provenance(Record):
     """Where the numbers come from."""
 
     created: str
@@ -182,12 +200,12 @@ class Provenance(Strict):
     corpus_digest: str
 
 
-class Result(Strict):
+class Result(Record):
     """One mapping on one pair in one suite."""
 
     schema_version: Literal[1] = 1
     key: str
-    suite: str
+    suite: Name
     suite_version: int
     suite_digest: str
     complete: bool
@@ -249,16 +267,15 @@ def read_result(path: Path) -> Result:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB: not a result; {mend}")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not a whole JSON file ({error}): {mend}") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return Result.model_validate_json(json.dumps(content))
-    except (ValidationError, ValueError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"{path}: {problem}: not a schema v1 result; {mend}") from error
+        return Result.model_validate_json(content)
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {mend}") from error
+        raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {mend}") from error
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
