@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures clean
+.PHONY: evaluate test lint family tasks figures leaderboard vendor clean
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -26,6 +26,17 @@ family: .venv/.installed
 
 tasks: .venv/.installed
 	$(BIN)/python -m lrt_bench.nano.make_tasks
+
+# The repository's own leaderboard, from the results that are committed.
+leaderboard: .venv/.installed
+	$(BIN)/lrt-bench leaderboard build --results leaderboard/results
+
+# The pages' libraries, at the versions of leaderboard/package.json, and what the browser tests use.
+vendor:
+	npm ci --prefix leaderboard --no-audit --no-fund
+	cd leaderboard && cp node_modules/datatables.net/js/dataTables.min.js node_modules/d3/dist/d3.min.js vendor/
+	cd leaderboard && cp node_modules/jquery/dist/jquery.slim.min.js vendor/jquery.min.js
+	cd leaderboard && cp node_modules/@observablehq/plot/dist/plot.umd.min.js vendor/plot.min.js
 
 figures: evaluate
 	$(BIN)/python docs/figures.py

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrt_bench import __version__
-from lrt_bench.errors import UserError
+from lrt_bench.cli_leaderboard import leaderboard
+from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
     from lrt_bench.suites import Suite
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """Bad input is one line on standard error and exit code 2, never a traceback."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
-        except OSError as error:
-            click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
-            sys.exit(2)
-
-    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +23,9 @@ def main() -> None:
 
     Begin with `lrt-bench evaluate`: it scores every built-in mapping on the embedded models.
     """
+
+
+main.add_command(leaderboard)
 
 
 @main.command()

@@ -23,7 +23,6 @@ from lrt_bench.loading import Models
 from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
     choice_figures,
-    errors_of,
     fidelity_figures,
     generation_figures,
     side_effect_figures,
@@ -318,7 +317,7 @@ def _score(
     name: str, tasks: Sequence[TaskFigures], bench: PairBench
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Transfer Score and its 95% interval; None for both where no task is steerable."""
-    errors = {figures.task: errors_of(figures) for figures in tasks if figures.steerable}
+    errors = {figures.task: figures.errors for figures in tasks if figures.steerable}
     score = metrics.transfer_score(errors)
     if score is None:
         return None, None

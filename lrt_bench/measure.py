@@ -107,16 +107,6 @@ def _reachable(row: Row, native: Tensor) -> float | None:
     return reachable_share(row.mappings[0].weight, native)
 
 
-def errors_of(figures: TaskFigures) -> TaskErrors:
-    """The arrays that scores are computed from, as they stand in a result."""
-    return TaskErrors(
-        np.asarray(figures.error),
-        np.asarray(figures.energy),
-        np.asarray(figures.split_error),
-        np.asarray(figures.split_energy),
-    )
-
-
 def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
     """State fidelity of the row's first map, stitched where the task is run; None without a map."""
     if not row.mappings:

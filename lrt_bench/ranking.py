@@ -2,56 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrt_bench import metrics
-from lrt_bench.measure import errors_of
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.results import Result
 
+TRACKS = ("corpus", "task-aware")
+SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
 
-def steerable_errors(result: Result) -> dict[str, TaskErrors]:
-    """The arrays of the tasks that count: those on which native steering works."""
-    return {figures.task: errors_of(figures) for figures in result.tasks if figures.steerable}
+
+@dataclass(frozen=True)
+class Scored:
+    """A result and the arrays of the tasks that count: those on which native steering works."""
+
+    result: Result
+    errors: dict[str, TaskErrors]
+
+    @classmethod
+    def of(cls, result: Result) -> Scored:
+        return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
 
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A result and its place among the ranked rows of its pair and track; no rank for controls,
-    incomplete results and results without a score."""
+    """A result and its place among the ranked rows of its pair and track.
+
+    Attributes
+    ----------
+    rank : 1 is best; None for a control, and for a row that `unranked` tells why it has none.
+    samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
+    """
 
     result: Result
     rank: int | None
     tied: bool
+    unranked: str | None
+    samples: Array | None
 
-
-def bootstrap(results: Sequence[Result]) -> dict[str, Array]:
-    """Paired bootstrap samples of one pair's rows, by mapping name."""
-    settings = results[0].settings
-    rows = {result.mapping.name: steerable_errors(result) for result in results}
-    return metrics.bootstrap_scores(rows, replicates=settings.bootstrap, seed=settings.seed)
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        return None if self.samples is None else metrics.interval(self.samples)
 
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
-    """Rows of one suite and pair, best first; mappings are ranked within their track."""
-    samples = bootstrap(results)
+    """Results of one suite and pair, best first, controls last; mappings are ranked within their track."""
+    return ranked_rows([Scored.of(result) for result in results])
+
+
+def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
+    """The same for results whose arrays were read apart."""
+    reference = _reference(rows)
+    excluded = {row.result.mapping.name: _why_not(row, reference) for row in rows}
+    settings = reference.result.settings
+    samples = metrics.bootstrap_scores(
+        {row.result.mapping.name: row.errors for row in rows if excluded[row.result.mapping.name] is None},
+        replicates=settings.bootstrap,
+        seed=settings.seed,
+    )
     places: dict[str, metrics.Standing] = {}
-    for track in ("corpus", "task-aware"):
-        scores = {
-            result.mapping.name: result.transfer_score
-            for result in results
-            if result.mapping.track == track
-            and result.complete
-            and result.transfer_score is not None
-            and result.mapping.name in samples
-        }
-        places |= metrics.rank(scores, samples)
-    rows = []
-    for result in results:
-        place = places.get(result.mapping.name)
-        rows.append(RankedRow(result, place.rank if place else None, place.tied if place else False))
-    return sorted(rows, key=_order)
+    for track in TRACKS:
+        found = [row.result for row in rows if row.result.mapping.track == track]
+        scores = {row.mapping.name: row.transfer_score for row in found if row.mapping.name in samples}
+        places |= metrics.rank({name: score for name, score in scores.items() if score is not None}, samples)
+    made = []
+    for row in rows:
+        name = row.result.mapping.name
+        place = places.get(name)
+        why = None if row.result.mapping.control else excluded[name]
+        rank, tied = (place.rank, place.tied) if place else (None, False)
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(name)))
+    return sorted(made, key=_order)
+
+
+def _reference(rows: Sequence[Scored]) -> Scored:
+    """The row that says what the pair's others must share: its native vector's."""
+    native = [row for row in rows if row.result.mapping.name == "native" and row.result.mapping.control]
+    return (native or list(rows))[0]
+
+
+def _why_not(row: Scored, reference: Scored) -> str | None:
+    """Why a row can't be ranked beside its pair's native row; None if it can."""
+    result, native = row.result, reference.result
+    if not result.complete:
+        return "incomplete: some of the suite's tasks were not run"
+    if result.suite_digest != native.suite_digest:
+        return "another version of the suite or of its tasks"
+    sites = [(pair.source.digest, pair.source.layer, pair.target.digest, pair.target.layer)
+             for pair in (result.pair, native.pair)]  # fmt: skip
+    if sites[0] != sites[1]:
+        return "other weights or layers than the pair's native row"
+    if set(row.errors) != set(reference.errors):
+        return "other tasks count as steerable than in the pair's native row"
+    if not all(_same_prompts(task, reference.errors[name]) for name, task in row.errors.items()):
+        return "the native effect differs from that of the pair's native row"
+    return None if row.errors else "native steering works on no task"
+
+
+def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:
+    """Whether both were compared with the same native vector on the same prompts, but for rounding."""
+    if len(task.split_energy) != len(native.split_energy):
+        return False
+    energy, error = native.split_energy.sum(), native.split_error.sum()
+    return math.isclose(task.split_energy.sum(), energy, rel_tol=SAME_ENERGY) and math.isclose(
+        task.split_error.sum(), error, rel_tol=0.2, abs_tol=1e-3 * energy
+    )
 
 
 def _order(row: RankedRow) -> tuple[bool, float, str]:

@@ -14,3 +14,4 @@ def _folder(name: str) -> Path:
 
 TASKS = _folder("tasks")
 SUITES = _folder("suites")
+LEADERBOARD = _folder("leaderboard")

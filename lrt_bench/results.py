@@ -12,16 +12,21 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-from pydantic import ConfigDict, Field, ValidationError, field_serializer
+import numpy as np
+from pydantic import ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from lrt_bench.errors import UserError
+from lrt_bench.metrics import TaskErrors
 from lrt_bench.tasks import Strict, first_problem
 
+if TYPE_CHECKING:
+    import torch
+
 Share = float | None
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+# no control characters, none that turn the direction of writing: a name can't pass for another
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]{1,200}$")]
 Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"'`\\]+$", max_length=2000)]
 MAX_BYTES = 20_000_000
 
@@ -94,7 +99,7 @@ class TaskFigures(Record):
     error, energy, split_error, split_energy are what scores and their bootstrap are computed from.
     """
 
-    task: str
+    task: Name
     version: int
     digest: str
     concept: str
@@ -125,6 +130,23 @@ class TaskFigures(Record):
     split_error: tuple[float, ...]
     split_energy: tuple[float, ...]
 
+    @model_validator(mode="after")
+    def _shapes(self) -> TaskFigures:
+        prompts = [*self.error, self.energy, self.split_error, self.split_energy]
+        if not self.error or any(len(values) != self.prompts for values in prompts):
+            raise ValueError(f"error, energy: want {self.prompts} numbers each, one a prompt")
+        if any(min(values, default=0) < 0 for values in prompts):
+            raise ValueError("error, energy: sums of squares, yet one is negative")
+        if len(self.curve) != len(self.curve_alphas):
+            raise ValueError(f"curve: want {len(self.curve_alphas)} numbers, one an alpha")
+        return self
+
+    @property
+    def errors(self) -> TaskErrors:
+        """What the task contributes to a score, as arrays."""
+        rows = np.array([*self.error, self.energy, self.split_error, self.split_energy], dtype=np.float64)
+        return TaskErrors(rows[:-3], rows[-3], rows[-2], rows[-1])
+
     @field_serializer("error", "energy", "split_error", "split_energy")
     def _shorter(self, value: tuple[object, ...]) -> object:
         return _rounded(value)
@@ -141,7 +163,7 @@ def _rounded(value: object) -> object:
 class GenerationFigures(Record):
     """One generation task: mean score and unsteered cross-entropy of the text, by alpha (0 first)."""
 
-    task: str
+    task: Name
     version: int
     digest: str
     prompts: int
@@ -154,7 +176,7 @@ class GenerationFigures(Record):
 class SideEffectFigures(Record):
     """Cross-entropy that steering adds to neutral text, nats a token, mean over concepts, by alpha."""
 
-    task: str
+    task: Name
     version: int
     digest: str
     concepts: int
@@ -188,7 +210,7 @@ class Cost(Record):
 class Provenance(Record):
     """Where the numbers come from."""
 
-    created: str
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     lrt_bench: str
     commit: str | None
     python: str
@@ -225,6 +247,15 @@ class Result(Record):
     cost: Cost
     provenance: Provenance
     propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Result:
+        names = [figures.task for figures in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("tasks: one stands twice")
+        if len({len(figures.error) for figures in self.tasks}) > 1:
+            raise ValueError("tasks: error: want equally many fits for every task")
+        return self
 
     @property
     def fvu(self) -> float | None:

@@ -14,7 +14,6 @@ import pytest
 
 from lrt_bench import metrics
 from lrt_bench.evaluate import Evaluation
-from lrt_bench.measure import errors_of
 from lrt_bench.ranking import ranked
 from lrt_bench.results import read_propensities, read_result
 from lrt_bench.suites import ad_hoc, find_suite
@@ -141,7 +140,7 @@ def test_ranking_reads_the_results_alone(small_run):
     places = {row.result.mapping.name: row for row in rows if not row.result.mapping.control}
     assert places["affine"].rank == places["ridge"].rank == 1
     assert places["affine"].tied
-    errors = {t.task: errors_of(t) for t in places["mlp"].result.tasks if t.steerable}
+    errors = {t.task: t.errors for t in places["mlp"].result.tasks if t.steerable}
     samples = metrics.bootstrap_scores({"mlp": errors}, replicates=200)["mlp"]
     assert places["mlp"].result.ci95 == pytest.approx(metrics.interval(samples), abs=1e-6)
 

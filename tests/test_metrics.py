@@ -173,8 +173,15 @@ def test_the_bootstrap_is_paired_and_repeatable():
     b = {name: TaskErrors(t.error * 1.05, t.energy, t.split_error, t.split_energy) for name, t in a.items()}
     samples = metrics.bootstrap_scores({"a": a, "b": b}, replicates=500)
     alone = metrics.bootstrap_scores({"a": a}, replicates=500)
-    np.testing.assert_array_equal(samples["a"], alone["a"])
+    np.testing.assert_allclose(samples["a"], alone["a"], rtol=1e-12)
     assert (samples["a"] - samples["b"]).std() < 0.2 * samples["a"].std()
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=1200))
+def test_intervals_are_the_quantiles_of_numpy(samples):
+    values = np.array(samples)
+    want = np.quantile(values, [0.025, 0.975])
+    np.testing.assert_allclose(metrics.interval(values), want, rtol=1e-9, atol=1e-9)
 
 
 def test_ranks_tie_rows_that_are_not_separable():

@@ -1,0 +1,146 @@
+// Charts by Observable Plot, drawn when they come into view, in the page's own colours.
+lrt.charts = (function () {
+  "use strict";
+  const GRID = { stroke: "currentColor", strokeOpacity: 0.12 };
+  const COLOURS = { native: "var(--native)", random: "var(--random)", own: "var(--own)" };
+
+  function base(width, options) {
+    return Plot.plot(Object.assign({
+      width: width, style: { background: "transparent", color: "inherit", fontSize: "11px", overflow: "visible" },
+    }, options));
+  }
+
+  // lines: [{label, colour, dash, points: [[alpha, m]]}]
+  function curve(title, lines, width) {
+    const points = lines.flatMap(function (line) {
+      return line.points.map(function (point) {
+        return { label: line.label, colour: line.colour, dash: line.dash, alpha: point[0], m: point[1] };
+      });
+    });
+    const marks = [Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([0], GRID)];
+    for (const line of lines) {
+      marks.push(Plot.line(line.points, { x: "0", y: "1", stroke: line.colour, strokeWidth: 2, strokeDasharray: line.dash }));
+    }
+    marks.push(Plot.tip(points, Plot.pointer({ x: "alpha", y: "m", title: function (p) {
+      return p.label + "\nalpha " + p.alpha + "\nm " + p.m.toFixed(2);
+    } })));
+    const svg = base(width, {
+      height: 150, marginLeft: 34, marginBottom: 26, marginTop: 12, marginRight: 8, marks: marks,
+      x: { label: null, ticks: 5 }, y: { label: null, ticks: 4 },
+    });
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", "Propensity over alpha on " + title + ": " +
+      lines.map(function (line) { return line.label; }).join(", ") + ". The figures stand in the table.");
+    return lrt.element("div", { class: "small" }, lrt.element("p", {}, title), svg);
+  }
+
+  function grid(figure, panels) {
+    const holder = lrt.element("div", { class: "panels" });
+    holder.append(...panels);
+    figure.prepend(holder);
+  }
+
+  function panelWidth(figure) { return figure.clientWidth < 520 ? Math.max(150, (figure.clientWidth - 16) / 2) : 210; }
+
+  function curves(figure, results) {
+    const own = results[results.length - 1];
+    grid(figure, own.tasks.map(function (task) {
+      const lines = results.map(function (result) {
+        const found = result.tasks.find(function (other) { return other.task === task.task; });
+        const role = result === own ? "own" : result.name;
+        return { label: result.name, colour: COLOURS[role] || COLOURS.own, dash: role === "own" ? null : "4 3",
+          points: found ? found.curve : [] };
+      });
+      return curve(task.task + (task.steerable ? "" : " (not steerable)"), lines, panelWidth(figure));
+    }));
+  }
+
+  function native(figure, results, keys) {
+    const name = figure.dataset.task;
+    const panels = results.flatMap(function (result, at) {
+      const task = result.tasks.find(function (one) { return one.task === name; });
+      if (!task) return [];
+      const pair = keys[at].split("/").slice(0, 2).join(" / ");
+      return [curve(pair, [{ label: "native", colour: COLOURS.native, dash: null, points: task.curve }], panelWidth(figure))];
+    });
+    grid(figure, panels);
+  }
+
+  function fidelity(figure, results) {
+    const points = results.filter(function (result) { return result.fidelity !== null && result.score !== null; });
+    if (!points.length) return;
+    const svg = base(Math.min(figure.clientWidth, 680), {
+      height: 340, marginLeft: 44, marginRight: 90, marginBottom: 38, x: { label: "R² of states →" }, y: { label: "↑ Transfer Score" },
+      marks: [
+        Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
+        Plot.ruleX(points, { x: "fidelity", y1: function (p) { return p.ci95[0]; }, y2: function (p) { return p.ci95[1]; },
+          stroke: function (p) { return p.control ? COLOURS.random : COLOURS.own; }, strokeOpacity: 0.5 }),
+        Plot.dot(points, { x: "fidelity", y: "score", r: 4, fill: function (p) { return p.control ? COLOURS.random : COLOURS.own; } }),
+        Plot.text(points, { x: "fidelity", y: "score", text: "name", dx: 8, textAnchor: "start", fill: "currentColor" }),
+      ],
+    });
+    finish(figure, svg, "State fidelity against Transfer Score");
+  }
+
+  function scaling(figure) {
+    const points = lrt.get("scaling");
+    if (!points.length) return;
+    const many = new Set(points.map(function (p) { return p.mapping; })).size > 10;
+    const colour = many ? "var(--own)" : "mapping";
+    const svg = base(Math.min(figure.clientWidth, 900), {
+      height: 380, marginLeft: 44, marginBottom: 40, color: { legend: !many, scheme: "observable10" },
+      x: { type: "log", label: "parameters of target / source →", tickFormat: "~g" }, y: { label: "↑ Transfer Score" },
+      marks: [
+        Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([1], { stroke: "currentColor", strokeDasharray: "4 3" }),
+        Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
+        Plot.ruleX(points.filter(function (p) { return p.low !== null; }), { x: "ratio", y1: "low", y2: "high", stroke: colour, strokeOpacity: 0.3 }),
+        Plot.dot(points, { x: "ratio", y: "score", fill: colour, r: 4, fillOpacity: 0.85, tip: true, title: function (p) {
+          return p.mapping + "\n" + p.suite + " / " + p.pair + "\n" + p.score.toFixed(1);
+        } }),
+      ],
+    });
+    finish(figure, svg, "Transfer Score against the ratio of sizes");
+  }
+
+  // rows: [{task, mapping, r2, where}]
+  function perTask(figure, rows) {
+    const svg = base(Math.min(figure.clientWidth, 760), {
+      height: 60 + 26 * new Set(rows.map(function (row) { return row.task; })).size, marginLeft: 130, marginBottom: 36,
+      color: { legend: true, scheme: "observable10" }, x: { label: "steering R² →", domain: [Math.min(-0.1, ...rows.map(function (row) { return Math.max(row.r2, -1); })), 1] },
+      y: { label: null },
+      marks: [Plot.gridX(GRID), Plot.ruleX([0, 1], { stroke: "currentColor", strokeOpacity: 0.4 }),
+        Plot.dot(rows, { x: function (row) { return Math.max(row.r2, -1); }, y: "task", fill: "mapping", r: 5, tip: true })],
+    });
+    finish(figure, svg, "Steering R² of each task");
+  }
+
+  function finish(figure, drawn, label) {
+    const svg = drawn.tagName === "svg" ? drawn : [...drawn.querySelectorAll("svg")].pop();
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", label + ". The figures stand in the table.");
+    for (const swatch of drawn.querySelectorAll("[class*=swatch] svg")) swatch.setAttribute("aria-hidden", "true");
+    figure.prepend(drawn);
+  }
+
+  const KINDS = { curves: curves, native: native, fidelity: fidelity, scaling: scaling };
+
+  function draw(figure) {
+    const keys = (figure.dataset.sources || "").split(" ").filter(Boolean);
+    Promise.all(keys.map(lrt.load)).then(function (results) {
+      KINDS[figure.dataset.chart](figure, results, keys);
+    }).catch(function (error) {
+      figure.prepend(lrt.element("p", { class: "note" }, "No chart: " + error.message));
+    });
+  }
+
+  const seen = new IntersectionObserver(function (entries) {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      seen.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "300px" });
+  for (const figure of document.querySelectorAll("figure[data-chart]")) seen.observe(figure);
+
+  return { perTask: perTask };
+})();

@@ -1,0 +1,175 @@
+"""The whole board as CSV, JSON and Parquet, and as a feed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+from lrt_bench.leaderboard.entries import Board, Entry
+from lrt_bench.leaderboard.ledger import Line
+
+ATOM = "http://www.w3.org/2005/Atom"
+FEED_LENGTH = 50
+Columns = dict[str, list[Any]]
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def row(entry: Entry) -> dict[str, Any]:
+    """One result as one flat row; the names are those of the result's schema where it has them."""
+    result = entry.result
+    source, target, mapping, cost = result.pair.source, result.pair.target, result.mapping, result.cost
+    return {
+        "suite": result.suite,
+        "suite_version": result.suite_version,
+        "pair": result.pair.name,
+        "mapping": mapping.name,
+        "track": mapping.track,
+        "kind": mapping.kind,
+        "origin": mapping.origin,
+        "state": "control" if mapping.control else entry.state,
+        "rank": entry.rank,
+        "tied": entry.tied,
+        "unranked": entry.unranked,
+        "transfer_score": result.transfer_score,
+        "ci95_low": entry.ci95[0] if entry.ci95 else None,
+        "ci95_high": entry.ci95[1] if entry.ci95 else None,
+        "steering_r2": result.steering_r2,
+        "correlation_delta": result.correlation_delta,
+        "fvu": result.fvu,
+        "source_model": source.model,
+        "source_layer": source.layer,
+        "source_parameters": source.parameters,
+        "target_model": target.model,
+        "target_layer": target.layer,
+        "target_parameters": target.parameters,
+        "steerable_tasks": sum(task.steerable for task in result.tasks),
+        "tasks": len(result.tasks),
+        "map_parameters": mapping.parameters,
+        "fit_tokens": cost.fit_tokens,
+        "fit_seconds": cost.fit_seconds,
+        "states_seconds": cost.states_seconds,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "created": result.provenance.created,
+        "lrt_bench": result.provenance.lrt_bench,
+        "result": f"results/{entry.address}.json",
+    }
+
+
+def task_rows(entry: Entry) -> list[dict[str, Any]]:
+    """One row a task of a result."""
+    names = (
+        "version", "concept", "prompts", "failures", "steerable", "ceiling_r2", "steering_r2",
+        "over_steering_r2", "correlation", "correlation_delta", "concordance", "slope", "slope_ratio",
+        "anti_steerable", "cosine", "norm_ratio", "reachable",
+    )  # fmt: skip
+    result = entry.result
+    head = {"suite": result.suite, "pair": result.pair.name, "mapping": entry.name}
+    return [
+        head | {"task": task.task} | {name: getattr(task, name) for name in names} for task in result.tasks
+    ]
+
+
+def table_files(board: Board) -> dict[str, bytes]:
+    """table.{csv,json,parquet}, one row a result, and tasks.{csv,parquet}, one row a task."""
+    results = [row(entry) for entry in board.entries]
+    tasks = [line for entry in board.entries for line in task_rows(entry)]
+    files = {"table.json": json.dumps(results, allow_nan=False).encode() + b"\n"}
+    for name, rows in (("table", results), ("tasks", tasks)):
+        if rows:
+            columns = {key: [line[key] for line in rows] for key in rows[0]}
+            files[f"{name}.csv"] = _csv(columns)
+            files[f"{name}.parquet"] = _parquet(columns)
+    return files
+
+
+WHOLE = {"rank", "suite_version", "version", "source_layer", "source_parameters", "target_layer",
+         "target_parameters", "steerable_tasks", "tasks", "map_parameters", "fit_tokens",
+         "peak_memory_bytes", "prompts", "failures"}  # fmt: skip
+TEXT = {"suite", "pair", "mapping", "track", "kind", "origin", "state", "unranked", "source_model",
+        "target_model", "created", "lrt_bench", "result", "task", "concept"}  # fmt: skip
+
+
+def _arrow(columns: Columns) -> Any:
+    """Columns with types that don't depend on what they hold: an empty one must not change the schema."""
+    import pyarrow
+
+    def kind(column: str) -> Any:
+        if column in WHOLE:
+            return pyarrow.int64()
+        if column in TEXT:
+            return pyarrow.string()
+        return pyarrow.bool_() if column in ("tied", "steerable") else pyarrow.float64()
+
+    return pyarrow.table({name: pyarrow.array(values, kind(name)) for name, values in columns.items()})
+
+
+def _csv(columns: Columns) -> bytes:
+    """CSV in which no cell is a formula: spreadsheets run what begins with = + - @."""
+    from pyarrow import csv
+
+    safe = {name: [_no_formula(text) for text in columns[name]] for name in TEXT & set(columns)}
+    buffer = io.BytesIO()
+    csv.write_csv(_arrow(columns | safe), buffer)
+    return buffer.getvalue()
+
+
+def _no_formula(text: str | None) -> str | None:
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
+
+
+def _parquet(columns: Columns) -> bytes:
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(_arrow(columns), buffer)
+    return buffer.getvalue()
+
+
+def feed(board: Board, lines: Sequence[Line]) -> bytes:
+    """An Atom feed of the ledger's last lines; of the newest results where there is no ledger."""
+    root = ElementTree.Element("feed", xmlns=ATOM)
+    entries = _from_ledger(lines) if lines else _from_results(board)
+    newest = max((date for _, date, _, _ in entries), default="1970-01-01T00:00:00Z")
+    _add(root, "title", "lrt-bench leaderboard")
+    _add(root, "id", "tag:lrt-bench,2026:leaderboard")
+    _add(root, "updated", newest)
+    _add(_add(root, "author", ""), "name", "lrt-bench")
+    ElementTree.SubElement(root, "link", href="index.html")
+    for name, date, title, link in entries:
+        item = _add(root, "entry", "")
+        _add(item, "id", f"tag:lrt-bench,2026:{name}")
+        _add(item, "title", title)
+        _add(item, "updated", date)
+        ElementTree.SubElement(item, "link", href=link)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def _from_ledger(lines: Sequence[Line]) -> list[tuple[str, str, str, str]]:
+    found = []
+    for number, line in list(enumerate(lines, 1))[: -FEED_LENGTH - 1 : -1]:
+        score = f", Transfer Score {line.transfer_score}" if line.transfer_score else ""
+        title = f"{line.action}: {line.mapping} on {line.suite}/{line.pair}{score} ({line.reason})"
+        found.append((f"ledger/{number}", f"{line.date}T00:00:00Z", title, "about.html#changes"))
+    return found
+
+
+def _from_results(board: Board) -> list[tuple[str, str, str, str]]:
+    newest = sorted(board.entries, key=lambda entry: entry.result.provenance.created, reverse=True)
+    found = []
+    for entry in [entry for entry in newest if not entry.result.mapping.control][:FEED_LENGTH]:
+        score = entry.result.transfer_score
+        told = "" if score is None else f": Transfer Score {score:.1f}"
+        title = f"{entry.name} on {entry.result.suite}/{entry.result.pair.name}{told}"
+        found.append((entry.address, entry.result.provenance.created, title, f"results/{entry.address}.json"))
+    return found
+
+
+def _add(parent: ElementTree.Element, name: str, text: str) -> ElementTree.Element:
+    child = ElementTree.SubElement(parent, name)
+    child.text = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text) or None
+    return child

@@ -1,0 +1,248 @@
+"""Renders the board as a static site: templates and assets in, a folder of files out, whole or not at all."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lrt_bench import __version__
+from lrt_bench.errors import UserError
+from lrt_bench.leaderboard import downloads, numbers, views
+from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
+from lrt_bench.leaderboard.ledger import Line
+from lrt_bench.resources import LEADERBOARD
+from lrt_bench.tasks import Task, find_task, known_tasks
+
+MARK = "site.json"  # says that a folder is a site of ours, so that it may be replaced
+HTML_ROWS = 250  # of a table of the index; the rest comes with the index's data, and stands on pairs' pages
+JOBS_A_WORKER = 100  # fewer are not worth a second process
+Progress = Callable[[str, float, float], None]
+Job = Callable[["_Builder"], None]
+
+
+def build_site(board: Board, lines: Sequence[Line], out: Path, report: Progress) -> int:
+    """Write the site to `out`, in place of an older site there, and return how many files it has.
+
+    Raises UserError where `out` holds something else.
+    """
+    check_replaceable(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        made.chmod(0o755)
+        count = _Builder(board, lines, made, report).build()
+        _swap(made, out)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    return count
+
+
+def check_replaceable(out: Path) -> None:
+    """Raises UserError unless `out` is missing, empty, or an older site."""
+    if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
+        return
+    if out.exists() or out.is_symlink():
+        raise UserError(f"--out {out}: holds something that is no site of lrt-bench; give another folder")
+
+
+def _swap(made: Path, out: Path) -> None:
+    old = made.with_name(made.name + ".old")
+    if out.exists():
+        out.rename(old)
+    made.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def environment() -> Environment:
+    """The templates' environment: everything is escaped, an unknown name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(LEADERBOARD / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters |= {"number": numbers.number, "seconds": numbers.seconds, "count": numbers.count}
+    made.filters |= {"bytes": numbers.size, "figures": numbers.figures, "cells": numbers.cells, "slug": slug}
+    made.globals |= {"version": __version__, "task_of": views.task_of, "best_on": views.best_on}
+    made.globals["reproduce"] = views.reproduce
+    return made
+
+
+@dataclass
+class _Builder:
+    """Renders one board into a folder. The pages of mappings, pairs and tasks are jobs that need nothing
+    of each other: workers forked from this process share them out."""
+
+    board: Board
+    lines: Sequence[Line]
+    folder: Path
+    report: Progress
+
+    def build(self) -> int:
+        jobs = self._jobs()
+        self._assets()
+        tables = views.tables(self.board)
+        self._script("data/index.js", "index", views.index_data(tables))
+        self._fixed_pages(tables)
+        workers = min(os.cpu_count() or 1, len(jobs) // JOBS_A_WORKER) if hasattr(os, "fork") else 0
+        _environment_of(self)  # compiled once, before workers are forked
+        if workers < 2:
+            for done, job in enumerate(jobs, 1):
+                job(self)
+                self.report("leaderboard: pages", done, len(jobs))
+        else:
+            self._share_out(jobs, workers)
+        mark = {"lrt_bench": __version__, "results": len(self.board.entries), "pairs": len(self.board.pairs)}
+        self._write(MARK, json.dumps(mark).encode() + b"\n")
+        return sum(path.is_file() for path in self.folder.rglob("*"))
+
+    def _jobs(self) -> list[Job]:
+        """Everything but the fixed pages, the longest first."""
+        board = self.board
+        mappings = [partial(_mapping, name=name, rows=rows) for name, rows in views.by_mapping(board).items()]
+        mappings.sort(key=lambda job: -len(job.keywords["rows"]))
+        tasks = [partial(_task, name=name) for name in views.task_names(board)]
+        pairs = [partial(_pair, pair=pair) for pair in board.pairs]
+        return [_downloads, *tasks, *pairs, *mappings]
+
+    def _share_out(self, jobs: list[Job], workers: int) -> None:
+        context = multiprocessing.get_context("fork")
+        done, next_job = context.Value("i", 0), context.Value("i", 0)
+        forked = [context.Process(target=self._work, args=(jobs, next_job, done)) for _ in range(workers)]
+        for worker in forked:
+            worker.start()
+        try:
+            while any(worker.is_alive() for worker in forked):
+                forked[0].join(0.1) if forked[0].is_alive() else time.sleep(0.1)
+                self.report("leaderboard: pages", done.value, len(jobs))
+        finally:
+            for worker in forked:
+                worker.terminate()
+                worker.join()
+        if any(worker.exitcode for worker in forked):
+            raise UserError(f"--out {self.folder.parent}: a page could not be made; nothing was changed")
+
+    def _work(self, jobs: list[Job], next_job: Any, done: Any) -> None:
+        """One worker: take the next job until there is none."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+        gc.disable()
+        while True:
+            with next_job.get_lock():
+                number = next_job.value
+                next_job.value += 1
+            if number >= len(jobs):
+                return
+            try:
+                jobs[number](self)
+            except OSError as error:
+                print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+                os._exit(1)
+            with done.get_lock():
+                done.value += 1
+
+    def _fixed_pages(self, tables: list[views.Table]) -> None:
+        board = self.board
+        overviews = {table.id: views.overview(board.suites[table.suite], table.track) for table in tables}
+        rows = {table.id: table.rows[:HTML_ROWS] for table in tables}
+        self._page("index.html", "index.html", tables=tables, rows=rows, overviews=overviews)
+        self._page("pairs.html", "pairs.html")
+        tasks = {name: self._shipped(name) for name in views.task_names(board)}
+        self._page("tasks.html", "tasks.html", tasks=tasks)
+        self._page("compare.html", "compare.html")
+        points = views.scaling_points(board)
+        self._script("data/scaling.js", "scaling", points)
+        self._page("scaling.html", "scaling.html", points=points)
+        self._page("about.html", "about.html", lines=list(reversed(self.lines)))
+
+    @cached_property
+    def _environment(self) -> Environment:
+        return environment()
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
+        board = self.board
+        newest = max(entry.result.provenance.created for entry in board.entries)
+        return {"board": board, "suites": board.suites, "updated": newest[:10]}
+
+    def _page(self, path: str, template: str, **values: Any) -> None:
+        root = "../" * path.count("/")
+        found = self._environment.get_template(template)
+        self._write(path, found.render(root=root, path=path, **self._common, **values).encode())
+
+    def _script(self, path: str, key: str, content: Any) -> None:
+        """Data as a script: pages opened as files may load scripts, but nothing else."""
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        self._write(path, f"lrt.put({json.dumps(key)},{text});\n".encode())
+
+    def _write(self, path: str, content: bytes) -> None:
+        target = self.folder / path
+        try:
+            target.write_bytes(content)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)  # another worker may just have made it
+            target.write_bytes(content)
+
+    def _copy(self, entry: Entry) -> None:
+        target = self.folder / "results" / f"{entry.address}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(entry.path, target)
+
+    def _assets(self) -> None:
+        for kind in ("assets", "vendor"):
+            for path in sorted((LEADERBOARD / kind).rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    self._write(f"{kind}/{path.relative_to(LEADERBOARD / kind)}", path.read_bytes())
+
+    def _shipped(self, name: str) -> Task | None:
+        """The task's own folder, where it ships with lrt-bench."""
+        return find_task(name) if name in self._known else None
+
+    @cached_property
+    def _known(self) -> set[str]:
+        return set(known_tasks())
+
+
+def _environment_of(builder: _Builder) -> None:
+    for name in ("mapping.html", "pair.html", "task.html"):
+        builder._environment.get_template(name)
+
+
+def _downloads(builder: _Builder) -> None:
+    for name, content in downloads.table_files(builder.board).items():
+        builder._write(f"downloads/{name}", content)
+    builder._write("feed.xml", downloads.feed(builder.board, builder.lines))
+
+
+def _mapping(builder: _Builder, *, name: str, rows: list[tuple[PairEntries, Entry]]) -> None:
+    """A mapping's page, and what charts and readers load of each of its results."""
+    for _, entry in rows:
+        builder._script(f"data/{entry.address}.js", entry.address, views.result_data(entry))
+        builder._copy(entry)
+    builder._page(f"mappings/{slug(name)}.html", "mapping.html", name=name, rows=rows)
+
+
+def _pair(builder: _Builder, *, pair: PairEntries) -> None:
+    best, table = views.differences(pair)
+    tasks = [task.task for task in pair.entries[0].result.tasks]
+    path = f"pairs/{pair.slug}.html"
+    builder._page(path, "pair.html", pair=pair, best=best, differences=table, tasks=tasks)
+
+
+def _task(builder: _Builder, *, name: str) -> None:
+    builder._page(f"tasks/{slug(name)}.html", "task.html", name=name, task=builder._shipped(name))

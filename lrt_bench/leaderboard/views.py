@@ -1,0 +1,264 @@
+"""What the pages show, as plain values: from entries to rows, differences, curves and commands."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lrt_bench import metrics
+from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
+from lrt_bench.ranking import TRACKS
+from lrt_bench.results import Result, TaskFigures
+
+AD_HOC = "-ad-hoc"
+DIFFERENCES = 12  # mappings in a pair's table of paired differences
+OVERVIEW_PAIRS, OVERVIEW_MAPPINGS = 12, 40
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the index: a suite and a track, with the controls of its pairs."""
+
+    suite: str
+    track: str
+    rows: list[Entry]
+
+    @property
+    def id(self) -> str:
+        return f"{slug(self.suite)}--{self.track}"
+
+
+def tables(board: Board) -> list[Table]:
+    """Suite by suite and track by track; a track without a mapping has no table."""
+    found = []
+    for suite, pairs in board.suites.items():
+        for track in TRACKS:
+            rows = [e for pair in pairs for e in _in_track(pair, track)]
+            if rows:
+                found.append(Table(suite, track, rows))
+    return found or [
+        Table(suite, "control", [e for p in pairs for e in p.entries])
+        for suite, pairs in board.suites.items()
+    ]
+
+
+def _in_track(pair: PairEntries, track: str) -> list[Entry]:
+    rows = [e for e in pair.entries if e.result.mapping.track in (track, "control")]
+    return rows if any(e.result.mapping.track == track for e in rows) else []
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Mappings of a suite and track over its pairs: each score, and the mean over all of them."""
+
+    pairs: list[PairEntries]
+    rows: list[tuple[str, list[Entry | None], float | None]]
+    left_out: int
+
+
+def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
+    """The table of mappings by pairs, best mean first; None for one pair, or for very many."""
+    shown = [pair for pair in pairs if any(e.result.mapping.track == track for e in pair.entries)]
+    if not 2 <= len(shown) <= OVERVIEW_PAIRS:
+        return None
+    names = {e.name: None for pair in shown for e in pair.entries if e.result.mapping.track == track}
+    rows = []
+    for name in names:
+        cells = [pair.by_name.get(name) for pair in shown]
+        found = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
+        scores = [score for score in found if score is not None]
+        rows.append((name, cells, float(np.mean(scores)) if len(scores) == len(shown) else None))
+    rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
+    return Overview(list(shown), rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
+
+
+def index_data(found: Sequence[Table]) -> dict[str, Any]:
+    """The index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
+    lists: dict[str, dict[str, int]] = {key: {} for key in ("pair", "name", "kind", "state", "date", "why")}
+
+    def place(key: str, value: str) -> int:
+        return lists[key].setdefault(value, len(lists[key]))
+
+    place("why", "")
+    made = []
+    for table in found:
+        rows = [
+            [
+                place("pair", e.result.pair.name),
+                place("name", e.name),
+                place("kind", e.result.mapping.kind),
+                place("state", "control" if e.result.mapping.control else e.state),
+                place("date", e.result.provenance.created[:10]),
+                place("why", e.unranked or ""),
+                e.rank or 0,
+                int(e.tied),
+                _short(e.result.transfer_score, 1),
+                _short(e.ci95 and e.ci95[0], 1),
+                _short(e.ci95 and e.ci95[1], 1),
+                _short(e.result.steering_r2, 3),
+                _short(e.result.correlation_delta, 3),
+                _short(e.result.fvu, 3),
+                float(f"{e.result.cost.fit_seconds:.3g}"),
+            ]
+            for e in table.rows
+        ]
+        pairs = {e.result.pair.name: slug(e.result.pair.name) for e in table.rows}
+        made.append(
+            {
+                "id": table.id,
+                "suite": table.suite,
+                "folder": slug(table.suite),
+                "track": table.track,
+                "pairs": {place("pair", name): value for name, value in pairs.items()},
+                "columns": [list(column) for column in zip(*rows, strict=True)],
+            }
+        )
+    slugs = {place: slug(name) for name, place in lists["name"].items() if slug(name) != name}
+    return {"lists": {key: list(value) for key, value in lists.items()}, "slugs": slugs, "tables": made}
+
+
+def _short(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def result_data(entry: Entry) -> dict[str, Any]:
+    """What the charts and the comparison read of one result."""
+    result = entry.result
+    return {
+        "name": entry.name,
+        "control": result.mapping.control,
+        "score": result.transfer_score,
+        "ci95": entry.ci95,
+        "rank": entry.rank,
+        "samples": None if entry.samples is None else pack_samples(entry.samples),
+        "fidelity": None if result.fidelity is None else 1 - result.fidelity.fvu,
+        "tasks": [_task_data(task) for task in result.tasks],
+    }
+
+
+def pack_samples(samples: metrics.Array) -> str:
+    """Bootstrap samples to a hundredth of a point, as base64 of little-endian 16-bit integers."""
+    return base64.b64encode(np.rint(samples * 100).astype("<i2").tobytes()).decode()
+
+
+def _task_data(task: TaskFigures) -> dict[str, Any]:
+    points = sorted(zip(task.curve_alphas, task.curve, strict=True))
+    return {
+        "task": task.task,
+        "steerable": task.steerable,
+        "r2": _short(task.steering_r2, 4),
+        "ceiling": _short(task.ceiling_r2, 4),
+        "curve": [[alpha, float(f"{m:.5g}")] for alpha, m in points],
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Transfer Score of one mapping less another's, with the paired 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def differences(pair: PairEntries) -> tuple[list[Entry], list[list[Difference | None]]]:
+    """Paired differences, row less column, among the pair's best mappings."""
+    best = pair.ranked[:DIFFERENCES]
+    return best, [[_difference(row, column) for column in best] for row in best]
+
+
+def _difference(row: Entry, column: Entry) -> Difference | None:
+    a, b = row.result.transfer_score, column.result.transfer_score
+    if row is column or row.samples is None or column.samples is None or a is None or b is None:
+        return None
+    return Difference(a - b, *metrics.interval(row.samples - column.samples))
+
+
+def task_of(entry: Entry, name: str) -> TaskFigures | None:
+    return next((task for task in entry.result.tasks if task.task == name), None)
+
+
+def best_on(pair: PairEntries, name: str) -> Entry | None:
+    """The mapping with the highest steering R2 on one task; no rank follows from it."""
+    found = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
+    return max(found, key=lambda one: one[0], default=(None, None))[1]
+
+
+def task_names(board: Board) -> list[str]:
+    """Every choice task of the board, then the tasks that make text."""
+    found: dict[str, None] = {}
+    for pair in board.pairs:
+        reference = pair.entries[0].result
+        found |= dict.fromkeys(task.task for task in reference.tasks)
+        found |= dict.fromkeys(task.task for task in reference.generation)
+    return list(found)
+
+
+def by_mapping(board: Board) -> dict[str, list[tuple[PairEntries, Entry]]]:
+    """Each mapping's entries over suites and pairs."""
+    found: dict[str, list[tuple[PairEntries, Entry]]] = {}
+    for pair in board.pairs:
+        for entry in pair.entries:
+            found.setdefault(entry.name, []).append((pair, entry))
+    return found
+
+
+def scaling_points(board: Board) -> list[dict[str, Any]]:
+    """A point for each ranked mapping of each pair: score against target size over source size."""
+    return [
+        {
+            "suite": pair.suite,
+            "pair": pair.name,
+            "mapping": entry.name,
+            "ratio": pair.size_ratio,
+            "score": entry.result.transfer_score,
+            "low": entry.ci95[0] if entry.ci95 else None,
+            "high": entry.ci95[1] if entry.ci95 else None,
+        }
+        for pair in board.pairs
+        for entry in pair.ranked
+    ]
+
+
+def reproduce(result: Result) -> str:
+    """The command that computes a result again."""
+    words = ["lrt-bench", "evaluate", "--suite", result.suite.removesuffix(AD_HOC)]
+    if result.suite.endswith(AD_HOC):
+        source, target = result.pair.source, result.pair.target
+        words += ["--source", source.model, "--source-layer", str(source.layer)]
+        words += ["--target", target.model, "--target-layer", str(target.layer)]
+        words += ["--corpus", result.provenance.corpus]
+    else:
+        words += ["--pair", result.pair.name]
+    words += _method(result)
+    settings = result.settings
+    for flag, value, default in (
+        ("--seed", settings.seed, 0),
+        ("--dtype", settings.dtype, "float32"),
+        ("--device", settings.device, "cpu"),
+        ("--batch-size", settings.batch_size, 64),
+    ):
+        if value != default:
+            words += [flag, str(value)]
+    return shlex.join(words)
+
+
+def _method(result: Result) -> Iterable[str]:
+    mapping = result.mapping
+    if mapping.control:
+        return []  # controls are part of every run
+    if mapping.origin == "submission":
+        return ["--submission", f"submissions/{mapping.name}"]
+    if mapping.origin == "file":
+        stem, _, name = mapping.name.rpartition(".")
+        return ["--mapping", f"{stem}.py:{name}"]
+    return ["--mapping", mapping.name]
