@@ -12,13 +12,15 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import ConfigDict, Field, ValidationError, field_serializer
 
 from lrt_bench.errors import UserError
 from lrt_bench.tasks import Strict, first_problem
+
+if TYPE_CHECKING:
+    import torch
 
 Share = float | None
 Name = Annotated[str, Field(min_length=1, max_length=200)]

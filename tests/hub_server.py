@@ -67,14 +67,16 @@ class Handler(BaseHTTPRequestHandler):
             fault = next((f for f in self.hub.faults if self._meets(f)), None)
             if fault:
                 fault.times -= 1
-        if fault and fault.drop:
+        if fault and fault.drop and not fault.call:
             self.rfile.read(min(1000, int(self.headers.get("Content-Length") or 0)))
             return self._hang_up()
         body = self._body()
         if fault and fault.call:
             fault.call()
+            if fault.drop:
+                return self._hang_up()
         if fault and fault.status:
-            return self._answer(fault.status, {"error": "injected"})
+            return self._answer(fault.status, fault.answer)
         try:
             with self.hub.lock:
                 status, answer, headers = self._dispatch(body)
@@ -287,12 +289,12 @@ ROUTES = [
     (r"POST /api/validate-yaml", "validate"),
     (r"POST /api/repos/create", "create"),
     (rf"GET /api/{REPO}(?:/revision/(?P<revision>.+))?", "info"),
-    (rf"GET /api/{REPO}/tree/(?P<revision>[^/]+|refs/pr/\d+)/?", "tree"),
+    (rf"GET /api/{REPO}/tree/(?P<revision>refs/pr/\d+|[^/]+)/?", "tree"),
     (rf"POST /api/{REPO}/preupload/(?P<revision>.+)", "preupload"),
     (rf"POST /api/{REPO}/commit/(?P<revision>.+)", "commit"),
     (rf"GET /api/{REPO}/xet-(?P<right>read|write)-token/(?P<revision>.+)", "xet_token"),
     (rf"POST /{REPO}\.git/info/lfs/objects/batch", "batch"),
     (r"PUT /lfs/(?P<sha256>\w{64})", "upload"),
-    (rf"(?:GET|HEAD) /{REPO}/resolve/(?P<revision>[^/]+|refs/pr/\d+)/(?P<path>.+)", "resolve"),
+    (rf"(?:GET|HEAD) /{REPO}/resolve/(?P<revision>refs/pr/\d+|[^/]+)/(?P<path>.+)", "resolve"),
     (r"(?:GET|HEAD) /objects/(?P<sha256>\w{64})", "stored"),
 ]

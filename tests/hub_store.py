@@ -76,7 +76,8 @@ class Fault:
     status: int | None = None
     drop: bool = False
     lose: bool = False  # do the work, then drop the line instead of answering
-    call: Callable[[], None] | None = None
+    call: Callable[[], Any] | None = None
+    answer: Any = field(default_factory=lambda: {"error": "injected"})
 
 
 class RefusalError(Exception):

@@ -1,0 +1,44 @@
+"""A process that publishes or pulls, for test_hub.py: the client reads its environment when it is imported.
+
+Takes one JSON object of arguments; prints the reports, then the outcome as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lrt_bench import hub
+from lrt_bench.errors import UserError
+
+_sleep = time.sleep
+time.sleep = lambda seconds: _sleep(min(seconds, 0.01))  # the client's pauses between tries
+
+
+def run(what: str, arguments: dict[str, Any]) -> Any:
+    def report(line: str) -> None:
+        print(line, flush=True)
+
+    if what == "pull":
+        arguments["out"] = Path(arguments["out"])
+        return hub.pull(**arguments, report=report)
+    if what == "publish":
+        destination = hub.Destination(arguments.pop("repo"), arguments.pop("kind"))
+        files = {name: Path(path) for name, path in arguments.pop("files").items()}
+        done = [hub.publish(destination, files, message="test", **arguments, report=report)]
+    else:
+        folders = {name: Path(arguments.pop(name)) for name in ("results", "site")}
+        done = hub.publish_leaderboard(**folders, **arguments, report=report)
+    return [dataclasses.asdict(published) for published in done]
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(run(sys.argv[1], json.loads(sys.argv[2]))))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
