@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,9 @@ from lrt_bench.hub_client import (
     MissingError,
     RemoteFile,
     Repo,
+    Report,
     TransientError,
     blocks,
-    patiently,
 )
 
 __all__ = [
@@ -49,8 +48,6 @@ CONFLICTS = 5
 THREADS = 8
 KEPT = {".gitattributes"}  # the Hub's own: it says which files are stored apart from git
 TITLE = "lrt-bench: steering-vector transfer"
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def publish(
     for name in files:
         _check_path(destination.repo, name)
     local = {name: LocalFile.of(files[name]) for name in sorted(files)}
-    repo = Repo(destination.repo, destination.kind, write=not dry_run)
+    repo = Repo(destination.repo, destination.kind, write=not dry_run, report=report)
     if dry_run:
         return _rehearse(repo, destination, local, report)
     changes, commit, revision = _land(repo, local, message, create_pr, report)
@@ -156,7 +153,7 @@ def _rehearse(
 ) -> Published:
     """Say what a publish would do."""
     try:
-        changes = compare(local, patiently(lambda: repo.tree(repo.head())))
+        changes = compare(local, repo.patiently(lambda: repo.tree(repo.head())))
     except MissingError:
         report(f"{destination}: not there, or not visible to this token: would be created")
         changes = Changes(added=tuple(local))
@@ -197,7 +194,7 @@ def _land(
                     f"{repo.name}: somebody else keeps committing there ({conflicts} times while this "
                     "publish ran): stop the other publisher, then run again"
                 ) from error
-            report(f"{repo.name}: somebody committed in between: reading again")
+            report(f"{repo.kind} {repo.name}: somebody committed in between: reading again")
         except TransientError as error:
             if create_pr and committing:
                 raise UserError(
@@ -205,8 +202,7 @@ def _land(
                 ) from error
             if failures == len(PAUSES):
                 raise UserError(error.line) from error
-            report(f"{repo.name}: the Hub or the network failed: trying again")
-            time.sleep(PAUSES[failures])
+            repo.pause(PAUSES[failures])
             failures += 1
 
 
@@ -238,7 +234,7 @@ def _download(repo: Repo, names: Iterable[str], revision: str, folder: Path) -> 
     """Files into a temporary folder, some at a time; the first failure stops the rest."""
 
     def fetch(name: str) -> tuple[str, Path]:
-        return name, patiently(lambda: repo.download(name, revision, folder))
+        return name, repo.patiently(lambda: repo.download(name, revision, folder))
 
     pool = ThreadPoolExecutor(THREADS)
     try:
@@ -264,9 +260,9 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
     from lrt_bench.results import MAX_BYTES, write_whole
 
     check_name(repo)
-    remote = Repo(repo, "dataset", write=False)
-    head = patiently(lambda: remote.head(revision))
-    tree = patiently(lambda: remote.tree(head))
+    remote = Repo(repo, "dataset", write=False, report=report)
+    head = remote.patiently(lambda: remote.head(revision))
+    tree = remote.patiently(lambda: remote.tree(head))
     wanted = {name: file for name in tree if (file := tree[name]) and _is_result(repo, name)}
     for name, file in wanted.items():
         if file.size > MAX_BYTES:

@@ -28,8 +28,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Kind = Literal["space", "dataset"]
 Content = Path | bytes
+Report = Callable[[str], None]
 PAUSES = (1.0, 3.0)  # seconds before the second and the third try; the client has its own, longer ones
 TIMEOUT = 300.0  # seconds without a byte; the client itself would wait for ever
+AGAIN = "what stands there is the last complete commit: run the same command again to complete the work"
+LOGIN = ", or run `hf auth login`"
+CONNECTIONS = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "hf_xet",
+)  # their errors are the network's
+XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf-xet tells it in words only
 TOKEN_LIKE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?i:bearer)\s+\S+")
 
 
@@ -103,24 +114,40 @@ def blocks(content: Content) -> Iterator[bytes]:
 class Repo:
     """One repository of the Hub. Its methods raise ConflictError, TransientError or UserError."""
 
-    def __init__(self, name: str, kind: Kind, *, write: bool) -> None:
+    def __init__(self, name: str, kind: Kind, *, write: bool, report: Report) -> None:
         """Find the token; `write` says that one is needed, and has the Hub tell whose it is."""
         from huggingface_hub import HfApi
-        from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        disable_progress_bars()
-        self.name, self.kind, self.token = name, kind, None
-        with self.plainly():
-            self.token = _find_token()
+        _quieten()
+        self.name, self.kind, self.report = name, kind, report
+        self.again = AGAIN if write else "run the same command again"
+        self.token: str | None = None
+        self.token = self.patiently(lambda: self._call(_find_token))
         if write and not self.token:
-            raise UserError(f"{name}: no token: set HF_TOKEN to one that may write, or run `hf auth login`")
+            raise UserError(f"{name}: no token: set HF_TOKEN to one that may write{LOGIN}")
         self.api: HfApi = HfApi(
             token=self.token or False, library_name="lrt-bench", library_version=__version__
         )
         self.url = f"{self.api.endpoint}/{kind}s/{name}"
         # A token that a CI job was lent for one repository belongs to no account: nobody to ask for.
         if write and not os.environ.get("HF_OIDC_RESOURCE"):
-            patiently(lambda: self._call(self.api.whoami))
+            self.patiently(lambda: self._call(self.api.whoami))
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Try again after a TransientError; the last one becomes the user's line."""
+        for pause in PAUSES:
+            try:
+                return action()
+            except TransientError:
+                self.pause(pause)
+        try:
+            return action()
+        except TransientError as error:
+            raise UserError(error.line) from error
+
+    def pause(self, seconds: float) -> None:
+        self.report(f"{self.kind} {self.name}: the Hub or the network failed: trying again")
+        time.sleep(seconds)
 
     def head(self, revision: str | None = None) -> str | None:
         """The commit that a branch, a tag or nothing (main) stands for."""
@@ -215,7 +242,7 @@ class Repo:
         except (UserError, ConflictError, TransientError):
             raise
         except KeyboardInterrupt:
-            raise UserError(f"{self.name}: interrupted; {AGAIN}") from None
+            raise UserError(f"{self.name}: interrupted; {self.again}") from None
         except Exception as error:
             raise self._explained(error) from error
 
@@ -229,19 +256,17 @@ class Repo:
             if isinstance(cause, OfflineModeIsEnabled):
                 return UserError(f"{self.name}: HF_HUB_OFFLINE is set, so nothing can be reached: unset it")
         for cause in chain:
-            if type(cause).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "hf_xet"):
-                return TransientError(
-                    f"{self.name}: the connection to the Hub broke ({self._said(cause)}); {AGAIN}"
-                )
-        for cause in chain:
-            if isinstance(cause, OSError) and not isinstance(cause, ConnectionError) and cause.filename:
+            if status := XET_STATUS.search(str(cause)):
+                return self._by_status(int(status[1]), cause)
+            if type(cause).__module__.split(".")[0] in CONNECTIONS or isinstance(cause, ConnectionError):
+                line = f"{self.name}: the connection to the Hub broke ({self._said(cause)})"
+                return TransientError(f"{line}; {self.again}")
+            if isinstance(cause, OSError) and cause.filename:
                 return UserError(f"{cause.filename}: {cause.strerror}")
         line = f"{self.name}: the Hub's client failed ({self._said(error)})"
-        return (
-            UserError(line)
-            if isinstance(error, (ValueError, TypeError))
-            else TransientError(f"{line}; {AGAIN}")
-        )
+        if isinstance(error, (ValueError, TypeError)):
+            return UserError(line)
+        return TransientError(f"{line}; {self.again}")
 
     def _refusal(self, error: HfHubHTTPError) -> Exception:
         """The line for an answer with an error status."""
@@ -250,16 +275,21 @@ class Repo:
         status, name = error.response.status_code, self.name
         if isinstance(error, RevisionNotFoundError):
             return UserError(f"{name}: no such revision there: leave --revision out, or name one that exists")
+        if isinstance(error, RepositoryNotFoundError) or status == 404 or (status == 401 and not self.token):
+            whom = "this token may not see it" if self.token else "it wants a token"
+            return MissingError(
+                f"{name}: no such {self.kind}, or {whom}: check the spelling of ORG/NAME, and HF_TOKEN"
+            )
+        return self._by_status(status, error)
+
+    def _by_status(self, status: int, error: BaseException) -> Exception:
+        name = self.name
         if status in (409, 412):
             return ConflictError(self._said(error))
-        if status == 401 and (self.token is None or not isinstance(error, RepositoryNotFoundError)):
-            if self.token is None:
-                return MissingError(f"{name}: no such {self.kind} for someone without a token: {CHECK}")
+        if status == 401:
             return UserError(
                 f"{name}: the Hub does not know this token (401): set HF_TOKEN to a valid one{LOGIN}"
             )
-        if isinstance(error, RepositoryNotFoundError) or status == 404:
-            return MissingError(f"{name}: no such {self.kind}, or this token may not see it: {CHECK}")
         if status == 403:
             return UserError(
                 f"{name}: this token may not write there (403): it must have the write role, and its owner "
@@ -267,7 +297,7 @@ class Repo:
             )
         if status >= 500 or status in (408, 429):
             why = "asks to slow down" if status == 429 else "has a server error"
-            return TransientError(f"{name}: the Hub {why} ({status}); {AGAIN}")
+            return TransientError(f"{name}: the Hub {why} ({status}); {self.again}")
         return UserError(f"{name}: the Hub refused ({status}): {self._said(error)}")
 
     def _said(self, error: BaseException) -> str:
@@ -280,9 +310,14 @@ class Repo:
         return text if len(text) <= 200 else text[:199] + "…"
 
 
-AGAIN = "what stands there is the last complete commit: run the same command again to complete the work"
-CHECK = "check the spelling of ORG/NAME, and HF_TOKEN if it is private"
-LOGIN = ", or run `hf auth login`"
+def _quieten() -> None:
+    """No progress bars, and none of the client's warnings on every try: `report` tells what matters."""
+    from huggingface_hub import logging
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    if "HF_HUB_VERBOSITY" not in os.environ:
+        logging.set_verbosity_error()
 
 
 def _find_token() -> str | None:
@@ -313,16 +348,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__ or cause.__context__
-
-
-def patiently(action: Callable[[], T]) -> T:
-    """Try again after a TransientError failure; the last one becomes the user's line."""
-    for pause in PAUSES:
-        try:
-            return action()
-        except TransientError:
-            time.sleep(pause)
-    try:
-        return action()
-    except TransientError as error:
-        raise UserError(error.line) from error

@@ -162,6 +162,14 @@ class Handler(BaseHTTPRequestHandler):
         orgs = [{"name": name} for name in account.orgs]
         return 200, {"type": "user", "name": account.name, "orgs": orgs, "auth": {"accessToken": token}}
 
+    def lend(self, body: bytes) -> Any:
+        """A token for a job that shows its identity, for one repository: it has no account to ask for."""
+        asked = json.loads(body)
+        token = self.hub.jobs.get((asked["subject_token"], asked["resource"]))
+        if token is None:
+            raise RefusalError(401, message="no trusted publisher")
+        return 200, {"access_token": token, "expires_in": 60}
+
     def validate(self, body: bytes) -> Any:
         front = re.match(r"---\n(.+?)\n---\n", json.loads(body)["content"], re.DOTALL)
         return (200, {}) if front else (400, {"errors": [{"message": "no front matter"}]})
@@ -286,6 +294,7 @@ class Handler(BaseHTTPRequestHandler):
 REPO = r"(?P<kind>dataset|space)s/(?P<repo>[^/]+/[^/]+)"
 ROUTES = [
     (r"GET /api/whoami-v2", "whoami"),
+    (r"POST /oauth/token", "lend"),
     (r"POST /api/validate-yaml", "validate"),
     (r"POST /api/repos/create", "create"),
     (rf"GET /api/{REPO}(?:/revision/(?P<revision>.+))?", "info"),

@@ -92,6 +92,7 @@ class Store:
         self.endpoint = ""
         self.cas = folder / "cas"
         self.accounts: dict[str, Account] = {}
+        self.jobs: dict[tuple[str, str], str] = {}  # a job's identity and a repository: the token it is lent
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.faults: list[Fault] = []

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -63,7 +64,12 @@ class Desk:
         return self.folder / "site"
 
     def start(
-        self, what: str, token: str | None = TOKEN, xet: bool = False, **arguments: Any
+        self,
+        what: str,
+        token: str | None = TOKEN,
+        xet: bool = False,
+        environ: dict[str, str] | None = None,
+        **arguments: Any,
     ) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {"HF_ENDPOINT": self.hub.endpoint, "HF_HOME": str(self.folder / "home")}
@@ -72,6 +78,7 @@ class Desk:
         environment["PYTHONPATH"] = str(Path(hub.__file__).parents[1])  # the package under test
         if token:
             environment["HF_TOKEN"] = token
+        environment |= environ or {}
         return subprocess.Popen(
             [sys.executable, str(RUN), what, json.dumps(arguments)],
             env=environment,
@@ -93,6 +100,19 @@ class Desk:
         asked = {"space": None, "dataset": DATASET, **arguments}
         return self.run("board", token, results=str(self.results), site=str(self.site), **asked)
 
+    @property
+    def files(self) -> dict[str, str]:
+        """A dataset without the costly parts: what to publish where the files do not matter."""
+        found = {f"results/{name}": str(self.results / name) for name in tree_of(self.results)}
+        return {"README.md": str(self.folder / "card.md"), **found}
+
+    def content(self) -> dict[str, bytes]:
+        return {name: Path(path).read_bytes() for name, path in self.files.items()}
+
+    def publish(self, token: str | None = TOKEN, **arguments: Any) -> Outcome:
+        asked = {"repo": DATASET, "kind": "dataset", "files": self.files, **arguments}
+        return self.run("publish", token, **asked)
+
     def pull(self, token: str | None = TOKEN, **arguments: Any) -> Outcome:
         return self.run("pull", token, repo=DATASET, out=str(self.folder / "pulled"), **arguments)
 
@@ -109,6 +129,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     downloads = desk.site / "downloads"
     downloads.mkdir(parents=True)
     (desk.site / "assets").mkdir()
+    (tmp_path / "card.md").write_text("---\npretty_name: results\n---\n")
     (desk.site / "index.html").write_text("<h1>board</h1>")
     (desk.site / "assets" / "x.js").write_text("1")
     frame = pandas.DataFrame({"mapping": ["ridge", "affine"], "score": [99.5, 98.0]})
@@ -188,11 +209,11 @@ def test_dry_run_changes_nothing_and_wants_no_token(desk: Desk) -> None:
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_pull_request_leaves_main_alone(desk: Desk, xet: bool) -> None:
-    desk.board()
+    desk.publish()
     before = desk.hub.files("dataset", DATASET)
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
     (desk.results / "nano" / "S-L" / "ridge.safetensors").write_bytes(b"new")
-    done = desk.board(create_pr=True, verify=True, xet=xet).value[0]
+    done = desk.publish(create_pr=True, verify=True, xet=xet).value[0]
     assert done["pr_url"].endswith(f"/datasets/{DATASET}/discussions/1")
     assert desk.hub.files("dataset", DATASET) == before
     asked = desk.hub.files("dataset", DATASET, "refs/pr/1")
@@ -203,7 +224,7 @@ def test_pull_request_leaves_main_alone(desk: Desk, xet: bool) -> None:
 
 
 def test_no_token(desk: Desk) -> None:
-    assert "no token: set HF_TOKEN" in desk.board(token=None).error
+    assert "no token: set HF_TOKEN" in desk.publish(token=None).error
     assert not desk.hub.requests
 
 
@@ -211,23 +232,38 @@ def test_stored_token_is_used(desk: Desk) -> None:
     home = desk.folder / "home"
     home.mkdir()
     (home / "token").write_text(TOKEN)
-    assert desk.board(token=None).value[0]["commit"]
+    assert desk.publish(token=None).value[0]["commit"]
+
+
+def test_a_jobs_identity_is_enough(desk: Desk) -> None:
+    desk.hub.jobs["the job's", f"datasets/{DATASET}"] = TOKEN
+    job = {"HF_OIDC_RESOURCE": f"datasets/{DATASET}", "HF_OIDC_ID_TOKEN": "the job's"}
+    assert desk.publish(token=None, environ=job).value[0]["commit"]
+    assert desk.hub.count("GET", "whoami") == 0
+    job["HF_OIDC_ID_TOKEN"] = "a stranger's"
+    assert "add the job's repository to the trusted publishers" in desk.publish(token=None, environ=job).error
+    del job["HF_OIDC_ID_TOKEN"]
+    assert "HF_OIDC_RESOURCE is set" in desk.publish(token=None, environ=job).error
+
+
+def test_offline(desk: Desk) -> None:
+    assert "HF_HUB_OFFLINE is set" in desk.publish(environ={"HF_HUB_OFFLINE": "1"}).error
 
 
 def test_wrong_token(desk: Desk) -> None:
-    assert "does not know this token (401): set HF_TOKEN" in desk.board(token="hf_WrongWrongWrong").error
+    assert "does not know this token (401): set HF_TOKEN" in desk.publish(token="hf_WrongWrongWrong").error
     assert desk.hub.count("POST", "") == 0
 
 
 def test_read_only_token(desk: Desk) -> None:
-    assert "may not write there (403)" in desk.board(token=READER).error
+    assert "may not write there (403)" in desk.publish(token=READER).error
     desk.hub.create("dataset", DATASET)
-    assert "may not write there (403)" in desk.board(token=READER).error
+    assert "may not write there (403)" in desk.publish(token=READER).error
     assert desk.hub.commits("dataset", DATASET) == 0
 
 
 def test_organisation_that_is_missing_or_not_ones_own(desk: Desk) -> None:
-    error = desk.board(dataset="nobody/results").error
+    error = desk.publish(repo="nobody/results").error
     assert "nobody or a member of that organisation, which must exist" in error
     assert not desk.hub.repos
 
@@ -235,7 +271,7 @@ def test_organisation_that_is_missing_or_not_ones_own(desk: Desk) -> None:
 def test_token_in_the_servers_answer_is_not_shown(desk: Desk) -> None:
     fault = desk.hub.fail("POST", "/commit/", status=400)
     fault.answer = {"error": f"bad token {TOKEN} and {READER}"}
-    assert "bad token *** and ***" in desk.board().error
+    assert "bad token *** and ***" in desk.publish().error
 
 
 @pytest.mark.parametrize("repo", ["acme", "acme/a/b", "/x", "acme/..", "../acme", "a b/c", "acme/x.git", ""])
@@ -248,81 +284,96 @@ def test_names_that_are_none(repo: str) -> None:
 
 
 def test_conflict_is_read_again_and_won(desk: Desk) -> None:
-    desk.board()
+    desk.publish()
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
     rival = {"README.md": b"mine", "stray.txt": b"x"}
     desk.hub.fail("POST", "/commit/", call=lambda: desk.hub.put("dataset", DATASET, rival))
-    done = desk.board().value[0]
+    done = desk.publish().value[0]
     assert sorted(done["changed"]) == ["README.md", "results/nano/S-L/ridge.json"]
     assert done["removed"] == ["stray.txt"]
-    assert without_attributes(desk.hub.files("dataset", DATASET)) == written(
-        dataset_files(desk.results, desk.site, repo=DATASET)
-    )
+    assert without_attributes(desk.hub.files("dataset", DATASET)) == desk.content()
 
 
 def test_conflict_that_persists(desk: Desk) -> None:
-    desk.board()
+    desk.publish()
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
     count = iter(range(99))
     rival = lambda: desk.hub.put("dataset", DATASET, {"stray.txt": b"%d" % next(count)})  # noqa: E731
     desk.hub.fail("POST", "/commit/", times=99, call=rival)
-    assert "somebody else keeps committing" in desk.board().error
+    assert "somebody else keeps committing" in desk.publish().error
     assert desk.hub.count("POST", "/commit/") == 1 + 6
 
 
 def test_interrupted_upload_then_a_second_run_completes(desk: Desk) -> None:
-    desk.board()
+    desk.publish()
     before = desk.hub.files("dataset", DATASET)
     for name in ("ridge", "affine"):
         (desk.results / "nano" / "S-L" / f"{name}.safetensors").write_bytes(name.encode() * 500_000)
     fault = desk.hub.fail("PUT", "/lfs/", times=99, drop=True)
-    error = desk.board().error
+    error = desk.publish().error
     assert "run the same command again" in error
     assert desk.hub.files("dataset", DATASET) == before
     fault.times = 0
-    assert len(desk.board(verify=True).value[0]["changed"]) == 2
+    assert len(desk.publish(verify=True).value[0]["changed"]) == 2
     assert desk.hub.commits("dataset", DATASET) == 2
 
 
 def test_interrupted_once_is_sent_again(desk: Desk) -> None:
     desk.hub.fail("PUT", "/lfs/", times=2, drop=True)
-    assert desk.board(verify=True).value[0]["commit"]
+    assert desk.publish(verify=True).value[0]["commit"]
     assert desk.hub.commits("dataset", DATASET) == 1
 
 
 @pytest.mark.parametrize("where", ["PUT /lfs/", "POST /commit/", "GET xet-write-token"])
 def test_killed_half_way_then_a_second_run_completes(desk: Desk, where: str) -> None:
     xet = "xet" in where
-    desk.board(xet=xet)
+    desk.publish(xet=xet)
     before = desk.hub.files("dataset", DATASET)
     (desk.results / "nano" / "S-L" / "ridge.safetensors").write_bytes(b"longer" * 100_000)
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
     there, dead = threading.Event(), threading.Event()
     method, path = where.split()
     desk.hub.fail(method, path, call=lambda: (there.set(), dead.wait(20)), drop=True)
-    asked = {"results": str(desk.results), "site": str(desk.site), "space": None, "dataset": DATASET}
-    process = desk.start("board", xet=xet, **asked)
+    asked = {"repo": DATASET, "kind": "dataset", "files": desk.files}
+    process = desk.start("publish", xet=xet, **asked)
     assert there.wait(30)
     process.kill()
     process.communicate()
     dead.set()
     assert desk.hub.files("dataset", DATASET) == before
-    assert len(desk.board(xet=xet, verify=True).value[0]["changed"]) == 2
+    assert len(desk.publish(xet=xet, verify=True).value[0]["changed"]) == 2
     assert desk.hub.commits("dataset", DATASET) == 2
+
+
+def test_interrupted_by_its_user(desk: Desk) -> None:
+    there, gone = threading.Event(), threading.Event()
+    desk.hub.fail("PUT", "/lfs/", call=lambda: (there.set(), gone.wait(20)))
+    asked = {"repo": DATASET, "kind": "dataset", "files": desk.files}
+    process = desk.start("publish", **asked)
+    assert there.wait(30)
+    process.send_signal(signal.SIGINT)
+    threading.Timer(0.2, gone.set).start()
+    out, err = process.communicate(timeout=30)
+    assert (
+        "interrupted; what stands there is the last complete commit"
+        in Outcome(process.returncode, out, err).error
+    )
+    assert desk.hub.commits("dataset", DATASET) == 0
+    assert desk.publish().value[0]["commit"]
 
 
 def test_lost_answer_to_a_commit_makes_no_second_one(desk: Desk) -> None:
     desk.hub.fail("POST", "/commit/", lose=True)
-    done = desk.board().value[0]
+    done = desk.publish().value[0]
     assert done["commit"] == desk.hub.repos["dataset", DATASET].refs["main"]
-    assert len(done["added"]) == 7
+    assert len(done["added"]) == 5
     assert desk.hub.commits("dataset", DATASET) == 1
 
 
 def test_lost_answer_to_a_pull_request_is_not_tried_again(desk: Desk) -> None:
     desk.hub.create("dataset", DATASET)
     desk.hub.fail("POST", "/commit/", lose=True)
-    assert "look first whether a pull request was opened" in desk.board(create_pr=True).error
+    assert "look first whether a pull request was opened" in desk.publish(create_pr=True).error
     assert desk.hub.count("POST", "/commit/") == 1
 
 
@@ -330,39 +381,38 @@ def test_lost_answer_to_a_pull_request_is_not_tried_again(desk: Desk) -> None:
 def test_server_error_once_is_tried_again(desk: Desk, path: str) -> None:
     for method in ("GET", "POST"):
         desk.hub.fail(method, path, status=500)
-    assert desk.board().value[0]["commit"]
+    assert desk.publish().value[0]["commit"]
     assert desk.hub.commits("dataset", DATASET) == 1
 
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_server_error_always_is_one_clear_line(desk: Desk, xet: bool) -> None:
     fault = desk.hub.fail("POST", "/commit/", status=502, times=999)
-    assert "server error (502)" in desk.board(xet=xet).error
+    assert "server error (502)" in desk.publish(xet=xet).error
     fault.method, fault.path = "GET" if xet else "POST", "xet-write-token" if xet else "batch"
     (desk.results / "nano" / "S-L" / "ridge.safetensors").write_bytes(b"other")
-    assert "run the same command again" in desk.board(xet=xet).error
+    assert "run the same command again" in desk.publish(xet=xet).error
     assert desk.hub.commits("dataset", DATASET) == 0
     fault.times = 0
-    assert desk.board(xet=xet, verify=True).value[0]["commit"]
+    assert desk.publish(xet=xet, verify=True).value[0]["commit"]
 
 
 def test_nobody_answers(desk: Desk) -> None:
     desk.hub.close()
-    assert "the connection to the Hub broke" in desk.board().error
+    assert "the connection to the Hub broke" in desk.publish().error
 
 
 @pytest.mark.parametrize("name", ["README.md", "results/nano/S-L/ridge.safetensors"])
 def test_verify_catches_a_corrupted_file(desk: Desk, name: str) -> None:
-    desk.board(verify=True)
-    local = dataset_files(desk.results, desk.site, repo=DATASET)[name]
-    data = local if isinstance(local, bytes) else local.read_bytes()
+    desk.publish(verify=True)
+    data = desk.content()[name]
     wrong = data[:-1] + b"?"
     if name.endswith("md"):
         head = desk.hub.repos["dataset", DATASET].at("main")
         head.tree[name] = Corrupt(wrong, true=head.tree[name].oid)
     else:
         desk.hub.objects[hashlib.sha256(data).hexdigest()] = wrong
-    error = desk.board(verify=True).error
+    error = desk.publish(verify=True).error
     assert f"{name}: downloaded again, not as published" in error
 
 
@@ -382,7 +432,7 @@ class Corrupt(Blob):
 
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_pull_brings_back_what_was_published(desk: Desk, xet: bool) -> None:
-    desk.board(xet=xet)
+    desk.publish(xet=xet)
     first = desk.hub.repos["dataset", DATASET].refs["main"]
     out = desk.folder / "pulled"
     assert desk.pull(token=None, xet=xet).value == 4
@@ -395,7 +445,7 @@ def test_pull_brings_back_what_was_published(desk: Desk, xet: bool) -> None:
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
     (desk.results / "nano" / "S-L" / "affine.json").unlink()
     (out / "mine.txt").write_text("kept")
-    desk.board(xet=xet)
+    desk.publish(xet=xet)
     assert desk.pull(xet=xet).value == 1
     assert (out / "nano" / "S-L" / "ridge.json").read_text() == "{}"
     assert (out / "nano" / "S-L" / "affine.json").is_file()
