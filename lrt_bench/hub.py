@@ -275,7 +275,7 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         paths = _download(remote, new, head or "main", Path(folder)) if new else {}
         for name, path in paths.items():
-            if not wanted[name].holds(LocalFile.of(path)):
+            if path.stat().st_size > MAX_BYTES or not wanted[name].holds(LocalFile.of(path)):
                 raise UserError(f"{repo}: {name}: arrived damaged, nothing was written: run again")
         # A record vouches for its propensities: they come first, so that what can be read is finished.
         for name in sorted(paths, key=lambda name: name.endswith(".json")):

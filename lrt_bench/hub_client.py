@@ -322,17 +322,16 @@ def _quieten() -> None:
 
 def _find_token() -> str | None:
     """The token of the environment, of a CI job's identity, or the one that `hf auth login` stored."""
-    from huggingface_hub import get_token
-    from huggingface_hub.errors import HfHubHTTPError, OIDCError
+    from huggingface_hub import errors, get_token
 
     try:
         return get_token()
-    except OIDCError as error:
+    except getattr(errors, "OIDCError", ()) as error:  # older clients know no such job
         first = str(error).split(". ")[0]
         raise UserError(
             f"HF_OIDC_RESOURCE is set, but there is no job's identity to show: {first}"
         ) from error
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         status = error.response.status_code
         raise UserError(
             f"HF_OIDC_RESOURCE: the Hub lends this job no token for it ({status}): "

@@ -73,7 +73,11 @@ class Desk:
     ) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         environment |= {"HF_ENDPOINT": self.hub.endpoint, "HF_HOME": str(self.folder / "home")}
-        environment |= {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        environment |= {
+            "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1",
+            "HF_XET_CLIENT_RETRY_BASE_DELAY": "1ms",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
         environment["HF_HUB_DISABLE_XET"] = "0" if xet else "1"
         environment["PYTHONPATH"] = str(Path(hub.__file__).parents[1])  # the package under test
         if token:
@@ -118,7 +122,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("HF_XET_LOG_DEST", str(tmp_path / "xet-logs"))  # the server reads Xet files itself
     server = HubServer(tmp_path / "hub")
     server.accounts = {
         TOKEN: Account("ann"),
@@ -220,6 +225,15 @@ def test_pull_request_leaves_main_alone(desk: Desk, xet: bool) -> None:
     assert asked["results/nano/S-L/ridge.json"] == b"{}"
 
 
+def test_the_token_is_written_nowhere(desk: Desk) -> None:
+    desk.publish(xet=True, verify=True)
+    desk.hub.fail("POST", "/commit/", status=500, times=9)
+    desk.publish(xet=True, files={"README.md": str(desk.site / "index.html")})
+    assert desk.hub.uploads() == 1
+    for path in (desk.folder / "home").rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes()
+
+
 # Who may.
 
 
@@ -268,10 +282,12 @@ def test_organisation_that_is_missing_or_not_ones_own(desk: Desk) -> None:
     assert not desk.hub.repos
 
 
-def test_token_in_the_servers_answer_is_not_shown(desk: Desk) -> None:
+@pytest.mark.parametrize("token", [TOKEN, "odd.Shaped-token"])
+def test_token_in_the_servers_answer_is_not_shown(desk: Desk, token: str) -> None:
+    desk.hub.accounts[token] = Account("ann")
     fault = desk.hub.fail("POST", "/commit/", status=400)
-    fault.answer = {"error": f"bad token {TOKEN} and {READER}"}
-    assert "bad token *** and ***" in desk.publish().error
+    fault.answer = {"error": f"bad token {token} and {READER}"}
+    assert "bad token *** and ***" in desk.publish(token).error
 
 
 @pytest.mark.parametrize("repo", ["acme", "acme/a/b", "/x", "acme/..", "../acme", "a b/c", "acme/x.git", ""])
@@ -498,7 +514,7 @@ def test_pull_of_what_is_not_there(desk: Desk) -> None:
 # What is published.
 
 
-def test_published_dataset_loads(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_dataset_loads(desk: Desk) -> None:
     import datasets
 
     copy = desk.folder / "copy"
