@@ -1,4 +1,4 @@
-"""A process that publishes or pulls, for test_hub.py: the client reads its environment when it is imported.
+"""A process that publishes or pulls, for the tests of the Hub: the client reads its environment once.
 
 Takes one JSON object of arguments; prints the reports, then the outcome as a line of JSON.
 """

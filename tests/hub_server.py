@@ -257,7 +257,7 @@ class Handler(BaseHTTPRequestHandler):
         return 200, {"casUrl": url, "exp": until, "accessToken": "xet"}, headers
 
     def batch(self, body: bytes, kind: str, repo: str) -> Any:
-        self._may_write(repo)
+        self._may_write(repo, pull_request=True)  # what an object is for shows when it is committed
         objects = []
         for item in json.loads(body)["objects"]:
             actions = {"upload": {"href": f"{self.hub.endpoint}/lfs/{item['oid']}"}}
