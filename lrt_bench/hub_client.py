@@ -134,16 +134,18 @@ class Repo:
             self.patiently(lambda: self._call(self.api.whoami))
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Try again after a TransientError; the last one becomes the user's line."""
+        """Try again after a failure that may pass; the last one becomes the user's line."""
         for pause in PAUSES:
             try:
                 return action()
-            except TransientError:
+            except (TransientError, ConflictError):
                 self.pause(pause)
         try:
             return action()
         except TransientError as error:
             raise UserError(error.line) from error
+        except ConflictError as error:  # reading can't lose a race: something odd stands in between
+            raise UserError(f"{self.name}: the Hub refused: {error}; {self.again}") from error
 
     def pause(self, seconds: float) -> None:
         self.report(f"{self.kind} {self.name}: the Hub or the network failed: trying again")

@@ -69,6 +69,15 @@ def test_pull_takes_results_only_and_whole(desk: Desk) -> None:
     assert "larger than 20 MB" in desk.pull().error
 
 
+@pytest.mark.parametrize(("status", "line"), [(409, "the Hub refused"), (503, "server error (503)")])
+def test_pull_while_the_hub_fails(desk: Desk, status: int, line: str) -> None:
+    desk.publish()
+    fault = desk.hub.fail("GET", "/tree/", status=status, times=2)
+    assert desk.pull().value == 4
+    fault.times = 999
+    assert line in desk.pull().error
+
+
 def test_pull_of_what_is_not_there(desk: Desk) -> None:
     assert "no such dataset" in desk.pull().error
     assert "no such dataset" in desk.pull(token=None).error
