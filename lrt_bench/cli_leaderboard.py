@@ -117,3 +117,65 @@ def serve(out: Path, port: int) -> None:
     from lrt_bench.leaderboard.serve import serve as run
 
     run(out, port, lambda address: click.echo(f"{address} (Ctrl-C ends it)"))
+
+
+space_option = click.option("--space", help="The static Space, as ORG/NAME.")
+dataset_option = click.option("--dataset", help="The dataset repository, as ORG/NAME.")
+
+
+@leaderboard.command()
+@results_option
+@out_option
+@ledger_option
+@space_option
+@dataset_option
+@click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
+@click.option("--verify", is_flag=True, help="Download everything again, and compare hashes.")
+@click.option("--create-pr", is_flag=True, help="Open pull requests on the Hub instead of committing.")
+@plainly
+def publish(
+    results: Path,
+    out: Path,
+    ledger: Path | None,
+    space: str | None,
+    dataset: str | None,
+    dry_run: bool,
+    verify: bool,
+    create_pr: bool,
+) -> None:
+    """Build the site, then publish it as a static Space and the results as a dataset.
+
+    One commit a repository, none where nothing changed. The token comes from HF_TOKEN or `hf auth login`.
+    """
+    from lrt_bench.hub import Destination, publish_leaderboard
+
+    for repo in (space, dataset):
+        if repo is not None:
+            Destination(repo, "space")  # a wrong name is told before anything is built
+    if space is None and dataset is None:
+        raise UserError("nowhere to publish: give --space ORG/NAME, --dataset ORG/NAME or both")
+    board = _build(results, out, ledger)
+    records = {entry.address: entry.path for entry in board.entries}
+    publish_leaderboard(
+        records,
+        out,
+        space=space,
+        dataset=dataset,
+        dry_run=dry_run,
+        verify=verify,
+        create_pr=create_pr,
+        report=click.echo,
+    )
+    sys.exit(1 if board.problems else 0)
+
+
+@leaderboard.command()
+@click.argument("dataset")
+@click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Where results go.")
+@click.option("--revision", help="A commit, branch or tag of the dataset.")
+@plainly
+def pull(dataset: str, out: Path, revision: str | None) -> None:
+    """Fetch published results from the dataset repository ORG/NAME."""
+    from lrt_bench.hub import pull as fetch
+
+    fetch(dataset, out, revision=revision, report=click.echo)

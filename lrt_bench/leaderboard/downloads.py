@@ -86,32 +86,80 @@ def table_files(board: Board) -> dict[str, bytes]:
     return files
 
 
-WHOLE = {"rank", "suite_version", "version", "source_layer", "source_parameters", "target_layer",
-         "target_parameters", "steerable_tasks", "tasks", "map_parameters", "fit_tokens",
-         "peak_memory_bytes", "prompts", "failures"}  # fmt: skip
-TEXT = {"suite", "pair", "mapping", "track", "kind", "origin", "state", "unranked", "source_model",
-        "target_model", "created", "lrt_bench", "result", "task", "concept"}  # fmt: skip
+WHOLE, TEXT, FIGURE, YES_NO = "int64", "string", "float64", "bool"
+
+# column -> (type, meaning); the types do not depend on what a board holds
+COLUMNS = {
+    "suite": (TEXT, "the suite"),
+    "suite_version": (WHOLE, "its version"),
+    "pair": (TEXT, "the pair, by its name in the suite"),
+    "mapping": (TEXT, "the mapping method or control"),
+    "track": (TEXT, "corpus, task-aware or control; each is ranked by itself"),
+    "kind": (TEXT, "linear, non-linear or control"),
+    "origin": (TEXT, "built-in, file or submission"),
+    "state": (TEXT, "claimed, reproduced, verified or control"),
+    "rank": (WHOLE, "within pair and track; null where not ranked"),
+    "tied": (YES_NO, "whether it shares its rank"),
+    "unranked": (TEXT, "why it is not ranked"),
+    "transfer_score": (FIGURE, "100: the native ceiling, 0: no steering"),
+    "ci95_low": (FIGURE, "lower end of its 95% interval"),
+    "ci95_high": (FIGURE, "upper end of its 95% interval"),
+    "steering_r2": (FIGURE, "1 acts like the native vector, 0 like no steering"),
+    "correlation_delta": (FIGURE, "Pearson correlation of steering effects with the native ones"),
+    "fvu": (FIGURE, "fraction of the target states' variance unexplained, on validation text"),
+    "source_model": (TEXT, "source model"),
+    "source_layer": (WHOLE, "layer, counted from 1, after whose block its states are read"),
+    "source_parameters": (WHOLE, "its parameters"),
+    "target_model": (TEXT, "target model"),
+    "target_layer": (WHOLE, "layer, counted from 1, at which it is steered"),
+    "target_parameters": (WHOLE, "its parameters"),
+    "steerable_tasks": (WHOLE, "tasks on which native steering works"),
+    "tasks": (WHOLE, "choice tasks in all"),
+    "map_parameters": (WHOLE, "numbers that the fit learned"),
+    "fit_tokens": (WHOLE, "paired tokens that it was fitted on"),
+    "fit_seconds": (FIGURE, "seconds of the fit alone"),
+    "states_seconds": (FIGURE, "seconds of the forwards that give the states"),
+    "peak_memory_bytes": (WHOLE, "peak memory of the process"),
+    "created": (TEXT, "when it was computed"),
+    "lrt_bench": (TEXT, "version that computed it"),
+    "result": (TEXT, "path of the whole record"),
+    "task": (TEXT, "the task"),
+    "version": (WHOLE, "its version"),
+    "concept": (TEXT, "its concept"),
+    "prompts": (WHOLE, "prompts scored"),
+    "failures": (WHOLE, "prompts that could not be scored"),
+    "steerable": (YES_NO, "whether native steering works on it"),
+    "ceiling_r2": (FIGURE, "steering R2 between the native vectors of two halves"),
+    "over_steering_r2": (FIGURE, "steering R2 at the over-steering alphas alone"),
+    "correlation": (FIGURE, "Pearson correlation of propensities, mean over alphas"),
+    "concordance": (FIGURE, "Lin's concordance of effects"),
+    "slope": (FIGURE, "logits for a spread"),
+    "slope_ratio": (FIGURE, "slope over the native one"),
+    "anti_steerable": (FIGURE, "share of prompts moved the wrong way"),
+    "cosine": (FIGURE, "cosine of the vector to the native one"),
+    "norm_ratio": (FIGURE, "its norm over the native one's"),
+    "reachable": (FIGURE, "share of the native vector inside the map's reachable subspace"),
+}
 
 
 def _arrow(columns: Columns) -> Any:
-    """Columns with types that don't depend on what they hold: an empty one must not change the schema."""
     import pyarrow
 
-    def kind(column: str) -> Any:
-        if column in WHOLE:
-            return pyarrow.int64()
-        if column in TEXT:
-            return pyarrow.string()
-        return pyarrow.bool_() if column in ("tied", "steerable") else pyarrow.float64()
-
-    return pyarrow.table({name: pyarrow.array(values, kind(name)) for name, values in columns.items()})
+    fields = []
+    for name in columns:
+        kind, meaning = COLUMNS[name]
+        fields.append(
+            pyarrow.field(name, pyarrow.type_for_alias(kind), metadata={b"description": meaning.encode()})
+        )
+    return pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
 
 
 def _csv(columns: Columns) -> bytes:
     """CSV in which no cell is a formula: spreadsheets run what begins with = + - @."""
     from pyarrow import csv
 
-    safe = {name: [_no_formula(text) for text in columns[name]] for name in TEXT & set(columns)}
+    texts = [name for name in columns if COLUMNS[name][0] == TEXT]
+    safe = {name: [_no_formula(text) for text in columns[name]] for name in texts}
     buffer = io.BytesIO()
     csv.write_csv(_arrow(columns | safe), buffer)
     return buffer.getvalue()
