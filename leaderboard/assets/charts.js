@@ -10,6 +10,13 @@ lrt.charts = (function () {
     }, options));
   }
 
+  // one picture with one name: what is inside has none of its own
+  function named(svg, label) {
+    for (const inner of svg.querySelectorAll("[aria-label]")) inner.removeAttribute("aria-label");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", label);
+  }
+
   // lines: [{label, colour, dash, points: [[alpha, m]]}]
   function curve(title, lines, width) {
     const points = lines.flatMap(function (line) {
@@ -28,9 +35,8 @@ lrt.charts = (function () {
       height: 150, marginLeft: 34, marginBottom: 26, marginTop: 12, marginRight: 8, marks: marks,
       x: { label: null, ticks: 5 }, y: { label: null, ticks: 4 },
     });
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", "Propensity over alpha on " + title + ": " +
-      lines.map(function (line) { return line.label; }).join(", ") + ". The figures stand in the table.");
+    const labels = lines.map(function (line) { return line.label; }).join(", ");
+    named(svg, "Propensity over alpha on " + title + ": " + labels + ". The figures stand in the table.");
     return lrt.element("div", { class: "small" }, lrt.element("p", {}, title), svg);
   }
 
@@ -116,8 +122,7 @@ lrt.charts = (function () {
 
   function finish(figure, drawn, label) {
     const svg = drawn.tagName === "svg" ? drawn : [...drawn.querySelectorAll("svg")].pop();
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", label + ". The figures stand in the table.");
+    named(svg, label + ". The figures stand in the table.");
     for (const swatch of drawn.querySelectorAll("[class*=swatch] svg")) swatch.setAttribute("aria-hidden", "true");
     figure.prepend(drawn);
   }
