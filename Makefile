@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures leaderboard vendor clean
+.PHONY: evaluate test lint family tasks figures leaderboard results bench vendor clean
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -38,8 +38,17 @@ vendor:
 	cd leaderboard && cp node_modules/jquery/dist/jquery.slim.min.js vendor/jquery.min.js
 	cd leaderboard && cp node_modules/@observablehq/plot/dist/plot.umd.min.js vendor/plot.min.js
 
-figures: evaluate
+# The README's table and figures, from the same results; the picture wants Chromium.
+figures: .venv/.installed-test
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/screenshot.py
+
+# The results that are committed, computed anew; say why in the ledger afterwards.
+results: .venv/.installed
+	$(BIN)/lrt-bench evaluate --out leaderboard/results
+
+bench: .venv/.installed-test
+	$(BIN)/python benchmarks/leaderboard.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,17 +1,17 @@
 """Regenerate the README's table and figure from results: ``python docs/figures.py [RESULTS]``.
 
-Reads RESULTS/nano (what `lrt-bench evaluate` wrote) and rewrites what stands between the markers in
-README.md, and docs/nano-S-L.svg. No figure in the README is typed in.
+Reads RESULTS/nano (by default the repository's own, leaderboard/results) and rewrites what stands between
+the markers in README.md, and docs/nano-S-L.svg. No figure in the README is typed in.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import click
 
+from lrt_bench.figure import draw_pair
 from lrt_bench.ranking import RankedRow, ranked
 from lrt_bench.report import number
 from lrt_bench.results import read_result
@@ -51,7 +51,9 @@ def table(results: Path) -> str:
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path, exists=True), default=Path("results"))
+@click.argument(
+    "results", type=click.Path(path_type=Path, exists=True), default=ROOT / "leaderboard" / "results"
+)
 def main(results: Path) -> None:
     """Rewrite the README's table and figure from RESULTS."""
     readme = ROOT / "README.md"
@@ -61,7 +63,8 @@ def main(results: Path) -> None:
     if count != 1:
         raise click.ClickException(f"{readme}: the markers {begin} ... {end} are not there once")
     readme.write_text(text)
-    shutil.copyfile(results / "nano" / "S-L" / "figure.svg", ROOT / "docs" / "nano-S-L.svg")
+    rows = ranked([read_result(path) for path in sorted((results / "nano" / "S-L").glob("*.json"))])
+    draw_pair([row.result for row in rows], ROOT / "docs" / "nano-S-L.svg")
     click.echo("rewrote README.md and docs/nano-S-L.svg")
 
 
