@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures leaderboard results bench vendor clean
+.PHONY: evaluate test lint family tasks figures leaderboard results bench vendor clean \
+	check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -60,6 +61,35 @@ bench: .venv/.installed-test
 .venv/.installed-test: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	@touch .venv/.installed $@
+
+# What the workflows run. Folder names of a pull request are a stranger's: they never pass through a shell.
+CHANGED = git diff -z --name-only --diff-filter=d $(BASE)...HEAD -- submissions | cut -z -d/ -f1,2 | sort -zu
+
+check-submissions: .venv/.installed
+	$(CHANGED) | xargs -0 -r -n1 $(BIN)/lrt-bench submit check
+
+score-submissions: .venv/.installed
+	$(CHANGED) | xargs -0 -r -n1 printf -- '--submission\0%s\0' | xargs -0 -r $(BIN)/lrt-bench evaluate
+
+summary: .venv/.installed
+	@$(BIN)/lrt-bench summary results
+
+publish: .venv/.installed
+	$(BIN)/lrt-bench leaderboard publish --results leaderboard/results --verify \
+		$(if $(SPACE),--space "$$SPACE") $(if $(DATASET),--dataset "$$DATASET")
+
+gpu: .venv/.installed
+	$(BIN)/lrt-bench evaluate --device cuda --suite "$$SUITE" $(if $(PAIR),--pair "$$PAIR")
+
+# Some systems let only root make namespaces; the sandbox of `evaluate --submission` needs them.
+namespaces:
+	unshare --user true || sudo sysctl --quiet --write kernel.apparmor_restrict_unprivileged_userns=0
+
+# The workflows, audited and validated without a network.
+audit-workflows: .venv/.installed-test
+	$(BIN)/zizmor --offline .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 clean:
 	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache

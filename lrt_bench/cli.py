@@ -144,6 +144,16 @@ def show(result: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
+@plainly
+def summary(results: Path) -> None:
+    """Print a folder of results as Markdown, for a pull request or a report."""
+    from lrt_bench.summary import markdown
+
+    click.echo(markdown(results), nl=False)
+
+
+@main.command()
 @plainly
 def schema() -> None:
     """Print the JSON Schema of a result file."""
