@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,14 +45,15 @@ def build(results: Path, out: Path, ledger: Path | None) -> None:
 
 def _build(results: Path, out: Path, ledger: Path | None) -> Board:
     """Read, check against the ledger, render, and say what was made."""
+    # one thread a process: the work is shared out to processes, and their threads would fight for the cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from lrt_bench import report
     from lrt_bench.leaderboard.entries import read_board
     from lrt_bench.leaderboard.site import build_site, check_replaceable
 
     check_replaceable(out)
     with report.progress() as update:
-        update("leaderboard: reading", 0, 1)
-        board = read_board(results)
+        board = read_board(results, update)
         lines = _states(board, results, ledger)
         files = build_site(board, lines, out, update)
     _say_problems(board)

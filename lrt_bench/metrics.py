@@ -118,6 +118,11 @@ class TaskErrors:
     split_error: Array
     split_energy: Array
 
+    @classmethod
+    def of_rows(cls, rows: Array) -> TaskErrors:
+        """From one array [seeds + 3, prompts]: the errors of each seed, then the other three."""
+        return cls(rows[:-3], rows[-3], rows[-2], rows[-1])
+
     @property
     def r2(self) -> float:
         return float(1 - self.error.sum() / len(self.error) / self.energy.sum())
@@ -125,11 +130,6 @@ class TaskErrors:
     @property
     def ceiling(self) -> float:
         return float(1 - self.split_error.sum() / self.split_energy.sum())
-
-
-def share(r2: Array | float, ceiling: Array | float) -> Array:
-    """A task's share of the ceiling, floored at -1 and capped at 1."""
-    return np.clip(np.asarray(r2) / np.maximum(ceiling, MIN_CEILING), -1.0, 1.0)
 
 
 def transfer_score(tasks: Dictionary[str, TaskErrors]) -> float | None:
@@ -195,12 +195,12 @@ def _chunks(rows: Dictionary[str, Dictionary[str, TaskErrors]]) -> Iterator[list
             yield names[start : start + ROWS_AT_ONCE]
 
 
-def _resampled(rows: list[Array], weight: Array) -> Array:
-    """Sums over prompts under each resample, [rows, replicates]; once where all rows hold the same."""
-    stacked = np.stack(rows)
-    if (stacked == stacked[0]).all():
-        stacked = stacked[:1]
-    return stacked @ weight.T
+def _resampled(rows: Sequence[Array], weight: Array) -> Array:
+    """Sums over prompts under each resample, [rows, replicates]; equal rows, which are most, only once."""
+    places: dict[bytes, int] = {}
+    kind = [places.setdefault(row.tobytes(), len(places)) for row in rows]
+    different = np.stack([np.frombuffer(content) for content in places]) @ weight.T
+    return different if len(places) == 1 else different[kind]
 
 
 def _shares(
@@ -214,14 +214,19 @@ def _shares(
         tasks = [row[name] for row in rows]
         seeds = len(tasks[0].error)
         seed_weight = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(weight)) / seeds
-        stacked = np.concatenate([task.error for task in tasks]) @ weight.T  # [rows x seeds, replicates]
-        error = np.einsum("rsb,bs->rb", stacked.reshape(len(rows), seeds, len(weight)), seed_weight)
+        error = np.concatenate([task.error for task in tasks]) @ weight.T  # [rows x seeds, replicates]
+        if seeds > 1:
+            error = np.einsum("rsb,bs->rb", error.reshape(len(rows), seeds, len(weight)), seed_weight)
         energy, split_error, split_energy = (
             _resampled([getattr(task, part) for task in tasks], weight)
             for part in ("energy", "split_error", "split_energy")
         )
-        r2 = 1 - error / np.maximum(energy, 1e-300)
-        found.append(share(r2, 1 - split_error / np.maximum(split_energy, 1e-300)))
+        ceiling = np.maximum(1 - split_error / np.maximum(split_energy, 1e-300), MIN_CEILING)
+        # 1 - error / energy over the ceiling, in place: boards ask for millions of numbers
+        np.divide(error, np.maximum(energy, 1e-300), out=error)
+        np.subtract(1, error, out=error)
+        np.divide(error, ceiling, out=error)
+        found.append(np.clip(error, -1.0, 1.0, out=error))
     return np.stack(found, 1)
 
 

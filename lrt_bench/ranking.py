@@ -105,6 +105,10 @@ def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:
     """Whether both were compared with the same native vector on the same prompts, but for rounding."""
     if len(task.split_energy) != len(native.split_energy):
         return False
+    if task.split_energy.tobytes() + task.split_error.tobytes() == (
+        native.split_energy.tobytes() + native.split_error.tobytes()
+    ):
+        return True  # run on one machine, as most are
     energy, error = native.split_energy.sum(), native.split_error.sum()
     return math.isclose(task.split_energy.sum(), energy, rel_tol=SAME_ENERGY) and math.isclose(
         task.split_error.sum(), error, rel_tol=0.2, abs_tol=1e-3 * energy

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from lrt_bench.errors import UserError
-from lrt_bench.metrics import TaskErrors
+from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.tasks import Strict, first_problem
 
 if TYPE_CHECKING:
@@ -144,8 +144,12 @@ class TaskFigures(Record):
     @property
     def errors(self) -> TaskErrors:
         """What the task contributes to a score, as arrays."""
-        rows = np.array([*self.error, self.energy, self.split_error, self.split_energy], dtype=np.float64)
-        return TaskErrors(rows[:-3], rows[-3], rows[-2], rows[-1])
+        return TaskErrors.of_rows(self.error_rows)
+
+    @property
+    def error_rows(self) -> Array:
+        """The same in one array [seeds + 3, prompts], as `TaskErrors.of_rows` takes it."""
+        return np.array([*self.error, self.energy, self.split_error, self.split_energy], dtype=np.float64)
 
     @field_serializer("error", "energy", "split_error", "split_energy")
     def _shorter(self, value: tuple[object, ...]) -> object:

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrt_bench.cli import main
-from lrt_bench.leaderboard import downloads, site, views
+from lrt_bench.leaderboard import downloads, site, views, workers
 from lrt_bench.leaderboard.entries import PLAIN, read_board, slug
 
 
@@ -155,7 +155,7 @@ def test_two_builds_of_the_same_results_are_byte_for_byte_the_same(built, result
 
 
 def test_workers_write_the_same_site_as_one_process(built, results, tmp_path, monkeypatch):
-    monkeypatch.setattr(site, "JOBS_A_WORKER", 5)
+    monkeypatch.setattr(workers, "LEAST", 5)
     assert build(results, tmp_path / "shared").exit_code == 0
     names = {path.relative_to(built) for path in built.rglob("*") if path.is_file()}
     assert all((built / name).read_bytes() == (tmp_path / "shared" / name).read_bytes() for name in names)
@@ -383,7 +383,7 @@ def test_the_command_that_reproduces_a_result_is_one_that_the_program_takes(resu
 
 def test_an_ad_hoc_result_is_reproduced_by_its_models_and_layers(results):
     record = read_board(results).entries[0].result
-    ad_hoc = record.model_copy(update={"suite": "nano-ad-hoc"})
+    ad_hoc = record._replace(suite="nano-ad-hoc")
     command = shlex.split(views.reproduce(ad_hoc))
     context = main.commands["evaluate"].make_context("evaluate", command[2:])
     assert context.params["suite_spec"] == "nano"

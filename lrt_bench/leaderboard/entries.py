@@ -6,7 +6,7 @@ import functools
 import gc
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +15,16 @@ import numpy as np
 
 from lrt_bench import metrics
 from lrt_bench.errors import UserError
-from lrt_bench.metrics import Array
-from lrt_bench.ranking import RankedRow, Scored, ranked_rows
+from lrt_bench.leaderboard.plain import plain
+from lrt_bench.leaderboard.workers import share_out
+from lrt_bench.metrics import Array, TaskErrors
+from lrt_bench.ranking import Scored, ranked_rows
 from lrt_bench.results import PairRecord, Result, read_result
 from lrt_bench.suites import find_suite, known_suites
 
 CLAIMED = "claimed"
 ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
-ARRAYS = ("error", "energy", "split_error", "split_energy")
+Report = Callable[[str, float, float], None]
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -40,7 +42,7 @@ class Entry:
 
     Attributes
     ----------
-    result : the record, without its arrays of prompts.
+    result : the record, as plain tuples, without its arrays of prompts.
     scores : hash of what its score is computed from; a re-run that gives the same numbers keeps it.
     state : claimed, reproduced or verified; the ledger's word, never the file's.
     """
@@ -122,41 +124,54 @@ class Board:
         return found
 
 
-def read_board(results: Path) -> Board:
+def read_board(results: Path, report: Report = lambda what, done, total: None) -> Board:
     """Every result under a folder, checked and ranked. Raises UserError where there is none at all."""
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
     collecting = gc.isenabled()
     gc.disable()  # hundreds of thousands of small records: scanning them again and again doubles the time
     try:
-        return _read(results)
+        return _read(results, report)
     finally:
         if collecting:
             gc.enable()
 
 
-def _read(results: Path) -> Board:
+def _read(results: Path, report: Report) -> Board:
     problems: list[str] = []
     seen: dict[tuple[str, str, str], Path] = {}
     pairs: dict[tuple[str, str], list[tuple[Entry, Scored]]] = {}
-    for path in result_files(results):
-        try:
-            scored = _checked(path)
-        except UserError as error:
-            problems.append(str(error))
+    files = list(result_files(results))
+    for found in share_out(_taken, files, lambda done, total: report("reading", done, total)):
+        if isinstance(found, str):
+            problems.append(found)
             continue
-        entry = Entry(path, _light(scored.result), _scores_hash(scored))
+        entry, errors = found[0], {name: TaskErrors.of_rows(rows) for name, rows in found[1].items()}
         if entry.key in seen:
-            problems.append(f"{path}: the same suite, pair and mapping as {seen[entry.key]}: keep one")
+            problems.append(f"{entry.path}: the same suite, pair and mapping as {seen[entry.key]}: keep one")
             continue
-        seen[entry.key] = path
-        light = Scored(entry.result, scored.errors)
-        pairs.setdefault(entry.key[:2], []).append((entry, light))
+        seen[entry.key] = entry.path
+        pairs.setdefault(entry.key[:2], []).append((entry, Scored(entry.result, errors)))
     if not pairs:
         why = f" ({problems[0]})" if problems else "; run `lrt-bench evaluate` first"
         raise UserError(f"--results {results}: no readable result in it{why}")
     order = sorted(pairs, key=lambda key: (key[0], _place_in_suite(*key), key[1]))
-    return Board([PairEntries(key[0], _placed(pairs[key])) for key in order], problems)
+    board = Board([], problems)
+    for done, key in enumerate(order, 1):
+        board.pairs.append(PairEntries(key[0], _placed(pairs.pop(key))))
+        report("ranking", done, len(order))
+    return board
+
+
+def _taken(path: Path) -> tuple[Entry, dict[str, Array]] | str:
+    """A result as the board keeps it, and an array for each task that counts; or what is wrong with it."""
+    try:
+        result = read_result(path)
+        rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
+        _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
+    except UserError as error:
+        return str(error)
+    return Entry(path, plain(result), _scores_hash(result, rows)), rows
 
 
 def _place_in_suite(suite: str, pair: str) -> int:
@@ -178,39 +193,27 @@ def result_files(results: Path) -> Iterator[Path]:
             yield path
 
 
-def _checked(path: Path) -> Scored:
-    """A result whose score follows from its own arrays."""
-    result = read_result(path)
+def _check(path: Path, result: Result, errors: dict[str, TaskErrors]) -> None:
+    """Raise UserError unless the result's score follows from its own arrays."""
     if result.mapping.control != (result.mapping.track == "control"):
-        raise UserError(
-            f"{path}: field mapping.track: {result.mapping.track} does not go with mapping.control"
-        )
-    scored = Scored.of(result)
-    if any(task.energy.sum() == 0 for task in scored.errors.values()):
+        track = result.mapping.track
+        raise UserError(f"{path}: field mapping.track: {track} does not go with mapping.control")
+    if any(task.energy.sum() == 0 for task in errors.values()):
         raise UserError(f"{path}: field tasks: energy: nothing moves, yet the task counts as steerable")
-    told, found = result.transfer_score, metrics.transfer_score(scored.errors)
+    told, found = result.transfer_score, metrics.transfer_score(errors)
     if (told is None) != (found is None):
         raise UserError(f"{path}: field transfer_score: {told}, but its tasks give {found}")
     if told is not None and found is not None and abs(told - found) > ROUNDING:
         raise UserError(f"{path}: field transfer_score: {told:.2f}, but its tasks give {found:.2f}")
-    return scored
 
 
-def _light(result: Result) -> Result:
-    """The record without its arrays of prompts, which are most of it."""
-    empty = dict.fromkeys(ARRAYS, ())
-    return result.model_copy(update={"tasks": tuple(task.model_copy(update=empty) for task in result.tasks)})
-
-
-def _scores_hash(scored: Scored) -> str:
+def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
     """Hash of method, protocol and the arrays, to six digits: what a re-score changes."""
-    result = scored.result
     head = [result.suite_digest, result.mapping.digest, result.mapping.track, str(result.complete)]
-    head += [f"{name} {len(task.error)} {len(task.energy)}" for name, task in sorted(scored.errors.items())]
+    head += [f"{name} {rows[name].shape}" for name in sorted(rows)]
     digest = hashlib.sha256("\n".join(head).encode())
-    tasks = [task for _, task in sorted(scored.errors.items())]
-    if tasks:
-        arrays = [getattr(task, part).ravel() for task in tasks for part in ARRAYS]
+    if rows:
+        arrays = [rows[name].ravel() for name in sorted(rows)]
         digest.update(_six_digits(np.concatenate(arrays)).tobytes())
     return digest.hexdigest()[:12]
 
@@ -221,16 +224,15 @@ def _six_digits(values: Array) -> Array:
 
 
 def _placed(rows: list[tuple[Entry, Scored]]) -> list[Entry]:
-    """The pair's entries in the order of its page."""
-    entries = {entry.name: entry for entry, _ in rows}
-    placed = [_with_place(entries[row.result.mapping.name], row) for row in ranked_rows([s for _, s in rows])]
-    return sorted(placed, key=lambda entry: (not _is_ceiling(entry), entry.result.mapping.control))
-
-
-def _with_place(entry: Entry, row: RankedRow) -> Entry:
-    entry.rank, entry.tied, entry.unranked = row.rank, row.tied, row.unranked
-    entry.samples, entry.ci95 = row.samples, row.ci95 or entry.result.ci95
-    return entry
+    """A pair's entries in the order of its page, each with its place in the ranking."""
+    by_name = {entry.name: entry for entry, _ in rows}
+    ordered = []
+    for row in ranked_rows([scored for _, scored in rows]):
+        entry = by_name[row.result.mapping.name]
+        entry.rank, entry.tied, entry.unranked = row.rank, row.tied, row.unranked
+        entry.samples, entry.ci95 = row.samples, row.ci95 or entry.result.ci95
+        ordered.append(entry)
+    return sorted(ordered, key=lambda entry: (not _is_ceiling(entry), entry.result.mapping.control))
 
 
 def _is_ceiling(entry: Entry) -> bool:

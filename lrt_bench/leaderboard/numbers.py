@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from markupsafe import Markup
-
-from lrt_bench.results import TaskFigures
-
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure with a true minus sign; a dash where there is none."""
     if value is None:
         return "–"
     text = f"{value:.{digits}f}"
-    if not text.strip("-0."):
-        text = text.lstrip("-")
-    return text.replace("-", "\N{MINUS SIGN}")
+    if text[0] != "-":
+        return text
+    return "\N{MINUS SIGN}" + text[1:] if text.strip("-0.") else text[1:]
 
 
 def seconds(value: float) -> str:
@@ -35,24 +29,3 @@ def count(value: int) -> str:
 def size(value: int) -> str:
     """Bytes in MB or GB."""
     return f"{value / 1e9:.1f} GB" if value >= 10**9 else f"{value / 1e6:.0f} MB"
-
-
-def figures(task: TaskFigures) -> list[str]:
-    """A task's figures in the order of a mapping's page."""
-    return [
-        number(task.steering_r2),
-        number(task.ceiling_r2),
-        number(task.correlation_delta),
-        number(task.concordance),
-        number(task.slope_ratio, 2),
-        f"{100 * task.anti_steerable:.0f}%",
-        number(task.cosine),
-        number(task.norm_ratio, 2),
-        number(task.correlation),
-        f"{task.prompts} ({task.failures} failed)" if task.failures else str(task.prompts),
-    ]
-
-
-def cells(values: Iterable[str]) -> Markup:
-    """Figures as cells of a row. Only for figures: text is not escaped here, the template does that."""
-    return Markup('<td class="num">' + '</td><td class="num">'.join(values) + "</td>")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,15 +16,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lrt_bench import __version__
 from lrt_bench.errors import UserError
-from lrt_bench.leaderboard import downloads, numbers, views
+from lrt_bench.leaderboard import downloads, markup, numbers, views
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.leaderboard.ledger import Line
+from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.resources import LEADERBOARD
 from lrt_bench.tasks import Task, find_task, known_tasks
 
 MARK = "site.json"  # says that a folder is a site of ours, so that it may be replaced
 HTML_ROWS = 250  # of a table of the index; the rest comes with the index's data, and stands on pairs' pages
-JOBS_A_WORKER = 100  # fewer are not worth a second process
 Progress = Callable[[str, float, float], None]
 Job = Callable[["_Builder"], None]
 
@@ -78,9 +73,10 @@ def environment() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters |= {"number": numbers.number, "seconds": numbers.seconds, "count": numbers.count}
-    made.filters |= {"bytes": numbers.size, "figures": numbers.figures, "cells": numbers.cells, "slug": slug}
+    made.filters |= {"bytes": numbers.size, "slug": slug}
     made.globals |= {"version": __version__, "task_of": views.task_of, "best_on": views.best_on}
-    made.globals["reproduce"] = views.reproduce
+    made.globals |= {"reproduce": views.reproduce, "result_row": markup.row, "task_row": markup.task_row}
+    made.globals |= {"score": markup.score, "state": markup.state, "rank": markup.rank, "site": markup.site}
     return made
 
 
@@ -100,14 +96,8 @@ class _Builder:
         tables = views.tables(self.board)
         self._script("data/index.js", "index", views.index_data(tables))
         self._fixed_pages(tables)
-        workers = min(os.cpu_count() or 1, len(jobs) // JOBS_A_WORKER) if hasattr(os, "fork") else 0
-        _environment_of(self)  # compiled once, before workers are forked
-        if workers < 2:
-            for done, job in enumerate(jobs, 1):
-                job(self)
-                self.report("leaderboard: pages", done, len(jobs))
-        else:
-            self._share_out(jobs, workers)
+        _compile(self)  # once, before workers are forked
+        share_out(lambda job: job(self), jobs, lambda done, total: self.report("pages", done, total))
         mark = {"lrt_bench": __version__, "results": len(self.board.entries), "pairs": len(self.board.pairs)}
         self._write(MARK, json.dumps(mark).encode() + b"\n")
         return sum(path.is_file() for path in self.folder.rglob("*"))
@@ -120,41 +110,6 @@ class _Builder:
         tasks = [partial(_task, name=name) for name in views.task_names(board)]
         pairs = [partial(_pair, pair=pair) for pair in board.pairs]
         return [_downloads, *tasks, *pairs, *mappings]
-
-    def _share_out(self, jobs: list[Job], workers: int) -> None:
-        context = multiprocessing.get_context("fork")
-        done, next_job = context.Value("i", 0), context.Value("i", 0)
-        forked = [context.Process(target=self._work, args=(jobs, next_job, done)) for _ in range(workers)]
-        for worker in forked:
-            worker.start()
-        try:
-            while any(worker.is_alive() for worker in forked):
-                forked[0].join(0.1) if forked[0].is_alive() else time.sleep(0.1)
-                self.report("leaderboard: pages", done.value, len(jobs))
-        finally:
-            for worker in forked:
-                worker.terminate()
-                worker.join()
-        if any(worker.exitcode for worker in forked):
-            raise UserError(f"--out {self.folder.parent}: a page could not be made; nothing was changed")
-
-    def _work(self, jobs: list[Job], next_job: Any, done: Any) -> None:
-        """One worker: take the next job until there is none."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-        gc.disable()
-        while True:
-            with next_job.get_lock():
-                number = next_job.value
-                next_job.value += 1
-            if number >= len(jobs):
-                return
-            try:
-                jobs[number](self)
-            except OSError as error:
-                print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-                os._exit(1)
-            with done.get_lock():
-                done.value += 1
 
     def _fixed_pages(self, tables: list[views.Table]) -> None:
         board = self.board
@@ -201,7 +156,12 @@ class _Builder:
     def _copy(self, entry: Entry) -> None:
         target = self.folder / "results" / f"{entry.address}.json"
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(entry.path, target)
+        try:
+            os.link(
+                entry.path, target
+            )  # result files are replaced, never rewritten: a link stays what it was
+        except OSError:
+            shutil.copyfile(entry.path, target)
 
     def _assets(self) -> None:
         for kind in ("assets", "vendor"):
@@ -218,7 +178,8 @@ class _Builder:
         return set(known_tasks())
 
 
-def _environment_of(builder: _Builder) -> None:
+def _compile(builder: _Builder) -> None:
+    """Have the templates of the jobs compiled."""
     for name in ("mapping.html", "pair.html", "task.html"):
         builder._environment.get_template(name)
 
