@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrt_bench import __version__
-from lrt_bench.errors import UserError
+from lrt_bench.cli_submit import submit, verify
+from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
     from lrt_bench.suites import Suite
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """Bad input is one line on standard error and exit code 2, never a traceback."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
-        except OSError as error:
-            click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
-            sys.exit(2)
-
-    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,6 +30,21 @@ def main() -> None:
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
 @click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
 @click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
+@click.option(
+    "--submission",
+    "submissions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a submission, scored beside the mappings (repeatable).",
+)
+@click.option("--unsafe-no-sandbox", is_flag=True, help="Run submissions as you: only code that you trust.")
+@click.option(
+    "--submission-seconds",
+    type=click.FloatRange(min=1),
+    default=300,
+    show_default=True,
+    help="Wall time of one fit of a submission.",
+)
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
@@ -69,6 +63,9 @@ def evaluate(
     suite_spec: str,
     pairs: tuple[str, ...],
     mappings: tuple[str, ...],
+    submissions: tuple[Path, ...],
+    unsafe_no_sandbox: bool,
+    submission_seconds: float,
     tasks: tuple[str, ...],
     source: str | None,
     source_layer: int | None,
@@ -96,7 +93,11 @@ def evaluate(
     elif source_layer is not None or target_layer is not None:
         raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
-    settings = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    if submissions:
+        from lrt_bench.cli_submit import rows_of
+
+        settings["submissions"] = rows_of(submissions, suite, submission_seconds, unsafe_no_sandbox)
     _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
 
 
@@ -106,14 +107,19 @@ def _run(as_json: bool, suite: Suite, **settings: Any) -> None:
     from lrt_bench.evaluate import Evaluation
 
     with report.progress() as update:
-        cells = Evaluation(suite, report=update, **settings).run()
+        evaluation = Evaluation(suite, report=update, **settings)
+        cells = evaluation.run()
         update("drawing", 1, 1)
         figures = report.draw(cells)
     if as_json:
-        click.echo(json.dumps(report.as_rows(cells), indent=1, allow_nan=False))
+        rows = report.as_rows(cells, evaluation.failures)
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
     else:
         report.print_tables(cells)
+        report.print_failures(evaluation.failures)
         report.print_paths(cells, figures)
+    if evaluation.failures:
+        sys.exit(1)
 
 
 @main.command(name="list")
@@ -170,6 +176,9 @@ def schema() -> None:
 
     click.echo(json_schema(), nl=False)
 
+
+main.add_command(submit)
+main.add_command(verify)
 
 if __name__ == "__main__":
     main()

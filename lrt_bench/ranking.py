@@ -37,7 +37,7 @@ def ranked(results: Sequence[Result]) -> list[RankedRow]:
     """Rows of one suite and pair, best first; mappings are ranked within their track."""
     samples = bootstrap(results)
     places: dict[str, metrics.Standing] = {}
-    for track in ("corpus", "task-aware"):
+    for track in ("corpus", "task-aware", "weights"):
         scores = {
             result.mapping.name: result.transfer_score
             for result in results
