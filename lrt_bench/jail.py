@@ -230,13 +230,20 @@ def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: 
     os.makedirs("scratch")
     options = b"size=%d,nr_inodes=1024,mode=700" % plan["scratch_bytes"]
     mount(b"tmpfs", b"scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
-    os.makedirs("proc")
-    flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
-    with contextlib.suppress(
-        JailError
-    ):  # a container that masks parts of /proc forbids a new one: none, then
-        mount(b"proc", b"proc", b"proc", flags)
+    mount_proc()
     change_root()
+
+
+def mount_proc() -> None:
+    """/proc of the cell's own processes, read-only; and no user namespace inside this one."""
+    os.makedirs("proc")
+    try:
+        mount(b"proc", b"proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except JailError:  # a container that masks parts of /proc forbids a new one: the cell has none, then
+        return
+    with contextlib.suppress(OSError), open("proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("0")
+    set_attributes(AT_FDCWD, b"proc", 0, ATTR_RDONLY)
 
 
 def change_root() -> None:

@@ -81,8 +81,12 @@ class Verification:
             )
             return
         names, rows = self._methods(group, suite)
-        tasks = [task for kind in (first.tasks, first.generation, first.side_effects) for task in kind]
-        chosen = [] if first.complete else self._task_specs(suite, {task.task for task in tasks}, first)
+        kinds = (
+            [t.task for t in first.tasks],
+            [t.task for t in first.generation],
+            [t.task for t in first.side_effects],
+        )
+        chosen = [] if first.complete else self._task_specs(suite, set().union(*kinds), first)
         with tempfile.TemporaryDirectory(prefix="lrt-bench-verify-") as folder:
             evaluation = Evaluation(
                 suite.model_copy(update={"mappings": tuple(names)}), tasks=chosen, out=Path(folder),
@@ -158,8 +162,9 @@ class Verification:
 def _group(item: tuple[Path, Result]) -> tuple[Any, ...]:
     result = item[1]
     settings = result.settings
-    tasks = tuple(task.digest for task in (*result.tasks, *result.generation, *result.side_effects))
-    kept = tasks if not result.complete else ()
+    tasks = [task.digest for task in result.tasks] + [task.digest for task in result.generation]
+    tasks += [task.digest for task in result.side_effects]
+    kept = () if result.complete else tuple(tasks)
     return (
         result.suite, result.suite_digest, result.pair.name, settings.seed, settings.dtype, settings.device,
         settings.batch_size, result.complete, kept,
