@@ -106,7 +106,10 @@ def new_namespaces() -> None:
     helper = 0
     ready_read, ready_write = os.pipe()
     if uid == 0:
-        os.setgroups([])
+        with contextlib.suppress(
+            PermissionError
+        ):  # forbidden in a rootless container, where it gains nothing
+            os.setgroups([])
         helper = os.fork()
         if helper == 0:
             os.read(ready_read, 1)

@@ -96,9 +96,10 @@ def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     import torch
     from safetensors.torch import load
 
-    for name, entry in read_header(data, set(shapes)).items():
-        if entry.shape != tuple(shapes[name]):
-            raise TensorError(f"{name} is {list(entry.shape)}: want {list(shapes[name])}")
+    entries = read_header(data, set(shapes))
+    for name, shape in shapes.items():
+        if entries[name].shape != tuple(shape):
+            raise TensorError(f"{name} is {list(entries[name].shape)}: want {list(shape)}")
     tensors: dict[str, Tensor] = load(data)
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
