@@ -1,4 +1,4 @@
-"""The cell itself: that it says so where it cannot be built, what runs without it, that it works for anyone."""
+"""The cell itself: it says so where it cannot be built, what runs without it, that it works for anyone."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_many_workers_leave_no_descriptor_open():
 
 
 def _as_nobody(command: list[str]) -> list[str]:
-    """The command as an ordinary user, who is let to the interpreter even where it lies in root's own folder."""
+    """The command as an ordinary user, let to the interpreter even where it lies in root's folder."""
     closed = [path for path in Path(sys.base_prefix).parents if not path.stat().st_mode & 0o001]
     steps = ["set -e"]
     for folder in closed:

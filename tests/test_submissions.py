@@ -22,6 +22,8 @@ from lrt_bench.rows import controls
 from lrt_bench.scaffold import new_submission
 from lrt_bench.submissions import CONTROLS, check, load
 
+EXAMPLES = Path(__file__).parent.parent / "submissions"
+
 
 def run(*arguments: object) -> tuple[int, str, str]:
     found = CliRunner().invoke(main, [str(argument) for argument in arguments])
@@ -341,3 +343,10 @@ def test_a_submission_for_none_of_the_pairs_is_bad_input(tmp_path, small_suite):
     code, _, err = run("evaluate", "--suite", small_suite, "--submission", tmp_path / "other")
     assert code == 2
     assert "field pairs: none of S-L is run here (rotated)" in err
+
+
+@pytest.mark.parametrize("folder", sorted(EXAMPLES.iterdir()), ids=lambda folder: folder.name)
+def test_the_shipped_submissions_pass_the_check(folder):
+    code, out, err = run("submit", "check", folder)
+    assert (code, err) == (0, "")
+    assert "nothing wrong" in out
