@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench import __version__, metrics
@@ -46,7 +47,7 @@ from lrt_bench.results import (
 )
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.suites import PairSpec, Suite
-from lrt_bench.tasks import Task, find_task
+from lrt_bench.tasks import Task, find_task, first_problem
 
 PROTOCOL = 1  # raised whenever the same inputs would give other numbers
 DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
@@ -151,6 +152,10 @@ class Evaluation:
                 yield job.cell(row)
             except SubmissionError as error:
                 self.failures.append(Failure(row.name, pair.name, str(error)))
+            except ValidationError as error:  # a figure that is no number
+                if row.about.get("origin") != "submission":
+                    raise
+                self.failures.append(Failure(row.name, pair.name, f"{row.name}: {first_problem(error)}"))
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
 

@@ -41,6 +41,7 @@ PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 CAP_VERSION_3 = 0x20080522
 STAGE = b"/dev"  # exists everywhere, and nothing that the cell needs is looked up in it later
 FILE_LIMIT = 512_000_000
+GRACE = 5  # seconds of processor time
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -266,7 +267,8 @@ def set_limits(limits: dict[str, int]) -> None:
         hard = resource.getrlimit(kind)[1]
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        soft = max(1, value - GRACE) if name == "CPU" else value  # first a signal with a name, then the end
+        resource.setrlimit(kind, (soft, value))
 
 
 def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:

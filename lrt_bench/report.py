@@ -163,6 +163,8 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
         text += f"; not steerable: {', '.join(result.not_steerable)}"
     if result.not_scorable:
         text += f"; not scorable in its tokenizer: {', '.join(result.not_scorable)}"
+    if flagged := [r.result.mapping.name for r in rows if r.result.audit and r.result.audit.rotation_flag]:
+        text += f"; rotation audit flags {', '.join(flagged)} (see `lrt-bench show`)"
     if not result.complete:
         text += "; incomplete (--task): not ranked"
     return text
@@ -223,4 +225,6 @@ def print_result(result: Result) -> None:
         out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
     if result.fidelity:
         out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
+    if result.audit:
+        out.print("audit:", result.audit.model_dump())
     out.print("cost:", result.cost.model_dump())

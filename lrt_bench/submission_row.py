@@ -28,6 +28,7 @@ from lrt_bench.tasks import Task
 from lrt_bench.tensors import TensorError
 
 SAME = 1e-6  # two fits with one seed agree to this: float32 rounding, nothing more
+TOO_LARGE = 1e3  # times the target's largest state
 DROP = 0.1  # how much nearer to the native vectors than in other bases a fit may be without a flag
 
 
@@ -71,6 +72,8 @@ class SubmissionRow(Row):
         if self.submission.card.track == "weights":
             self.mappings, self.audit = [self._weights(bench)], None
             self.rule = "A v"
+            x, y = bench.states.validation
+            _check_size(f"submission {self.name} on {bench.pair.name}", self.mappings[0](x), y)
             found = transferred(bench, tasks, self.mappings)
         else:
             found = self._fitted(bench, tasks)
@@ -104,11 +107,16 @@ class SubmissionRow(Row):
 
     def _fit(self, bench: PairBench, queries: Queries, seed: int, bases: Bases | None = None) -> Fitted:
         code = Code(self.submission.code, self.submission.class_name)
+        what = f"submission {self.name} on {bench.pair.name}"
         try:
-            return fit_in_worker(code, bench.states, queries, seed, self.limits, self.isolate, bases)
+            fitted = fit_in_worker(code, bench.states, queries, seed, self.limits, self.isolate, bases)
         except WorkerError as error:
-            pair = bench.pair.name
-            raise SubmissionError(f"submission {self.name} on {pair}: {plain(str(error))}") from error
+            raise SubmissionError(f"{what}: {plain(str(error))}") from error
+        x, y = bench.states.validation
+        mapped = fitted.linear(x) if fitted.linear else fitted.mapped
+        assert mapped is not None
+        _check_size(what, mapped, y)
+        return fitted
 
     def _audited(
         self, bench: PairBench, tasks: list[Task], queries: Queries, first: Fitted, found: Vectors
@@ -135,6 +143,13 @@ class SubmissionRow(Row):
             rotation_agreement=agreement,
             rotation_flag=rotated < cosine - DROP,
         )
+
+
+def _check_size(what: str, mapped: Tensor, own: Tensor) -> None:
+    """Raise SubmissionError where mapped states are so large that figures of them would overflow."""
+    largest, usual = float(mapped.abs().max()), float(own.abs().max())
+    if not largest <= TOO_LARGE * usual:
+        raise SubmissionError(f"{what}: its mapped states reach {largest:.2g}; the target's own {usual:.2g}")
 
 
 def _mapping(fit: Fitted, queries: Queries) -> Mapping:
