@@ -22,6 +22,7 @@ from lrt_bench.tasks import Strict
 from lrt_bench.tensors import TensorError, read_tensors
 
 ROWS = 4096  # of the sample in a frame
+CUDA_LIBRARIES = 10 * 2**30  # addresses that a CUDA build of torch maps when it is imported
 SLACK = 4096  # bytes that a safetensors header may add
 
 
@@ -127,6 +128,7 @@ def fit_in_worker(
     """
     orders: dict[str, Any] = {"class": code.class_name, "seed": seed, "threads": torch.get_num_threads()}
     room = 3 * len(states.sample) * (states.d_source + states.d_target) * 4  # the sample is held, and used
+    room += CUDA_LIBRARIES if torch.version.cuda else 0
     limits = replace(limits, memory=limits.memory + room, threads=torch.get_num_threads())
     d_source, d_target = states.d_source, states.d_target
     with Worker(code.source, orders, limits, isolate) as worker:

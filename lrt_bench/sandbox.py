@@ -37,6 +37,11 @@ SYSTEM = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/nix/store")
 READABLE = ("/etc/ld.so.cache", "/sys/devices/system/cpu")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 CHUNK = 1 << 18
+SWITCHES = (  # of the kernel: its name, the value that forbids user namespaces, one that allows them
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("user.max_user_namespaces", "0", "10000"),
+)
 PYTHON = (
     os.path.realpath(sys.executable),
     "-I",
@@ -193,6 +198,8 @@ class Worker:
         self.send([frame(json.dumps(plan).encode()), *files.values(), orders])
 
     def _start_plainly(self, files: dict[str, bytes], output: int, status: int) -> None:
+        if os.name != "posix":
+            raise IsolationError(f"a submission's worker wants Linux or macOS, and this is {sys.platform}")
         from lrt_bench import jail
 
         self._folder = folder = tempfile.mkdtemp(prefix="lrt-bench-unsafe-")
@@ -322,14 +329,23 @@ class Worker:
             said = os.read(self._status, 1000)
         if said:
             raise IsolationError(
-                f"this machine cannot isolate a submission: {said.decode(errors='replace')}; allow user "
-                "namespaces, or run code that you trust with --unsafe-no-sandbox"
+                f"this machine cannot isolate a submission: {said.decode(errors='replace')}; {_mend()}, "
+                "or run code that you trust with --unsafe-no-sandbox"
             )
         number = -code if code < 0 else code - 128
         if number <= 0:
             return f"ended without an answer (exit code {code})"
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         return f"was killed ({ENDINGS.get(name, name)})"
+
+
+def _mend() -> str:
+    """What would let a cell be built here."""
+    for switch, forbids, allows in SWITCHES:
+        with contextlib.suppress(OSError):
+            if Path("/proc/sys", switch.replace(".", "/")).read_text().strip() == forbids:
+                return f"allow user namespaces (as root: sysctl {switch}={allows})"
+    return "allow user namespaces"
 
 
 def wait_for(fd: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_where_namespaces_are_forbidden_it_says_so_and_refuses(tmp_path, small_s
     assert found.returncode == 2, found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert "this machine cannot isolate a submission: user namespaces are not allowed" in found.stderr
+    assert "sysctl user.max_user_namespaces=10000" in found.stderr
     assert "--unsafe-no-sandbox" in found.stderr
     assert not (tmp_path / "out").exists()
 
@@ -92,6 +94,34 @@ def test_many_workers_leave_no_descriptor_open():
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that any user may enter; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="lrt-bench-open-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
+    """Beside torch in site-packages it would show tasks and weights: the cell has an empty folder there."""
+    package = open_folder / "site-packages" / "lrt_bench" / "_data" / "tasks"
+    package.mkdir(parents=True)
+    (package / "score.jsonl").write_text("answers")
+    (tmp_path / "site-packages" / "other.py").write_text("")
+    folders = [str(open_folder / "site-packages"), *sandbox._site_folders()]
+    sandbox._view.cache_clear()
+    monkeypatch.setattr(sandbox, "_site_folders", lambda: folders)
+    program = (
+        f"import os\nsite = {folders[0]!r}\n"
+        "os.write(3, repr((sorted(os.listdir(site)), os.listdir(site + '/lrt_bench'))).encode())"
+    )
+    try:
+        with Worker(b"", {}, Limits(seconds=10), program=program.encode()) as worker:
+            assert worker.rest(1000) == b"(['lrt_bench', 'other.py'], [])"
+    finally:
+        sandbox._view.cache_clear()
+
+
 def _as_nobody(command: list[str]) -> list[str]:
     """The command as an ordinary user, let to the interpreter even where it lies in root's folder."""
     closed = [path for path in Path(sys.base_prefix).parents if not path.stat().st_mode & 0o001]
@@ -107,19 +137,14 @@ def _as_nobody(command: list[str]) -> list[str]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="everything here already ran as an ordinary user")
-def test_an_ordinary_user_is_as_safe(tmp_path):
+def test_an_ordinary_user_is_as_safe(open_folder):
     """A handful of the exploits again, as nobody."""
     chosen = "the_cell_holds or fork_bomb or memory_bomb or leftover or endless or scorer or calls_that"
-    base = tmp_path / "nobody"
+    base = open_folder
     command = [
         sys.executable, "-m", "pytest", str(ROOT / "tests" / "exploits"), "-q", "-k", chosen,
         "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={base}/run", "--rootdir", str(ROOT),
     ]  # fmt: skip
-    base.mkdir()
-    for folder in (base, *base.parents):
-        if folder.owner() == "root" and folder != Path("/") and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    base.chmod(0o777)
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
