@@ -107,7 +107,7 @@ def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
     package = open_folder / "site-packages" / "lrt_bench" / "_data" / "tasks"
     package.mkdir(parents=True)
     (package / "score.jsonl").write_text("answers")
-    (tmp_path / "site-packages" / "other.py").write_text("")
+    (open_folder / "site-packages" / "other.py").write_text("")
     folders = [str(open_folder / "site-packages"), *sandbox._site_folders()]
     sandbox._view.cache_clear()
     monkeypatch.setattr(sandbox, "_site_folders", lambda: folders)
