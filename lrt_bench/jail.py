@@ -113,8 +113,10 @@ def new_namespaces() -> None:
             os.setgroups([])
         helper = os.fork()
         if helper == 0:
-            os.read(ready_read, 1)
-            os._exit(0 if _write_map(os.getppid(), NOBODY, NOBODY) else 1)
+            os.close(ready_write)
+            outside = os.getppid()
+            told = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
+            os._exit(0 if told and _write_map(outside, NOBODY, NOBODY) else 1)
     every = (
         CLONE_NEWUSER
         | CLONE_NEWNS

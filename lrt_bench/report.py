@@ -62,7 +62,7 @@ def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dic
     rows = _figures(cells)
     if not failures:
         return rows
-    empty = dict.fromkeys(rows[0])
+    empty = dict.fromkeys(rows[0]) | {"suite": rows[0]["suite"]}
     return rows + [
         empty | {"mapping": f.mapping, "pair": f.pair, "control": False, "failure": f.reason}
         for f in failures
