@@ -16,11 +16,15 @@ import yaml
 from click.testing import CliRunner
 
 from lrt_bench.cli import main
+from lrt_bench.evaluate import Evaluation
 from lrt_bench.mappings.base import FixedLinear
 from lrt_bench.results import read_result
 from lrt_bench.rows import controls
+from lrt_bench.sandbox import Limits
 from lrt_bench.scaffold import new_submission
+from lrt_bench.submission_row import submission_rows
 from lrt_bench.submissions import CONTROLS, check, load
+from lrt_bench.suites import find_suite
 
 EXAMPLES = Path(__file__).parent.parent / "submissions"
 
@@ -350,3 +354,38 @@ def test_the_shipped_submissions_pass_the_check(folder):
     code, out, err = run("submit", "check", folder)
     assert (code, err) == (0, "")
     assert "nothing wrong" in out
+
+
+def test_a_computed_row_of_a_submission_is_verified(scored, small_suite):
+    path = scored[0] / "results" / "small" / "rotated" / "demo.json"
+    code, out, err = run("verify", path, "--suite", small_suite, "--submission", scored[0] / "demo")
+    assert code == 0, out + err
+    assert out.strip() == f"{path}: the same"
+
+
+FAILING = {
+    "hangs": ("import time\n        time.sleep(600)", "took longer than 6 seconds: stopped"),
+    "eats": ("import torch\n        torch.ones(2**40)", "fit fails (mapping.py, line 6): RuntimeError"),
+    "junk": ("self.bad = 1", "mapped holds NaN or infinity"),
+    "quits": ("import os\n        os._exit(3)", "ended without an answer (exit code 3)"),
+}
+
+
+def test_each_failure_is_a_line_and_no_row_is_lost(tmp_path, small_suite):
+    """Hanging, eating memory, junk and quitting, together, between rows that are scored."""
+    suite = find_suite(str(small_suite))
+    rows = []
+    for name, (body, _) in FAILING.items():
+        new_submission(name, tmp_path)
+        code = CRASHES.replace('raise RuntimeError("oh no")', body).replace("return h", "return h / 0")
+        (tmp_path / name / "mapping.py").write_text(code)
+        seconds = 6 if name == "hangs" else 60
+        rows += submission_rows([tmp_path / name], suite, Limits(seconds=seconds, memory=3 * 2**30))
+    evaluation = Evaluation(suite, ["affine"], ["person"], out=tmp_path / "out", submissions=rows)
+    names = {cell.result.mapping.name for cell in evaluation.run()}
+    assert names == CONTROLS | {"affine"}
+    told = {failure.mapping: failure.reason for failure in evaluation.failures}
+    assert told.keys() == FAILING.keys()
+    for name, (_, message) in FAILING.items():
+        assert told[name].startswith(f"submission {name} on rotated: ")
+        assert message in told[name]
