@@ -6,6 +6,7 @@ a strict schema accepts, and one safetensors stream of the wanted names, shapes 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from lrt_bench.tensors import TensorError, read_tensors
 
 ROWS = 4096  # of the sample in a frame
 CUDA_LIBRARIES = 10 * 2**30  # addresses that a CUDA build of torch maps when it is imported
+STACK = 256 * 2**20  # addresses that a thread takes, its share of the allocator included
 NEAR = 1e-3  # of a state's norm
 SLACK = 4096  # bytes that a safetensors header may add
 
@@ -127,10 +129,13 @@ def fit_in_worker(
         result sent, only after the fit has ended.
     bases : shows both sides in other bases; what comes back is turned into the pair's own.
     """
-    orders: dict[str, Any] = {"class": code.class_name, "seed": seed, "threads": torch.get_num_threads()}
+    threads = torch.get_num_threads()  # the same number gives the same rounding
+    orders: dict[str, Any] = {"class": code.class_name, "seed": seed, "threads": threads}
     room = 3 * len(states.sample) * (states.d_source + states.d_target) * 4  # the sample is held, and used
-    room += CUDA_LIBRARIES if torch.version.cuda else 0
-    limits = replace(limits, memory=limits.memory + room, threads=torch.get_num_threads())
+    room += threads * STACK + (CUDA_LIBRARIES if torch.version.cuda else 0)
+    limits = replace(
+        limits, memory=limits.memory + room, threads=threads, processes=limits.processes + 4 * threads
+    )
     d_source, d_target = states.d_source, states.d_target
     with Worker(code.source, orders, limits, isolate) as worker:
         worker.send(_frames(states, bases))
@@ -141,7 +146,9 @@ def fit_in_worker(
             found = _tensors(worker, shapes)
             linear = _turned_back(found["weight"].double(), found["bias"].double(), bases)
             return Fitted(stochastic, linear.n_parameters, linear=linear)
+        began = time.monotonic()
         asked = queries()
+        worker.extend(time.monotonic() - began)  # the scorer's own time is not the submission's
         worker.send(_query_frame(asked, bases))
         mapped = _tensors(worker, {"mapped": (len(asked), d_target)})["mapped"].float()
         if bases:

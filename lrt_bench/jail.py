@@ -33,6 +33,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x40
 MNT_DETACH = 2
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442  # the same numbers on every architecture
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+KEYCTL = {"x86_64": 250, "aarch64": 219}
 AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x1000, 0x8000, 1
 MOVE_MOUNT_F_EMPTY_PATH = 4
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
@@ -179,6 +180,9 @@ def become_inner() -> None:
     os.setresuid(INNER, INNER, INNER)
     set_capabilities(_permitted())  # a change of user clears the effective ones
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    number = KEYCTL.get(os.uname().machine)
+    if number is not None:  # a new session keyring: the scorer's would be inherited
+        libc.syscall(ctypes.c_long(number), ctypes.c_long(1), ctypes.c_void_p(None))
 
 
 def _permitted() -> int:

@@ -262,6 +262,10 @@ class Worker:
         """Queue bytes; they are written while an answer is waited for, as fast as they are read."""
         self._outgoing = itertools.chain(self._outgoing, parts)
 
+    def extend(self, seconds: float) -> None:
+        """Move the deadline."""
+        self._deadline += seconds
+
     def line(self, limit: int = 4096) -> bytes:
         """The answer's next line. Raises WorkerError."""
         while (end := self._buffer.find(b"\n")) < 0:

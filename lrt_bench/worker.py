@@ -267,6 +267,8 @@ def main() -> None:
     orders = json.loads(read_frame())
     sys.path[:] = [*sys.path, *orders["paths"]]
     os.environ["TMPDIR"] = orders["scratch"]
+    for library in ("OMP", "OPENBLAS", "MKL"):  # else each starts a thread a core when it is imported
+        os.environ[f"{library}_NUM_THREADS"] = str(orders["threads"])
     assert Path(orders["mapping"]).is_file()
     work(orders)
     os._exit(0)  # whatever threads it left behind
