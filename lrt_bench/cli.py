@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from lrt_bench import __version__
 from lrt_bench.cli_leaderboard import leaderboard
+from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
@@ -32,6 +34,21 @@ main.add_command(leaderboard)
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
 @click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
 @click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
+@click.option(
+    "--submission",
+    "submissions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a submission, scored beside the mappings (repeatable).",
+)
+@click.option("--unsafe-no-sandbox", is_flag=True, help="Run submissions as you: only code that you trust.")
+@click.option(
+    "--submission-seconds",
+    type=click.FloatRange(min=1),
+    default=300,
+    show_default=True,
+    help="Wall time of one fit of a submission.",
+)
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
@@ -50,6 +67,9 @@ def evaluate(
     suite_spec: str,
     pairs: tuple[str, ...],
     mappings: tuple[str, ...],
+    submissions: tuple[Path, ...],
+    unsafe_no_sandbox: bool,
+    submission_seconds: float,
     tasks: tuple[str, ...],
     source: str | None,
     source_layer: int | None,
@@ -77,7 +97,11 @@ def evaluate(
     elif source_layer is not None or target_layer is not None:
         raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
-    settings = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    if submissions:
+        from lrt_bench.cli_submit import rows_of
+
+        settings["submissions"] = rows_of(submissions, suite, submission_seconds, unsafe_no_sandbox)
     _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
 
 
@@ -87,14 +111,19 @@ def _run(as_json: bool, suite: Suite, **settings: Any) -> None:
     from lrt_bench.evaluate import Evaluation
 
     with report.progress() as update:
-        cells = Evaluation(suite, report=update, **settings).run()
+        evaluation = Evaluation(suite, report=update, **settings)
+        cells = evaluation.run()
         update("drawing", 1, 1)
         figures = report.draw(cells)
     if as_json:
-        click.echo(json.dumps(report.as_rows(cells), indent=1, allow_nan=False))
+        rows = report.as_rows(cells, evaluation.failures)
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
     else:
         report.print_tables(cells)
+        report.print_failures(evaluation.failures)
         report.print_paths(cells, figures)
+    if evaluation.failures:
+        sys.exit(1)
 
 
 @main.command(name="list")
@@ -161,6 +190,9 @@ def schema() -> None:
 
     click.echo(json_schema(), nl=False)
 
+
+main.add_command(submit)
+main.add_command(verify)
 
 if __name__ == "__main__":
     main()

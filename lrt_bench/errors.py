@@ -18,6 +18,10 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class SubmissionError(UserError):
+    """A submission that fails while it is scored: its row is a counted failure, the other rows go on."""
+
+
 def plainly(command: Callable[P, R]) -> Callable[P, R]:
     """A command whose bad input is one line on standard error and exit code 2, never a traceback."""
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench import __version__, metrics
 from lrt_bench.bench import PairBench, Reference
-from lrt_bench.errors import UserError
+from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.loading import Models
 from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
@@ -45,7 +46,7 @@ from lrt_bench.results import (
 )
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.suites import PairSpec, Suite
-from lrt_bench.tasks import Task, find_task
+from lrt_bench.tasks import Task, find_task, first_problem
 
 PROTOCOL = 1  # raised whenever the same inputs would give other numbers
 DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
@@ -63,6 +64,15 @@ class Cell:
     computed: bool
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A submission's cell that could not be computed, and why, in one line."""
+
+    mapping: str
+    pair: str
+    reason: str
+
+
 @dataclass
 class Evaluation:
     """What to score.
@@ -74,6 +84,8 @@ class Evaluation:
     tasks : names of the suite's tasks, or folders; all if empty. Fewer make the results incomplete.
     out : results go to out/SUITE/PAIR/MAPPING.json; what lies there with the same key is not computed again.
     report : called with (what is being done, cells done, cells in all).
+    submissions : rows of submissions, scored beside the mappings.
+    failures : the submissions' cells that failed, after `run`.
     """
 
     suite: Suite
@@ -86,6 +98,8 @@ class Evaluation:
     seed: int = 0
     batch_size: int = 64
     report: Callable[[str, float, float], None] = lambda what, done, total: None
+    submissions: Sequence[Row] = ()
+    failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
     def run(self) -> list[Cell]:
@@ -95,7 +109,7 @@ class Evaluation:
             raise UserError(f"--out {self.out}: a file is there; give a folder")
         if self.batch_size < 1:
             raise UserError(f"--batch-size {self.batch_size}: give 1 or more")
-        rows = [mapping_row(spec) for spec in self.mappings or self.suite.mappings]
+        rows = [*map(mapping_row, self.mappings or self.suite.mappings), *self.submissions]
         self._check_names(rows)
         chosen = [find_task(spec) for spec in self.tasks]
         for kind, tasks in (("--task", chosen), ("suite: tasks", self.suite.read_tasks())):
@@ -103,13 +117,14 @@ class Evaluation:
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
         models = Models(self.dtype, self.device, self.device_map)
+        self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
         cells: list[Cell] = []
         for number, pair in enumerate(self.suite.pairs):
             models.keep(
                 {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
             )
-            fresh = [*controls(), *(replace(row, mappings=[]) for row in rows)]
+            fresh = [*controls(), *(replace(row, mappings=[]) for row in rows if row.applies(pair))]
             cells += self._pair(pair, models, chosen, fresh)
         return cells
 
@@ -132,7 +147,14 @@ class Evaluation:
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
-            yield job.cell(row)
+            try:
+                yield job.cell(row)
+            except SubmissionError as error:
+                self.failures.append(Failure(row.name, pair.name, str(error)))
+            except ValidationError as error:  # a figure that is no number
+                if row.about.get("origin") != "submission":
+                    raise
+                self.failures.append(Failure(row.name, pair.name, f"{row.name}: {first_problem(error)}"))
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
 
@@ -258,6 +280,7 @@ class _PairJob:
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
             provenance=self._provenance(),
+            audit=row.audit,
             propensities="0" * 64,
         )
         return result, m
@@ -339,18 +362,19 @@ def _site_record(site: Site) -> SiteRecord:
 
 def _mapping_record(row: Row) -> MappingRecord:
     linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
-    return MappingRecord(
-        name=row.name,
-        control=row.control,
-        kind="control" if row.control else "linear" if linear else "non-linear",
-        origin="built-in" if row.control or row.name in BUILT_IN else "file",
-        track=row.track,  # type: ignore[arg-type]
-        rule=row.rule,
-        seeds=max(1, len(row.mappings)),
-        parameters=row.mappings[0].n_parameters if row.mappings else 0,
-        digest=row.digest,
-        description=BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
-    )
+    fields = {
+        "name": row.name,
+        "control": row.control,
+        "kind": "control" if row.control else "linear" if linear else "non-linear",
+        "origin": "built-in" if row.control or row.name in BUILT_IN else "file",
+        "track": row.track,
+        "rule": row.rule,
+        "seeds": max(1, len(row.mappings)),
+        "parameters": row.mappings[0].n_parameters if row.mappings else 0,
+        "digest": row.digest,
+        "description": BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
+    }
+    return MappingRecord.model_validate(fields | row.about)
 
 
 def peak_memory(device: str) -> int:

@@ -10,7 +10,7 @@ from lrt_bench import metrics
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.results import Result
 
-TRACKS = ("corpus", "task-aware")
+TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lrt_bench.evaluate import Cell
+    from lrt_bench.evaluate import Cell, Failure
     from lrt_bench.ranking import RankedRow
     from lrt_bench.results import Result
 
@@ -58,8 +58,19 @@ def draw(cells: Sequence[Cell]) -> list[Path]:
     ]
 
 
-def as_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: a flat record a cell."""
+def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:
+    """What `evaluate --json` prints: a flat record a cell; `failure` says why one has no figures."""
+    rows = _figures(cells)
+    if not failures:
+        return rows
+    empty = dict.fromkeys(rows[0]) | {"suite": rows[0]["suite"]}
+    return rows + [
+        empty | {"mapping": f.mapping, "pair": f.pair, "control": False, "failure": f.reason}
+        for f in failures
+    ]
+
+
+def _figures(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     paths = {(c.result.pair.name, c.result.mapping.name): str(c.path) for c in cells}
     return [
         {
@@ -78,6 +89,7 @@ def as_rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
             "fvu": row.result.fvu,
             "fit_seconds": row.result.cost.fit_seconds,
             "not_steerable": row.result.not_steerable,
+            "failure": None,
             "path": paths[row.result.pair.name, row.result.mapping.name],
         }
         for rows in ranked_pairs(cells)
@@ -152,9 +164,22 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
         text += f"; not steerable: {', '.join(result.not_steerable)}"
     if result.not_scorable:
         text += f"; not scorable in its tokenizer: {', '.join(result.not_scorable)}"
+    if flagged := [r.result.mapping.name for r in rows if r.result.audit and r.result.audit.rotation_flag]:
+        text += f"; rotation audit flags {', '.join(flagged)} (see `lrt-bench show`)"
     if not result.complete:
         text += "; incomplete (--task): not ranked"
     return text
+
+
+def print_failures(failures: Sequence[Failure]) -> None:
+    """The submissions that could not be scored, and why."""
+    out = Console(soft_wrap=True)
+    for failure in failures:
+        out.print(
+            f"failed: {failure.mapping} on {failure.pair}: {failure.reason}", highlight=False, markup=False
+        )
+    if failures:
+        out.print(f"{len(failures)} failed", highlight=False)
 
 
 def print_paths(cells: Sequence[Cell], figures: Sequence[Path]) -> None:
@@ -201,4 +226,6 @@ def print_result(result: Result) -> None:
         out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
     if result.fidelity:
         out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
+    if result.audit:
+        out.print("audit:", result.audit.model_dump())
     out.print("cost:", result.cost.model_dump())

@@ -68,7 +68,7 @@ class MappingRecord(Record):
     control: bool
     kind: Literal["linear", "non-linear", "control"]
     origin: Literal["built-in", "file", "submission"]
-    track: Literal["corpus", "task-aware", "control"]
+    track: Literal["corpus", "task-aware", "weights", "control"]
     rule: str
     seeds: int
     parameters: int
@@ -211,6 +211,26 @@ class Cost(Record):
     peak_memory_bytes: int
 
 
+class AuditRecord(Record):
+    """What was looked at in a submission's code; flags for a reader, never part of a rank.
+
+    isolated : whether it ran in a cell (not with --unsafe-no-sandbox).
+    deterministic : whether the same seed gave the same fit; seed_difference is how far the two lie apart.
+    cosine, rotated_cosine : mean cosine to the native vectors, of the fit, and of one that was shown both
+        sides in random orthogonal bases; rotation_agreement is the mean cosine between the two.
+    rotation_flag : the fit owes much to the bases it saw: a hard-coded answer does, and so may a method that
+        treats dimensions one by one.
+    """
+
+    isolated: bool
+    deterministic: bool
+    seed_difference: float
+    cosine: float
+    rotated_cosine: float
+    rotation_agreement: float
+    rotation_flag: bool
+
+
 class Provenance(Record):
     """Where the numbers come from."""
 
@@ -250,6 +270,8 @@ class Result(Record):
     fidelity: FidelityFigures | None
     cost: Cost
     provenance: Provenance
+    audit: AuditRecord | None = None
+    state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
     propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @model_validator(mode="after")

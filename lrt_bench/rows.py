@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from lrt_bench.errors import UserError
 from lrt_bench.mappings import FixedLinear, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
+from lrt_bench.results import AuditRecord
 from lrt_bench.states import PairedStates
+from lrt_bench.suites import PairSpec
 from lrt_bench.tasks import Task
 
 Vectors = dict[str, Tensor]
@@ -46,11 +48,21 @@ class Row(ABC):
     track: str = "control"
     mappings: list[Mapping] = field(default_factory=list)
     fit_seconds: float = 0.0
+    audit: AuditRecord | None = None
 
     @property
     def digest(self) -> str:
         """Hash of the code behind the row."""
         return hashlib.sha256(f"control {self.name} v1".encode()).hexdigest()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Fields of the result's mapping record that this row knows better."""
+        return {}
+
+    def applies(self, pair: PairSpec) -> bool:
+        """Whether the row is for this pair."""
+        return True
 
     @abstractmethod
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:

@@ -1,0 +1,358 @@
+"""Builds the cell that a stranger's code runs in, then starts the worker inside it. Standard library only.
+
+Run by `sandbox.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
+becomes three processes:
+
+- this one, outside: makes the namespaces, keeps descriptors of what the cell may see, waits;
+- init, process 1 of the cell: builds the file system, waits for the worker; when it ends, for whatever
+  reason, the kernel ends every process of the cell;
+- the worker: no capability, no way to gain one, limited, its environment empty.
+
+The cell's processes run as `nobody` when this is started by root, else as the user who started it. If the
+scorer dies, the kernel kills this process, and with it init.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from typing import Any, NoReturn
+
+NOBODY = 65534
+INNER = 1000  # what the cell's processes take themselves for
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
+MNT_DETACH = 2
+OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442  # the same numbers on every architecture
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+KEYCTL = {"x86_64": 250, "aarch64": 219}
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x1000, 0x8000, 1
+MOVE_MOUNT_F_EMPTY_PATH = 4
+ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
+PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
+CAP_VERSION_3 = 0x20080522
+STAGE = b"/dev"  # exists everywhere, and nothing that the cell needs is looked up in it later
+FILE_LIMIT = 512_000_000
+GRACE = 5  # seconds of processor time
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class JailError(Exception):
+    """A step that this machine refuses."""
+
+
+def checked(result: int, what: str) -> int:
+    if result < 0:
+        raise JailError(f"{what}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def prctl(option: int, *values: int) -> int:
+    return int(libc.prctl(option, *(ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4])))
+
+
+def syscall(number: int, what: str, *arguments: Any) -> int:
+    return checked(int(libc.syscall(ctypes.c_long(number), *arguments)), what)
+
+
+def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
+    found = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
+    checked(found, f"mount {(kind or b'').decode()} on {target.decode()}")
+
+
+def set_attributes(at: int, path: bytes, flags: int, attributes: int) -> None:
+    """mount_setattr(2): unlike a remount it reaches what is mounted below, too."""
+    packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    syscall(
+        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", at, path, ctypes.c_uint(flags), packed,
+        ctypes.c_size_t(len(packed)),
+    )  # fmt: skip
+
+
+def read_exactly(fd: int, size: int) -> bytes:
+    parts, missing = [], size
+    while missing:
+        part = os.read(fd, min(missing, 1 << 20))
+        if not part:
+            raise JailError("the scorer went away")
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def read_frame(fd: int) -> bytes:
+    """A frame: eight bytes that say its length, then it."""
+    size = int.from_bytes(read_exactly(fd, 8), "little")
+    if size > FILE_LIMIT:
+        raise JailError("frame too long")
+    return read_exactly(fd, size)
+
+
+def new_namespaces() -> None:
+    """User, mount, process, network, IPC, host-name and control-group namespaces of our own.
+
+    Root hands its children to nobody's account: a helper outside the new user namespace writes the map,
+    which is not allowed from inside. Where that fails, the user is mapped to itself.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    helper = 0
+    ready_read, ready_write = os.pipe()
+    if uid == 0:
+        with contextlib.suppress(
+            PermissionError
+        ):  # forbidden in a rootless container, where it gains nothing
+            os.setgroups([])
+        helper = os.fork()
+        if helper == 0:
+            os.close(ready_write)
+            outside = os.getppid()
+            told = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
+            os._exit(0 if told and _write_map(outside, NOBODY, NOBODY) else 1)
+    every = (
+        CLONE_NEWUSER
+        | CLONE_NEWNS
+        | CLONE_NEWPID
+        | CLONE_NEWNET
+        | CLONE_NEWIPC
+        | CLONE_NEWUTS
+        | CLONE_NEWCGROUP
+    )
+    failed = libc.unshare(every) < 0
+    reason = os.strerror(ctypes.get_errno())
+    os.write(ready_write, b"x")
+    os.close(ready_read)
+    os.close(ready_write)
+    mapped = helper and os.waitpid(helper, 0)[1] == 0
+    if failed:
+        raise JailError(f"user namespaces are not allowed here (unshare: {reason})")
+    if not mapped and not _write_map(os.getpid(), uid, gid):
+        raise JailError("user namespaces are not allowed here (uid_map cannot be written)")
+
+
+def _write_map(pid: int, uid: int, gid: int) -> bool:
+    try:
+        for name, text in (
+            ("uid_map", f"{INNER} {uid} 1"),
+            ("setgroups", "deny"),
+            ("gid_map", f"{INNER} {gid} 1"),
+        ):
+            with open(f"/proc/{pid}/{name}", "w") as file:
+                file.write(text)
+    except OSError:
+        return False
+    return True
+
+
+def clone_tree(path: str, attributes: int) -> int:
+    """A detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
+    where = os.fsencode(path)
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE
+    fd = syscall(OPEN_TREE, f"open_tree {path}", AT_FDCWD, where, ctypes.c_uint(flags))
+    set_attributes(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes)
+    return fd
+
+
+def take_trees(plan: dict[str, Any]) -> list[tuple[int, str, bool]]:
+    """(descriptor, path in the cell, whether a folder) of everything that the cell may see."""
+    trees = []
+    for source, inside in plan["binds"]:
+        trees.append(
+            (clone_tree(source, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV), inside, os.path.isdir(source))
+        )
+    devices = [(clone_tree(path, ATTR_NOSUID | ATTR_NOEXEC), path, False) for path in plan["devices"]]
+    return trees + devices
+
+
+def become_inner() -> None:
+    """The identity that is mapped, capabilities of the new user namespace kept for now."""
+    prctl(PR_SET_KEEPCAPS, 1)
+    os.setresgid(INNER, INNER, INNER)
+    os.setresuid(INNER, INNER, INNER)
+    set_capabilities(_permitted())  # a change of user clears the effective ones
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    number = KEYCTL.get(os.uname().machine)
+    if number is not None:  # a new session keyring: the scorer's would be inherited
+        libc.syscall(ctypes.c_long(number), ctypes.c_long(1), ctypes.c_void_p(None))
+
+
+def _permitted() -> int:
+    header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    checked(libc.capget(header, data), "capget")
+    return data[1] | data[4] << 32
+
+
+def set_capabilities(mask: int) -> None:
+    header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
+
+
+def drop_everything() -> None:
+    """No capability now, none later."""
+    for capability in range(64):
+        prctl(PR_CAPBSET_DROP, capability)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    set_capabilities(0)
+    checked(prctl(PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
+
+
+def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: bytes) -> None:
+    """An empty root in memory, the allowed trees and files in it, and nothing of the machine's own."""
+    mount(b"tmpfs", STAGE, b"tmpfs", MS_NOSUID | MS_NODEV, b"size=%d,mode=755" % plan["root_bytes"])
+    os.chdir(STAGE)
+    for fd, inside, folder in trees:
+        target = inside.lstrip("/")
+        if folder:
+            os.makedirs(target, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+            open(target, "a").close()
+        syscall(
+            MOVE_MOUNT, f"move_mount {inside}", fd, b"", AT_FDCWD, os.fsencode(target),
+            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH),
+        )  # fmt: skip
+        os.close(fd)
+    for inside in plan["hidden"]:
+        if os.path.isdir(inside.lstrip("/")):
+            mount(
+                b"tmpfs", inside.lstrip("/").encode(), b"tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, b"size=4k"
+            )
+    for inside, link in plan["links"]:
+        os.makedirs(os.path.dirname(inside.lstrip("/")) or ".", exist_ok=True)
+        os.symlink(link, inside.lstrip("/"))
+    at = 0
+    for inside, size in plan["files"]:
+        os.makedirs(os.path.dirname(inside.lstrip("/")), exist_ok=True)
+        with open(inside.lstrip("/"), "wb") as file:
+            file.write(files[at : at + size])
+        at += size
+    os.makedirs("scratch")
+    options = b"size=%d,nr_inodes=1024,mode=700" % plan["scratch_bytes"]
+    mount(b"tmpfs", b"scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    mount_proc()
+    change_root()
+
+
+def mount_proc() -> None:
+    """/proc of the cell's own processes, read-only; and no user namespace inside this one."""
+    os.makedirs("proc")
+    try:
+        mount(b"proc", b"proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except JailError:  # a container that masks parts of /proc forbids a new one: the cell has none, then
+        return
+    with contextlib.suppress(OSError), open("proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("0")
+    set_attributes(AT_FDCWD, b"proc", 0, ATTR_RDONLY)
+
+
+def change_root() -> None:
+    """Make the stage the root and let go of the machine's."""
+    number = PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise JailError(f"no isolation on {os.uname().machine} yet")
+    syscall(number, "pivot_root", b".", b".")
+    checked(libc.umount2(b".", MNT_DETACH), "umount of the machine's root")
+    os.chdir("/")
+    set_attributes(AT_FDCWD, b"/", 0, ATTR_RDONLY)
+
+
+def set_limits(limits: dict[str, int]) -> None:
+    for name, value in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        soft = max(1, value - GRACE) if name == "CPU" else value  # first a signal with a name, then the end
+        resource.setrlimit(kind, (soft, value))
+
+
+def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:
+    """Become the worker: standard input and descriptor 3 are its only ways in and out."""
+    os.setsid()
+    nothing = os.open("/dev/null", os.O_RDWR)
+    os.dup2(status, 62, inheritable=False)  # closed by the start of the worker's program
+    os.dup2(output, 63, inheritable=False)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.dup2(63, 3, inheritable=True)
+    os.closerange(4, 62)
+    os.closerange(64, 4096)
+    os.chdir("/scratch")
+    set_limits(plan["limits"])
+    drop_everything()
+    try:
+        os.execve(plan["command"][0], plan["command"], {})
+    except OSError as error:
+        os.write(62, f"{plan['command'][0]}: {error.strerror}".encode())
+    os._exit(1)
+
+
+def run_init(
+    plan: dict[str, Any], trees: list[tuple[int, str, bool]], gate: tuple[int, int], ends: tuple[int, int]
+) -> int:
+    """Process 1 of the cell: build, start the worker, wait for it. Its return is the cell's end."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.write(gate[1], b"x")
+    if os.read(gate[0], 1) != b"x":  # the process outside is gone: its death signal would never come
+        return 1
+    prctl(PR_SET_DUMPABLE, 0)
+    total = sum(size for _, size in plan["files"])
+    build_root(plan, trees, read_exactly(0, total))
+    worker = os.fork()
+    if worker == 0:
+        start_worker(plan, *ends)
+    drop_everything()
+    for fd in (0, *ends):
+        os.close(fd)
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            code = os.waitstatus_to_exitcode(status)
+            return 128 - code if code < 0 else code
+
+
+def main(status: int, output: int) -> int:
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # where memory runs out, the cell goes first
+    plan = json.loads(read_frame(0))
+    new_namespaces()
+    mount(b"none", b"/", None, MS_REC | MS_PRIVATE)
+    trees = take_trees(plan)
+    become_inner()
+    to_init, to_outside = os.pipe(), os.pipe()
+    init = os.fork()
+    if init == 0:
+        os.close(to_init[1])
+        os.close(to_outside[0])
+        code = 1
+        try:
+            code = run_init(plan, trees, (to_init[0], to_outside[1]), (status, output))
+        except (JailError, OSError) as error:
+            os.write(status, str(error).encode())
+        os._exit(code)
+    for fd in (0, output, to_init[0], to_outside[1], *(tree[0] for tree in trees)):
+        os.close(fd)
+    if os.read(to_outside[0], 1) == b"x":
+        os.write(to_init[1], b"x")
+    return os.waitstatus_to_exitcode(os.waitpid(init, 0)[1]) & 0xFF
+
+
+if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[1:]]
+    try:
+        sys.exit(main(*arguments))
+    except (JailError, OSError) as problem:
+        os.write(arguments[0], str(problem).encode())
+        sys.exit(1)

@@ -1,0 +1,107 @@
+"""Reads safetensors from strangers: the header is checked within hard limits before any library sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HEADER_LIMIT = 65_536
+WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+MAX_SIDE = 1 << 24
+
+
+class TensorError(ValueError):
+    """What is wrong with a safetensors stream, in a few words."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor as the header describes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_header(data: bytes, keys: set[str]) -> dict[str, Entry]:
+    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+
+    Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
+    tensors fill the data part without a gap or an overlap.
+    """
+    if len(data) < 8:
+        raise TensorError("not safetensors: shorter than a header")
+    size = int.from_bytes(data[:8], "little")
+    if size > HEADER_LIMIT or size > len(data) - 8:
+        raise TensorError(f"not safetensors: its header claims {size} bytes")
+    try:
+        header = json.loads(data[8 : 8 + size].decode(), object_pairs_hook=_once)
+    except TensorError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise TensorError("not safetensors: its header is no JSON") from error
+    if not isinstance(header, dict):
+        raise TensorError("not safetensors: its header is no JSON object")
+    header.pop("__metadata__", None)
+    if set(header) != keys:
+        found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
+        raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
+    return _entries(header, len(data) - 8 - size)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise TensorError("a key stands twice in its header")
+    return found
+
+
+def _entries(header: dict[str, Any], available: int) -> dict[str, Entry]:
+    found, spans = {}, []
+    for name, described in header.items():
+        if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
+            raise TensorError(f"{name}: its header entry is not dtype, shape, data_offsets")
+        dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
+        if not isinstance(dtype, str) or dtype not in WIDTHS:
+            raise TensorError(f"{name}: dtype {str(dtype)[:20]!r}: want one of {', '.join(WIDTHS)}")
+        if not _whole_numbers(shape, MAX_SIDE) or len(shape) > 2:
+            raise TensorError(f"{name}: its shape is not one or two whole numbers")
+        if not _whole_numbers(offsets, available) or len(offsets) != 2:
+            raise TensorError(f"{name}: its data_offsets lie outside the file")
+        if offsets[1] - offsets[0] != prod(shape) * WIDTHS[dtype]:
+            raise TensorError(f"{name}: shape {shape} of {dtype} does not fill its data_offsets")
+        spans.append((offsets[0], offsets[1]))
+        found[name] = Entry(dtype, tuple(shape))
+    at = 0
+    for start, end in sorted(spans):
+        if start != at:
+            raise TensorError("its tensors overlap, or leave a gap")
+        at = end
+    if at != available:
+        raise TensorError("more data than its header describes")
+    return found
+
+
+def _whole_numbers(value: Any, most: int) -> bool:
+    return isinstance(value, list) and all(type(item) is int and 0 <= item <= most for item in value)
+
+
+def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Finite float tensors of exactly these names and shapes. Raises TensorError."""
+    import torch
+    from safetensors.torch import load
+
+    entries = read_header(data, set(shapes))
+    for name, shape in shapes.items():
+        if entries[name].shape != tuple(shape):
+            raise TensorError(f"{name} is {list(entries[name].shape)}: want {list(shape)}")
+    tensors: dict[str, Tensor] = load(data)
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TensorError(f"{name} holds NaN or infinity")
+    return tensors
