@@ -209,8 +209,8 @@ def _shares(
     """Share of the ceiling of each row and task under each resample of its prompts and seeds:
     [rows, tasks, replicates]."""
     rng = np.random.default_rng([seed, 303])
-    found = []
-    for name, weight in zip(names, weights, strict=True):
+    found = np.empty((len(rows), len(names), len(weights[0])))
+    for place, (name, weight) in enumerate(zip(names, weights, strict=True)):
         tasks = [row[name] for row in rows]
         seeds = len(tasks[0].error)
         seed_weight = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(weight)) / seeds
@@ -226,8 +226,8 @@ def _shares(
         np.divide(error, np.maximum(energy, 1e-300), out=error)
         np.subtract(1, error, out=error)
         np.divide(error, ceiling, out=error)
-        found.append(np.clip(error, -1.0, 1.0, out=error))
-    return np.stack(found, 1)
+        np.clip(error, -1.0, 1.0, out=found[:, place])
+    return found
 
 
 @dataclass(frozen=True)

@@ -59,30 +59,33 @@ def row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def task_rows(entry: Entry) -> list[dict[str, Any]]:
-    """One row a task of a result."""
-    names = (
-        "version", "concept", "prompts", "failures", "steerable", "ceiling_r2", "steering_r2",
-        "over_steering_r2", "correlation", "correlation_delta", "concordance", "slope", "slope_ratio",
-        "anti_steerable", "cosine", "norm_ratio", "reachable",
-    )  # fmt: skip
-    result = entry.result
-    head = {"suite": result.suite, "pair": result.pair.name, "mapping": entry.name}
-    return [
-        head | {"task": task.task} | {name: getattr(task, name) for name in names} for task in result.tasks
-    ]
+TASK_COLUMNS = (
+    "task", "version", "concept", "prompts", "failures", "steerable", "ceiling_r2", "steering_r2",
+    "over_steering_r2", "correlation", "correlation_delta", "concordance", "slope", "slope_ratio",
+    "anti_steerable", "cosine", "norm_ratio", "reachable",
+)  # fmt: skip
+
+
+def task_columns(board: Board) -> Columns:
+    """One row a task of each result, column by column."""
+    rows = [(entry, task) for entry in board.entries for task in entry.result.tasks]
+    columns: Columns = {
+        "suite": [entry.result.suite for entry, _ in rows],
+        "pair": [entry.result.pair.name for entry, _ in rows],
+        "mapping": [entry.name for entry, _ in rows],
+    }
+    return columns | {name: [getattr(task, name) for _, task in rows] for name in TASK_COLUMNS}
 
 
 def table_files(board: Board) -> dict[str, bytes]:
     """table.{csv,json,parquet}, one row a result, and tasks.{csv,parquet}, one row a task."""
-    results = [row(entry) for entry in board.entries]
-    tasks = [line for entry in board.entries for line in task_rows(entry)]
-    files = {"table.json": json.dumps(results, allow_nan=False).encode() + b"\n"}
-    for name, rows in (("table", results), ("tasks", tasks)):
-        if rows:
-            columns = {key: [line[key] for line in rows] for key in rows[0]}
-            files[f"{name}.csv"] = _csv(columns)
-            files[f"{name}.parquet"] = _parquet(columns)
+    rows = [row(entry) for entry in board.entries]
+    files = {"table.json": json.dumps(rows, allow_nan=False).encode() + b"\n"}
+    results = {key: [line[key] for line in rows] for key in rows[0]}
+    for name, columns in (("table", results), ("tasks", task_columns(board))):
+        table = _arrow(columns)
+        files[f"{name}.csv"] = _csv(table)
+        files[f"{name}.parquet"] = _parquet(table)
     return files
 
 
@@ -154,26 +157,24 @@ def _arrow(columns: Columns) -> Any:
     return pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
 
 
-def _csv(columns: Columns) -> bytes:
+def _csv(table: Any) -> bytes:
     """CSV in which no cell is a formula: spreadsheets run what begins with = + - @."""
-    from pyarrow import csv
+    from pyarrow import compute, csv
 
-    texts = [name for name in columns if COLUMNS[name][0] == TEXT]
-    safe = {name: [_no_formula(text) for text in columns[name]] for name in texts}
+    for place, field in enumerate(table.schema):
+        if str(field.type) == "string":
+            safe = compute.replace_substring_regex(table.column(place), r"^([=+\-@\t\r])", r"'\1")
+            table = table.set_column(place, field.name, safe)
     buffer = io.BytesIO()
-    csv.write_csv(_arrow(columns | safe), buffer)
+    csv.write_csv(table, buffer)
     return buffer.getvalue()
 
 
-def _no_formula(text: str | None) -> str | None:
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
-
-
-def _parquet(columns: Columns) -> bytes:
+def _parquet(table: Any) -> bytes:
     from pyarrow import parquet
 
     buffer = io.BytesIO()
-    parquet.write_table(_arrow(columns), buffer)
+    parquet.write_table(table, buffer)
     return buffer.getvalue()
 
 

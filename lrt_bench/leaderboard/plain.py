@@ -7,6 +7,7 @@ records would take longer to send than to read again.
 from __future__ import annotations
 
 from collections import namedtuple
+from operator import attrgetter
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -32,6 +33,7 @@ CLASSES: dict[type[BaseModel], Any] = {
     for model in vars(results).values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.model_fields
 }
+GETTERS = {model: attrgetter(*made._fields) for model, made in CLASSES.items()}
 globals().update({made.__name__: made for made in CLASSES.values()})  # where pickle looks for them
 
 
@@ -43,7 +45,7 @@ def plain(result: Result) -> Result:
 def _plain(value: Any) -> Any:
     made = CLASSES.get(type(value))
     if made is not None:
-        return made(*[_plain(getattr(value, name)) for name in made._fields])
-    if isinstance(value, tuple):
-        return tuple([_plain(item) for item in value]) if value and not isinstance(value[0], float) else value
+        return made._make(map(_plain, GETTERS[type(value)](value)))
+    if type(value) is tuple and value and type(value[0]) in CLASSES:
+        return tuple(map(_plain, value))
     return value
