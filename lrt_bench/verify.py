@@ -177,8 +177,8 @@ def _compare(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> Non
         return
     differences = list(_differences(stored.model_dump(), fresh.model_dump(), ()))
     wrong = sorted((d for d in differences if d[0] > 1), key=lambda d: -d[0])
-    if read_propensities(path, stored) is None:
-        outcome.differs(f"{path}: its propensities ({path.stem}.safetensors) are missing, or not its own")
+    if path.with_suffix(".safetensors").exists() and read_propensities(path, stored) is None:
+        outcome.differs(f"{path}: the propensities beside it ({path.stem}.safetensors) are not its own")
     for _, where, line in wrong[:MAX_LINES]:
         outcome.differs(f"{path}: {where}: {line}")
     if len(wrong) > MAX_LINES:

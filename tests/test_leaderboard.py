@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrt_bench.cli import main
-from lrt_bench.leaderboard import downloads, site, views, workers
+from lrt_bench.leaderboard import downloads, entries, site, views, workers
 from lrt_bench.leaderboard.entries import PLAIN, read_board, slug
 
 
@@ -421,3 +421,25 @@ def test_serve_without_a_site_says_how_to_make_one(tmp_path):
     done = CliRunner().invoke(main, ["leaderboard", "serve", "--out", str(tmp_path)])
     assert done.exit_code == 2
     assert "leaderboard build" in done.output
+
+
+@pytest.mark.parametrize("parts", [2, 5, 500])
+def test_a_board_is_the_same_however_its_files_are_read(results, tmp_path, monkeypatch, parts):
+    """In groups of a large folder, and with the files of one pair in several folders."""
+    whole = read_board(results)
+    monkeypatch.setattr(entries, "GROUP", parts)
+    scattered = tmp_path / "scattered"
+    for number, path in enumerate(sorted(results.rglob("*.json"))):
+        folder = scattered / f"part-{number % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{number}.json")
+    for board in (read_board(results), read_board(scattered)):
+        assert [pair.slug for pair in board.pairs] == [pair.slug for pair in whole.pairs]
+        for one, other in zip(board.entries, whole.entries, strict=True):
+            assert (one.key, one.rank, one.tied, one.scores) == (
+                other.key,
+                other.rank,
+                other.tied,
+                other.scores,
+            )
+            assert one.ci95 == pytest.approx(other.ci95)

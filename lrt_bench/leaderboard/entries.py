@@ -25,6 +25,10 @@ from lrt_bench.suites import find_suite, known_suites
 CLAIMED = "claimed"
 ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
 Report = Callable[[str, float, float], None]
+Key = tuple[str, str, str]
+PairKey = tuple[str, str]
+Rows = dict[str, Array]
+GROUP = 500  # files of a folder that are read and ranked at once
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -68,7 +72,7 @@ class Entry:
         return "/".join(slug(part) for part in (result.suite, result.pair.name, result.mapping.name))
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         return self.result.suite, self.result.pair.name, self.result.mapping.name
 
 
@@ -138,39 +142,98 @@ def read_board(results: Path, report: Report = lambda what, done, total: None) -
 
 
 def _read(results: Path, report: Report) -> Board:
-    problems: list[str] = []
-    seen: dict[tuple[str, str, str], Path] = {}
-    pairs: dict[tuple[str, str], list[tuple[Entry, Scored]]] = {}
     files = list(result_files(results))
-    for found in share_out(_taken, files, lambda done, total: report("reading", done, total)):
-        if isinstance(found, str):
-            problems.append(found)
-            continue
-        entry, errors = found[0], {name: TaskErrors.of_rows(rows) for name, rows in found[1].items()}
-        if entry.key in seen:
-            problems.append(f"{entry.path}: the same suite, pair and mapping as {seen[entry.key]}: keep one")
-            continue
-        seen[entry.key] = entry.path
-        pairs.setdefault(entry.key[:2], []).append((entry, Scored(entry.result, errors)))
+    groups = _groups(files)
+    board = Board([], [])
+    pairs: dict[PairKey, list[_Found]] = {}
+    for read in share_out(_read_group, groups, lambda d, n: report("reading", d, n), size=len(files)):
+        board.problems += read.problems
+        for key, found in read.pairs.items():
+            pairs.setdefault(key, []).append(found)
     if not pairs:
-        why = f" ({problems[0]})" if problems else "; run `lrt-bench evaluate` first"
+        why = f" ({board.problems[0]})" if board.problems else "; run `lrt-bench evaluate` first"
         raise UserError(f"--results {results}: no readable result in it{why}")
-    order = sorted(pairs, key=lambda key: (key[0], _place_in_suite(*key), key[1]))
-    board = Board([], problems)
-    for done, key in enumerate(order, 1):
-        board.pairs.append(PairEntries(key[0], _placed(pairs.pop(key))))
-        report("ranking", done, len(order))
+    for key in sorted(pairs, key=lambda key: (key[0], _place_in_suite(*key), key[1])):
+        parts = pairs.pop(key)
+        whole = parts[0] if len(parts) == 1 else _merged(parts, board.problems)
+        board.pairs.append(PairEntries(key[0], _placed(whole) if whole.rows else whole.entries))
     return board
 
 
-def _taken(path: Path) -> tuple[Entry, dict[str, Array]] | str:
-    """A result as the board keeps it, and an array for each task that counts; or what is wrong with it."""
-    try:
-        result = read_result(path)
-        rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
-        _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
-    except UserError as error:
-        return str(error)
+def _groups(files: list[Path]) -> list[list[Path]]:
+    """Files that lie in one folder together, as a pair's do; a very large folder in parts."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in files:
+        by_folder.setdefault(path.parent, []).append(path)
+    return [
+        paths[start : start + GROUP] for paths in by_folder.values() for start in range(0, len(paths), GROUP)
+    ]
+
+
+@dataclass
+class _Found:
+    """Entries of one pair: ranked, or with the arrays to rank them by where more may lie elsewhere."""
+
+    entries: list[Entry]
+    rows: list[Rows]
+
+
+@dataclass
+class _Read:
+    """What a worker read of a group of files."""
+
+    pairs: dict[PairKey, _Found]
+    problems: list[str]
+
+
+def _read_group(paths: list[Path]) -> _Read:
+    """Read and check files; rank each pair of theirs unless the folder goes on in another group."""
+    read = _Read({}, [])
+    seen: dict[Key, Path] = {}
+    for path in paths:
+        try:
+            entry, rows = _taken(path)
+            _only_once(entry, seen)
+        except UserError as error:
+            read.problems.append(str(error))
+            continue
+        found = read.pairs.setdefault(entry.key[:2], _Found([], []))
+        found.entries.append(entry)
+        found.rows.append(rows)
+    if len(paths) < GROUP:
+        read.pairs = {key: _Found(_placed(found), []) for key, found in read.pairs.items()}
+    return read
+
+
+def _merged(parts: list[_Found], problems: list[str]) -> _Found:
+    """A pair whose files lie in several folders, its arrays read again where they were let go."""
+    whole, seen = _Found([], []), dict[Key, Path]()
+    for part in parts:
+        for entry, rows in zip(
+            part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True
+        ):
+            try:
+                _only_once(entry, seen)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            whole.entries.append(entry)
+            whole.rows.append(rows)
+    return whole
+
+
+def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
+    """Raise UserError for a second result of the same suite, pair and mapping."""
+    if entry.key in seen:
+        raise UserError(f"{entry.path}: the same suite, pair and mapping as {seen[entry.key]}: keep one")
+    seen[entry.key] = entry.path
+
+
+def _taken(path: Path) -> tuple[Entry, Rows]:
+    """A result as the board keeps it, and an array for each task that counts. Raises UserError."""
+    result = read_result(path)
+    rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
+    _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
     return Entry(path, plain(result), _scores_hash(result, rows)), rows
 
 
@@ -223,11 +286,15 @@ def _six_digits(values: Array) -> Array:
     return np.rint(values / 10.0 ** (exponent - 5))
 
 
-def _placed(rows: list[tuple[Entry, Scored]]) -> list[Entry]:
+def _placed(found: _Found) -> list[Entry]:
     """A pair's entries in the order of its page, each with its place in the ranking."""
-    by_name = {entry.name: entry for entry, _ in rows}
+    by_name = {entry.name: entry for entry in found.entries}
+    scored = [
+        Scored(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
+        for entry, rows in zip(found.entries, found.rows, strict=True)
+    ]
     ordered = []
-    for row in ranked_rows([scored for _, scored in rows]):
+    for row in ranked_rows(scored):
         entry = by_name[row.result.mapping.name]
         entry.rank, entry.tied, entry.unranked = row.rank, row.tied, row.unranked
         entry.samples, entry.ci95 = row.samples, row.ci95 or entry.result.ci95

@@ -15,8 +15,7 @@ from lrt_bench.errors import UserError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-LEAST = 100  # items for a worker: fewer are not worth a process
-CHUNK = 20
+LEAST = 100  # pages or files for a worker: fewer are not worth a process
 
 _held: tuple[Callable[[Any], Any], Sequence[Any]]  # what workers are forked with: nothing is sent but places
 
@@ -25,14 +24,16 @@ def share_out(
     function: Callable[[Item], Made],
     items: Sequence[Item],
     report: Callable[[float, float], None] = lambda done, total: None,
+    size: int | None = None,
 ) -> list[Made]:
     """[function(item) for item in items], by several processes where that pays.
 
     What `function` returns is sent back and must be picklable; what it raises is raised here.
-    report : called with (done, in all). Raises UserError where a worker was killed.
+    report : called with (done, in all). size : pages or files in all, where an item is several.
+    Raises UserError where a worker was killed.
     """
     global _held
-    workers = min(os.cpu_count() or 1, len(items) // LEAST) if hasattr(os, "fork") else 0
+    workers = min(os.cpu_count() or 1, (size or len(items)) // LEAST) if hasattr(os, "fork") else 0
     made: list[Made] = []
     if workers < 2:
         for item in items:
@@ -43,7 +44,8 @@ def share_out(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         try:
-            for value in pool.map(_at, range(len(items)), chunksize=CHUNK):
+            chunk = max(1, min(20, len(items) // (8 * workers)))
+            for value in pool.map(_at, range(len(items)), chunksize=chunk):
                 made.append(value)
                 report(len(made), len(items))
         except BrokenProcessPool as error:
