@@ -73,16 +73,22 @@ def test_rounding_is_no_difference_and_half_a_point_is(folder):
     assert not outcome(path, stored, far)[0]
 
 
-def test_other_code_another_model_and_missing_propensities_are_told(folder):
+def test_other_code_another_model_and_strange_propensities_are_told(folder):
     path = folder / "ridge.json"
     fresh = read_result(path)
     edit(path, mapping__digest="0" * 64, pair__target__digest="1" * 64)
-    (folder / "ridge.safetensors").unlink()
+    (folder / "ridge.safetensors").write_bytes((folder / "affine.safetensors").read_bytes()[:-1] + b"?")
     same, lines = outcome(path, read_result(path), fresh)
     assert not same
     assert "mapping.digest: stored '000" in lines
     assert "pair.target.digest: stored '111" in lines
-    assert "propensities (ridge.safetensors) are missing" in lines
+    assert "the propensities beside it (ridge.safetensors) are not its own" in lines
+
+
+def test_a_record_without_its_propensities_is_compared_alone(folder):
+    path = folder / "ridge.json"
+    path.with_suffix(".safetensors").unlink()
+    assert outcome(path, read_result(path), read_result(path))[0]
 
 
 @pytest.fixture(scope="module")

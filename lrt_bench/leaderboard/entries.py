@@ -207,18 +207,21 @@ def _read_group(paths: list[Path]) -> _Read:
 
 def _merged(parts: list[_Found], problems: list[str]) -> _Found:
     """A pair whose files lie in several folders, its arrays read again where they were let go."""
+    rows = [
+        row
+        for part in parts
+        for row in zip(part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True)
+    ]
     whole, seen = _Found([], []), dict[Key, Path]()
-    for part in parts:
-        for entry, rows in zip(
-            part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True
-        ):
-            try:
-                _only_once(entry, seen)
-            except UserError as error:
-                problems.append(str(error))
-                continue
-            whole.entries.append(entry)
-            whole.rows.append(rows)
+    # of two copies the one that lies deeper is kept: results are written to SUITE/PAIR/
+    for entry, arrays in sorted(rows, key=lambda row: (-len(row[0].path.parts), row[0].path)):
+        try:
+            _only_once(entry, seen)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        whole.entries.append(entry)
+        whole.rows.append(arrays)
     return whole
 
 
