@@ -2,6 +2,7 @@
 lrt.charts = (function () {
   "use strict";
   const GRID = { stroke: "currentColor", strokeOpacity: 0.12 };
+  const MOST_PANELS = 24;
   const COLOURS = { native: "var(--native)", random: "var(--random)", own: "var(--own)" };
 
   function base(width, options) {
@@ -88,24 +89,31 @@ lrt.charts = (function () {
     finish(figure, svg, "State fidelity against Transfer Score");
   }
 
+  // one panel a mapping, the same axes in all: points of one pair lie at one ratio
   function scaling(figure) {
     const points = lrt.get("scaling");
-    if (!points.length) return;
-    const many = new Set(points.map(function (p) { return p.mapping; })).size > 10;
-    const colour = many ? "var(--own)" : "mapping";
-    const svg = base(Math.min(figure.clientWidth, 900), {
-      height: 380, marginLeft: 44, marginBottom: 40, color: { legend: !many, scheme: "observable10" },
-      x: { type: "log", label: "parameters of target / source →", tickFormat: "~g" }, y: { label: "↑ Transfer Score" },
-      marks: [
-        Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([1], { stroke: "currentColor", strokeDasharray: "4 3" }),
-        Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
-        Plot.ruleX(points.filter(function (p) { return p.low !== null; }), { x: "ratio", y1: "low", y2: "high", stroke: colour, strokeOpacity: 0.3 }),
-        Plot.dot(points, { x: "ratio", y: "score", fill: colour, r: 4, fillOpacity: 0.85, tip: true, title: function (p) {
-          return p.mapping + "\n" + p.suite + " / " + p.pair + "\n" + p.score.toFixed(1);
-        } }),
-      ],
-    });
-    finish(figure, svg, "Transfer Score against the ratio of sizes");
+    const byMapping = d3.groups(points, function (p) { return p.mapping; }).slice(0, MOST_PANELS);
+    const ratios = points.map(function (p) { return p.ratio; }).concat([0.5, 2]);
+    const lowest = Math.max(-100, Math.min(0, ...points.map(function (p) { return p.low === null ? p.score : p.low; })));
+    grid(figure, byMapping.map(function (entry) {
+      const own = entry[1];
+      const svg = base(panelWidth(figure), {
+        height: 190, marginLeft: 34, marginBottom: 26, marginTop: 12, marginRight: 10,
+        x: { type: "log", label: null, ticks: 4, tickFormat: "~g", domain: [Math.min(...ratios) * 0.8, Math.max(...ratios) * 1.25] },
+        y: { label: null, ticks: 4, domain: [lowest, 105] },
+        marks: [
+          Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([1], { stroke: "currentColor", strokeOpacity: 0.5, strokeDasharray: "4 3" }),
+          Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
+          Plot.ruleX(own.filter(function (p) { return p.low !== null; }), { x: "ratio", y1: "low", y2: "high", stroke: COLOURS.own, strokeOpacity: 0.5 }),
+          Plot.dot(own, { x: "ratio", y: "score", fill: COLOURS.own, r: 3.5 }),
+          Plot.tip(own, Plot.pointer({ x: "ratio", y: "score", title: function (p) {
+            return p.suite + " / " + p.pair + "\n" + p.score.toFixed(1);
+          } })),
+        ],
+      });
+      named(svg, "Transfer Score of " + entry[0] + " against the ratio of sizes. The figures stand in the table.");
+      return lrt.element("div", { class: "small" }, lrt.element("p", {}, entry[0]), svg);
+    }));
   }
 
   // rows: [{task, mapping, r2, where}]
