@@ -102,6 +102,8 @@ def record(
     from lrt_bench.leaderboard.entries import read_board
 
     path = ledger or _beside(results)
+    if not path.parent.is_dir():
+        raise UserError(f"--ledger {path}: its folder is not there; make it first")
     board = read_board(results)
     fresh = ledgers.record(board, path, reason=reason, state=state, only=entries)
     _say_problems(board)

@@ -88,31 +88,48 @@ def _why_not(row: Scored, reference: Scored) -> str | None:
     result, native = row.result, reference.result
     if not result.complete:
         return "incomplete: some of the suite's tasks were not run"
-    if result.suite_digest != native.suite_digest:
+    tasks = [{task.task: task.digest for task in side.tasks} for side in (result, native)]
+    versions = [(side.suite_digest, side.suite_version) for side in (result, native)]
+    if versions[0] != versions[1] or tasks[0] != tasks[1]:
         return "another version of the suite or of its tasks"
     sites = [(pair.source.digest, pair.source.layer, pair.target.digest, pair.target.layer)
              for pair in (result.pair, native.pair)]  # fmt: skip
     if sites[0] != sites[1]:
         return "other weights or layers than the pair's native row"
+    alphas = [side.settings.alphas for side in (result, native)]
+    spreads = [side.settings.spread for side in (result, native)]
+    if alphas[0] != alphas[1] or not math.isclose(*spreads, rel_tol=SAME_ENERGY):
+        return "other alphas, or another unit of them, than in the pair's native row"
     if set(row.errors) != set(reference.errors):
         return "other tasks count as steerable than in the pair's native row"
-    if not all(_same_prompts(task, reference.errors[name]) for name, task in row.errors.items()):
+    if not all(
+        _same_prompts(task, reference.errors[name])
+        # native-split is held against one half's vector, all others against the native one
+        and (result.mapping.control or _same(task.energy, reference.errors[name].energy))
+        for name, task in row.errors.items()
+    ):
         return "the native effect differs from that of the pair's native row"
     return None if row.errors else "native steering works on no task"
 
 
 def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:
-    """Whether both were compared with the same native vector on the same prompts, but for rounding."""
-    if len(task.split_energy) != len(native.split_energy):
-        return False
-    if task.split_energy.tobytes() + task.split_error.tobytes() == (
-        native.split_energy.tobytes() + native.split_error.tobytes()
-    ):
-        return True  # run on one machine, as most are
-    energy, error = native.split_energy.sum(), native.split_error.sum()
-    return math.isclose(task.split_energy.sum(), energy, rel_tol=SAME_ENERGY) and math.isclose(
-        task.split_error.sum(), error, rel_tol=0.2, abs_tol=1e-3 * energy
+    """Whether both have the same ceiling on the same prompts, but for rounding."""
+    return _same(task.split_energy, native.split_energy) and (
+        task.split_error.tobytes() == native.split_error.tobytes()
+        or math.isclose(
+            task.split_error.sum(),
+            native.split_error.sum(),
+            rel_tol=0.2,
+            abs_tol=1e-3 * native.split_energy.sum(),
+        )
     )
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Equal arrays of a row's prompts, as on one machine; or but for another machine's rounding."""
+    if one.tobytes() == other.tobytes():
+        return True
+    return len(one) == len(other) and math.isclose(one.sum(), other.sum(), rel_tol=SAME_ENERGY)
 
 
 def _order(row: RankedRow) -> tuple[bool, float, str]:

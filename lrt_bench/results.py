@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     import torch
 
 Share = float | None
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0, lt=1e12)]
+Correlation = Annotated[float, Field(ge=-1.0001, le=1.0001)] | None
+LARGEST = 1e30  # of a sum of squares: beyond, figures made of it would overflow
+CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")
 # no control characters, none that turn the direction of writing: a name can't pass for another
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]{1,200}$")]
 Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"'`\\]+$", max_length=2000)]
@@ -42,10 +48,10 @@ class SiteRecord(Record):
 
     model: str
     digest: str
-    layer: int
+    layer: Count
     depth: float
-    width: int
-    parameters: int
+    width: Count
+    parameters: Count
 
 
 class PairRecord(Record):
@@ -70,8 +76,8 @@ class MappingRecord(Record):
     origin: Literal["built-in", "file", "submission"]
     track: Literal["corpus", "task-aware", "weights", "control"]
     rule: str
-    seeds: int
-    parameters: int
+    seeds: Annotated[int, Field(ge=1, le=10_000)]
+    parameters: Count
     digest: str
     description: str | None = None
     authors: tuple[Name, ...] = ()
@@ -86,8 +92,8 @@ class Settings(Record):
     alphas: tuple[float, ...]
     over_steering: tuple[float, ...]
     spread: float
-    seed: int
-    bootstrap: int
+    seed: Count
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)]
     dtype: str
     device: str
     batch_size: int
@@ -100,27 +106,27 @@ class TaskFigures(Record):
     """
 
     task: Name
-    version: int
+    version: Count
     digest: str
     concept: str
-    prompts: int
-    failures: int
+    prompts: Count
+    failures: Count
     steerable: bool
     native_effect: tuple[float, float]
     ceiling_r2: Share
     steering_r2: Share
     over_steering_r2: Share
-    correlation: Share
+    correlation: Correlation
     correlation_by_alpha: tuple[Share, ...]
     mse_by_alpha: tuple[float, ...]
-    correlation_delta: Share
+    correlation_delta: Correlation
     correlation_delta_by_alpha: tuple[Share, ...]
     mse_delta_by_alpha: tuple[float, ...]
-    concordance: Share
+    concordance: Correlation
     slope: float
     slope_ratio: Share
     anti_steerable: float
-    cosine: Share
+    cosine: Correlation
     norm_ratio: Share
     reachable: Share
     curve_alphas: tuple[float, ...]
@@ -135,8 +141,8 @@ class TaskFigures(Record):
         prompts = [*self.error, self.energy, self.split_error, self.split_energy]
         if not self.error or any(len(values) != self.prompts for values in prompts):
             raise ValueError(f"error, energy: want {self.prompts} numbers each, one a prompt")
-        if any(min(values, default=0) < 0 for values in prompts):
-            raise ValueError("error, energy: sums of squares, yet one is negative")
+        if any(min(values, default=0) < 0 or max(values, default=0) > LARGEST for values in prompts):
+            raise ValueError("error, energy: sums of squares, yet one is negative or beyond 1e30")
         if len(self.curve) != len(self.curve_alphas):
             raise ValueError(f"curve: want {len(self.curve_alphas)} numbers, one an alpha")
         return self
@@ -191,7 +197,7 @@ class SideEffectFigures(Record):
 class FidelityFigures(Record):
     """State fidelity on validation states; see fidelity.py."""
 
-    fvu: float
+    fvu: Annotated[float, Field(ge=0)]
     fvu_without_top1: float
     fvu_without_top8: float
     cosine: float
@@ -204,11 +210,11 @@ class FidelityFigures(Record):
 class Cost(Record):
     """What the row cost: tokens read, seconds of the fit alone and of the states it needs, memory."""
 
-    fit_tokens: int
-    fit_seconds: float
-    states_seconds: float
-    sweep_seconds: float
-    peak_memory_bytes: int
+    fit_tokens: Count
+    fit_seconds: Seconds
+    states_seconds: Seconds
+    sweep_seconds: Seconds
+    peak_memory_bytes: Count
 
 
 class AuditRecord(Record):
@@ -261,7 +267,7 @@ class Result(Record):
     transfer_score: Share
     ci95: tuple[float, float] | None
     steering_r2: Share
-    correlation_delta: Share
+    correlation_delta: Correlation
     not_steerable: tuple[str, ...]
     not_scorable: tuple[str, ...]  # no prompt's options can be told apart in the target's tokenizer
     tasks: tuple[TaskFigures, ...]
@@ -279,6 +285,8 @@ class Result(Record):
         names = [figures.task for figures in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError("tasks: one stands twice")
+        if self.mapping.control != (self.mapping.name in CONTROL_NAMES):
+            raise ValueError(f"mapping.name: {', '.join(CONTROL_NAMES)} are the controls, and only they")
         if len({len(figures.error) for figures in self.tasks}) > 1:
             raise ValueError("tasks: error: want equally many fits for every task")
         return self
@@ -318,13 +326,25 @@ def write_result(path: Path, result: Result, propensities: bytes) -> None:
     write_whole(path, (result.model_dump_json(indent=1) + "\n").encode())
 
 
+def read_bounded(path: Path) -> bytes:
+    """A plain file's bytes. Raises UserError for a pipe or a device, which could hang or never end, and for
+    more than `MAX_BYTES`; OSError where it can't be read."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise UserError(f"{path}: not a plain file: give a result file")
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(
+            f"{path}: larger than {MAX_BYTES // 1_000_000} MB: not a result; delete it and run again"
+        )
+    return content
+
+
 def read_result(path: Path) -> Result:
     """Read and check a result file. Raises UserError naming the file and the field."""
     mend = "delete it and run again"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES // 1_000_000} MB: not a result; {mend}")
-        content = path.read_bytes()
+        content = read_bounded(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
@@ -342,7 +362,7 @@ def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | N
     sidecar = path.with_suffix(".safetensors")
     if not sidecar.is_file():
         return None
-    data = sidecar.read_bytes()
+    data = read_bounded(sidecar)
     return load(data) if hashlib.sha256(data).hexdigest() == result.propensities else None
 
 

@@ -367,9 +367,9 @@ def _launch(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-PROBE = b"""
+PROBE = """
 import os
-seen = [path for path in ("/home", "/tmp", "/var", "/etc/passwd") if os.path.exists(path)]
+seen = [path for path in ({canary!r}, "/etc/passwd") if os.path.exists(path)]
 os.write(3, b"no" if seen else b"apart")
 """
 
@@ -382,10 +382,14 @@ def check_isolation() -> None:
             f"submissions are isolated by Linux namespaces, and this is {sys.platform}: run this on Linux, "
             "or run code that you trust with --unsafe-no-sandbox"
         )
-    with Worker(b"", {}, Limits(seconds=30), program=PROBE) as worker:
-        try:
-            answer = worker.rest(100)
-        except WorkerError as failure:
-            raise IsolationError(f"this machine cannot isolate a submission: a trial {failure}") from failure
+    with tempfile.NamedTemporaryFile(prefix="lrt-bench-canary-") as canary:
+        program = PROBE.format(canary=canary.name).encode()
+        with Worker(b"", {}, Limits(seconds=30), program=program) as worker:
+            try:
+                answer = worker.rest(100)
+            except WorkerError as failure:
+                raise IsolationError(
+                    f"this machine cannot isolate a submission: a trial {failure}"
+                ) from failure
     if answer != b"apart":
         raise IsolationError("this machine cannot isolate a submission: a trial still saw its files")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,6 +49,10 @@ def _read(data: bytes, report: CodeReport) -> None:
     if hidden := {c for c in text if not c.isprintable() and c not in "\n\r\t\f"}:
         names = ", ".join(sorted(f"U+{ord(c):04X}" for c in hidden)[:5])
         report.problems.append(f"characters that cannot be seen ({names}): remove them")
+        return
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    if encoding not in ("utf-8", "utf-8-sig"):  # Python would run other code than is read here
+        report.problems.append(f"its first lines declare the encoding {encoding}: want UTF-8")
         return
     tree = ast.parse(text)
     _find_class(tree, report)
@@ -110,7 +116,7 @@ def _find_class(tree: ast.Module, report: CodeReport) -> None:
         report.problems.append(f"{len(classes)} classes in it, more than {MAX_CLASSES}")
         return
     imported = _imported_bases(tree)
-    mappings = {name: root for name in classes if (root := _root(name, classes, imported, set()))}
+    mappings = {name: root for name in classes if (root := _root(name, classes, imported, {}))}
     used = {base.id for name in mappings for base in classes[name].bases if isinstance(base, ast.Name)}
     leaves = [name for name in mappings if name not in used]
     if len(leaves) != 1:
@@ -137,14 +143,21 @@ def _imported_bases(tree: ast.Module) -> dict[str, str]:
 
 
 def _root(
-    name: str, classes: dict[str, ast.ClassDef], imported: dict[str, str], seen: set[str]
+    name: str, classes: dict[str, ast.ClassDef], imported: dict[str, str], known: dict[str, str | None]
 ) -> str | None:
-    """The class of lrt_bench that a class of this file descends from."""
-    if name in seen:
-        return None
+    """The class of lrt_bench that a class of this file descends from; each class is looked at once."""
+    if name not in known:
+        known[name] = None  # where classes go round in a circle
+        known[name] = _root_of_bases(name, classes, imported, known)
+    return known[name]
+
+
+def _root_of_bases(
+    name: str, classes: dict[str, ast.ClassDef], imported: dict[str, str], known: dict[str, str | None]
+) -> str | None:
     for base in classes[name].bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            if root := _root(base.id, classes, imported, seen | {name}):
+            if root := _root(base.id, classes, imported, known):
                 return root
         elif isinstance(base, ast.Name) and base.id in imported:
             if imported[base.id] in BASES or imported[base.id] != imported[base.id].lower():

@@ -100,7 +100,10 @@ def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):
             raise TensorError(f"{name} is {list(entries[name].shape)}: want {list(shape)}")
-    tensors: dict[str, Tensor] = load(data)
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except Exception as error:  # Python's JSON reader takes headers that the library refuses
+        raise TensorError(f"not readable as safetensors: {error}") from error
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise TensorError(f"{name} holds NaN or infinity")

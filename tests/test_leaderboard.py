@@ -183,6 +183,15 @@ BAD = {
     "a name that turns the writing round": (mapping(name="a\u202eb"), "mapping.name"),
     "a script as its link": (mapping(link="javascript:alert(1)"), "mapping.link"),
     "a link that ends its attribute": (mapping(link='https://a.example/"onclick=x'), "mapping.link"),
+    "more parameters than can be counted": (mapping(parameters=10**20), "mapping.parameters"),
+    "a control's name": (mapping(name="native"), "are the controls, and only they"),
+    "fits that its arrays have not": (mapping(seeds=7), "mapping.seeds"),
+    "a correlation of 57": (lambda r: r | {"correlation_delta": 57.0}, "correlation_delta"),
+    "energies that would overflow": (energies(lambda values: [1e308 for _ in values]), "1e30"),
+    "a task's figure that its arrays do not give": (
+        lambda r: r | {"tasks": [r["tasks"][0] | {"steering_r2": 0.99999}, *r["tasks"][1:]]},
+        "steering_r2",
+    ),
     "a state of its own": (lambda r: r | {"state": "verified"}, "state"),
     "a date that is none": (
         lambda r: r | {"provenance": r["provenance"] | {"created": "<b>now</b>"}},
@@ -221,8 +230,10 @@ def test_half_a_file_a_huge_file_a_copy_and_a_link_are_left_out(results, tmp_pat
     done = build(folder, tmp_path / "site")
     assert done.exit_code == 1
     left = sorted(line for line in done.output.splitlines() if line.startswith("left out:"))
-    assert [Path(line.split(": ")[1]).name for line in left] == ["half.json", "huge.json", "zcopy.json"]
-    assert "the same suite, pair and mapping as" in left[2]
+    assert [Path(line.split(": ")[1]).name for line in left] == [
+        "half.json", "huge.json", "link.json", "zcopy.json",
+    ]  # fmt: skip
+    assert "the same suite, pair and mapping as" in left[3]
 
 
 NASTY = '"><img src=x onerror=alert(1)></script><script>alert(1)</script>{{7*7}}${7*7}'
@@ -280,6 +291,12 @@ def test_what_cannot_be_compared_is_listed_and_not_ranked(results, tmp_path):
         task["split_energy"] = [10 * value for value in task["split_energy"]]
         task["split_error"] = [10 * value for value in task["split_error"]]
     write(folder, stronger, "other-prompts")
+    forged = rescored(record, 0.99)
+    for task in forged["tasks"]:
+        task["energy"] = [100 * value for value in task["energy"]]
+        task["error"] = [[100 * value for value in row] for row in task["error"]]
+    write(folder, forged, "forged-energy")
+    write(folder, record, "other-alphas", settings__spread=1.0)
     board = read_board(folder)
     pair = board.pairs[0]
     why = {entry.name: entry.unranked for entry in pair.entries if entry.rank is None and entry.unranked}
@@ -289,6 +306,8 @@ def test_what_cannot_be_compared_is_listed_and_not_ranked(results, tmp_path):
         "other-layer": "other weights or layers than the pair's native row",
         "chose-its-tasks": "other tasks count as steerable than in the pair's native row",
         "other-prompts": "the native effect differs from that of the pair's native row",
+        "forged-energy": "the native effect differs from that of the pair's native row",
+        "other-alphas": "other alphas, or another unit of them, than in the pair's native row",
     }
     before = {e.name: e.rank for e in read_board(results).pairs[0].entries if e.rank}
     assert {e.name: e.rank for e in pair.ranked} == before  # strangers' rows move nobody else's rank

@@ -114,6 +114,18 @@ def test_sorting_by_head_and_by_keyboard(visit):
     assert len(set(ranks())) > 5
 
 
+def test_what_has_no_figure_comes_last_either_way(visit):
+    page = visit("index.html")
+    for way in (".desc", ".asc"):
+        page.get_by_role("columnheader", name="FVU").click()
+        eventually(lambda way=way: f"sort=fvu{way}" in page.evaluate("location.href"))
+        shown = column(page, 7)
+        figures = [text for text in shown if text != "–"]
+        assert 5 < len(figures) < len(shown)
+        assert shown[: len(figures)] == figures
+        assert figures == sorted(figures, key=float, reverse=way == ".desc")
+
+
 def test_filters_and_search_are_in_the_address_and_come_back_from_it(visit, site):
     page = visit("index.html")
     everything = len(column(page, 1))

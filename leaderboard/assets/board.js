@@ -60,7 +60,7 @@
   function figure(name, place, digits) {
     return column(name, function (row) { return lrt.number(row[place], digits); },
       function (row) { return row[place] === null ? -Infinity : row[place]; },
-      { className: "num wide", orderSequence: ["desc", "asc"], type: "num" });
+      { className: "num wide", orderSequence: ["desc", "asc"], type: "figure" });
   }
 
   function searched(list, place, show) {
@@ -86,10 +86,10 @@
         return html(box) + link;
       }) },
       column("score", score, function (row) { return row[SCORE] === null ? -Infinity : row[SCORE]; },
-        { className: "num ranks", orderSequence: ["desc", "asc"], type: "num" }),
+        { className: "num ranks", orderSequence: ["desc", "asc"], type: "figure" }),
       figure("r2", R2, 3), figure("rd", RD, 3), figure("fvu", FVU, 3),
       column("fit", function (row) { return row[FVU] === null ? "–" : seconds(row[FIT]); },
-        function (row) { return row[FVU] === null ? -Infinity : row[FIT]; }, { className: "num wide", type: "num" }),
+        function (row) { return row[FVU] === null ? -Infinity : row[FIT]; }, { className: "num wide", type: "figure" }),
       column("state", function (row) {
         const state = lists.state[row[STATE]];
         return html(el("span", { class: state === "control" ? "quiet" : "state " + state }, state));

@@ -190,9 +190,14 @@ def _read_group(paths: list[Path]) -> _Read:
     """Read and check files; rank each pair of theirs unless the folder goes on in another group."""
     read = _Read({}, [])
     seen: dict[Key, Path] = {}
+    taken: list[tuple[Entry, Rows]] = []
     for path in paths:
         try:
-            entry, rows = _taken(path)
+            taken.append(_taken(path))
+        except UserError as error:
+            read.problems.append(str(error))
+    for entry, rows in sorted(taken, key=lambda row: _stray(row[0])):
+        try:
             _only_once(entry, seen)
         except UserError as error:
             read.problems.append(str(error))
@@ -213,8 +218,7 @@ def _merged(parts: list[_Found], problems: list[str]) -> _Found:
         for row in zip(part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True)
     ]
     whole, seen = _Found([], []), dict[Key, Path]()
-    # of two copies the one that lies deeper is kept: results are written to SUITE/PAIR/
-    for entry, arrays in sorted(rows, key=lambda row: (-len(row[0].path.parts), row[0].path)):
+    for entry, arrays in sorted(rows, key=lambda row: _stray(row[0])):
         try:
             _only_once(entry, seen)
         except UserError as error:
@@ -223,6 +227,11 @@ def _merged(parts: list[_Found], problems: list[str]) -> _Found:
         whole.entries.append(entry)
         whole.rows.append(arrays)
     return whole
+
+
+def _stray(entry: Entry) -> tuple[bool, Path]:
+    """The order in which one of several copies is kept: first the file that lies where `evaluate` writes."""
+    return entry.path.parts[-3:] != (*entry.key[:2], f"{entry.name}.json"), entry.path
 
 
 def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
@@ -234,6 +243,8 @@ def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
 
 def _taken(path: Path) -> tuple[Entry, Rows]:
     """A result as the board keeps it, and an array for each task that counts. Raises UserError."""
+    if path.is_symlink():
+        raise UserError(f"{path}: a link: give the file itself")
     result = read_result(path)
     rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
     _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
@@ -252,10 +263,10 @@ def _pair_names(suite: str) -> list[str]:
 
 
 def result_files(results: Path) -> Iterator[Path]:
-    """JSON files under a folder, hidden ones and links left out, in order."""
+    """What is called *.json under a folder, hidden ones left out, in order."""
     for path in sorted(results.rglob("*.json")):
         parts = path.relative_to(results).parts
-        if not any(part.startswith(".") for part in parts) and path.is_file() and not path.is_symlink():
+        if not any(part.startswith(".") for part in parts):
             yield path
 
 
@@ -264,13 +275,28 @@ def _check(path: Path, result: Result, errors: dict[str, TaskErrors]) -> None:
     if result.mapping.control != (result.mapping.track == "control"):
         track = result.mapping.track
         raise UserError(f"{path}: field mapping.track: {track} does not go with mapping.control")
+    fits = {len(task.error) for task in result.tasks}
+    if not result.mapping.control and fits and fits != {result.mapping.seeds}:
+        raise UserError(
+            f"{path}: field mapping.seeds: {result.mapping.seeds}, but errors of {max(fits)} fits"
+        )
     if any(task.energy.sum() == 0 for task in errors.values()):
         raise UserError(f"{path}: field tasks: energy: nothing moves, yet the task counts as steerable")
-    told, found = result.transfer_score, metrics.transfer_score(errors)
-    if (told is None) != (found is None):
-        raise UserError(f"{path}: field transfer_score: {told}, but its tasks give {found}")
-    if told is not None and found is not None and abs(told - found) > ROUNDING:
-        raise UserError(f"{path}: field transfer_score: {told:.2f}, but its tasks give {found:.2f}")
+    for task in result.tasks:
+        if task.steerable and (task.steering_r2 is None or not _near(task.steering_r2, errors[task.task].r2)):
+            told = (
+                f"{task.task}: steering_r2 {task.steering_r2}, but its arrays give {errors[task.task].r2:.4f}"
+            )
+            raise UserError(f"{path}: field tasks: {told}")
+    score, found = result.transfer_score, metrics.transfer_score(errors)
+    if (score is None) != (found is None):
+        raise UserError(f"{path}: field transfer_score: {score}, but its tasks give {found}")
+    if score is not None and found is not None and abs(score - found) > ROUNDING:
+        raise UserError(f"{path}: field transfer_score: {score:.2f}, but its tasks give {found:.2f}")
+
+
+def _near(told: float, found: float) -> bool:
+    return abs(told - found) <= 1e-3 * (1 + abs(found))
 
 
 def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
