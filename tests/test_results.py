@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import jsonschema
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from lrt_bench.errors import UserError
 from lrt_bench.results import (
+    CONTROL_NAMES,
     Result,
     json_schema,
     pack_propensities,
@@ -18,6 +20,7 @@ from lrt_bench.results import (
     write_result,
     write_whole,
 )
+from lrt_bench.rows import controls
 
 
 @pytest.fixture
@@ -104,3 +107,20 @@ def test_results_cannot_be_changed_in_place(record):
     with pytest.raises(ValueError, match="frozen"):
         read_result(record).transfer_score = 100.0
     assert Result.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_plain_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "x.json"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(UserError, match=r"x\.json"):
+        read_result(path)
+
+
+def test_the_controls_are_those_that_a_run_computes():
+    assert {row.name for row in controls()} == set(CONTROL_NAMES)
