@@ -73,6 +73,18 @@ lrt.charts = (function () {
     grid(figure, panels);
   }
 
+  // points whose names would overprint get them one below the other
+  function apart(points) {
+    const placed = [];
+    for (const point of points) {
+      const near = placed.filter(function (other) {
+        return Math.abs(other.fidelity - point.fidelity) < 0.12 && Math.abs(other.score - point.score) < 5;
+      });
+      placed.push(Object.assign({}, point, { shift: 12 * near.length }));
+    }
+    return placed;
+  }
+
   function fidelity(figure, results) {
     const points = results.filter(function (result) { return result.fidelity !== null && result.score !== null; });
     if (!points.length) return;
@@ -83,7 +95,9 @@ lrt.charts = (function () {
         Plot.ruleX(points, { x: "fidelity", y1: function (p) { return p.ci95[0]; }, y2: function (p) { return p.ci95[1]; },
           stroke: function (p) { return p.control ? COLOURS.random : COLOURS.own; }, strokeOpacity: 0.5 }),
         Plot.dot(points, { x: "fidelity", y: "score", r: 4, fill: function (p) { return p.control ? COLOURS.random : COLOURS.own; } }),
-        Plot.text(points, { x: "fidelity", y: "score", text: "name", dx: 8, textAnchor: "start", fill: "currentColor" }),
+        ...apart(points).map(function (p) {
+          return Plot.text([p], { x: "fidelity", y: "score", text: "name", dx: 8, dy: p.shift, textAnchor: "start", fill: "currentColor" });
+        }),
       ],
     });
     finish(figure, svg, "State fidelity against Transfer Score");
@@ -118,12 +132,13 @@ lrt.charts = (function () {
 
   // rows: [{task, mapping, r2, where}]
   function perTask(figure, rows) {
+    const names = [...new Set(rows.map(function (row) { return row.mapping; }))];
     const svg = base(Math.min(figure.clientWidth, 760), {
       height: 60 + 26 * new Set(rows.map(function (row) { return row.task; })).size, marginLeft: 130, marginBottom: 36,
-      color: { legend: true, scheme: "observable10" }, x: { label: "steering R² →", domain: [Math.min(-0.1, ...rows.map(function (row) { return Math.max(row.r2, -1); })), 1] },
+      color: { domain: names, scheme: "observable10" }, symbol: { legend: true, domain: names }, x: { label: "steering R² →", domain: [Math.min(-0.1, ...rows.map(function (row) { return Math.max(row.r2, -1); })), 1] },
       y: { label: null },
       marks: [Plot.gridX(GRID), Plot.ruleX([0, 1], { stroke: "currentColor", strokeOpacity: 0.4 }),
-        Plot.dot(rows, { x: function (row) { return Math.max(row.r2, -1); }, y: "task", fill: "mapping", r: 5, tip: true })],
+        Plot.dot(rows, { x: function (row) { return Math.max(row.r2, -1); }, y: "task", stroke: "mapping", symbol: "mapping", strokeWidth: 2, r: 5, tip: true })],
     });
     finish(figure, svg, "Steering R² of each task");
   }

@@ -61,11 +61,17 @@
 
   function minus(a, b) { return a.map(function (value, at) { return value - b[at]; }); }
 
+  // bold: a difference whose interval is clear of 0
+  function difference(value, range) {
+    const made = cell(value, range);
+    if (range && (range[0] > 0 || range[1] < 0)) made.firstChild.replaceWith(el("b", {}, made.firstChild.textContent));
+    return made;
+  }
+
   function cell(value, range) {
     if (value === null) return el("td", { class: "num" }, "–");
     const shown = lrt.number(value, 1);
-    const clear = range && (range[0] > 0 || range[1] < 0);
-    return el("td", { class: "num" }, clear ? el("b", {}, shown) : shown, " ",
+    return el("td", { class: "num" }, shown, " ",
       range ? el("span", { class: "range" }, "[" + lrt.number(range[0], 1) + ", " + lrt.number(range[1], 1) + "]") : null);
   }
 
@@ -84,7 +90,7 @@
     for (const result of results.slice(1)) {
       const first = results[0];
       const both = result.samples && first.samples;
-      line.append(both ? cell(result.score - first.score, interval(minus(result.samples, first.samples))) : cell(null));
+      line.append(both ? difference(result.score - first.score, interval(minus(result.samples, first.samples))) : cell(null));
     }
     return line;
   }
