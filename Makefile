@@ -11,7 +11,7 @@ evaluate: .venv/.installed
 
 test: .venv/.installed-test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
