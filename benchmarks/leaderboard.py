@@ -59,6 +59,7 @@ def rescored(record: dict[str, Any], rng: np.random.Generator, name: str) -> dic
         factor = scale * rng.uniform(0.5, 1.5, np.shape(task["error"]))
         task["error"] = [[float(f"{v:.9g}") for v in row] for row in np.array(task["error"]) * factor]
         errors[task["task"]] = TaskErrors(*(np.array(task[part]) for part in ARRAYS))
+        task["steering_r2"] = errors[task["task"]].r2
     record["mapping"]["name"] = name
     record["transfer_score"] = transfer_score(errors)
     return record
