@@ -42,7 +42,7 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
     states = torch.empty(len(encoded), site.width)
     for batch in by_length([len(ids) for ids in encoded], rows):
         chosen = [encoded[i] for i in batch]
-        run = site.model.states(pad(chosen), [site.layer])[site.layer].float()
+        run = site.read(pad(chosen))
         last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
         states[batch] = run[torch.arange(len(chosen), device=run.device), last].cpu()
     return states

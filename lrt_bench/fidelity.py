@@ -85,11 +85,11 @@ def stitch(
     for batch in by_length([len(text.target_ids) for text in texts], rows):
         chosen = [texts[i] for i in batch]
         ids = pad([text.target_ids for text in chosen])
-        x = source.model.states(pad([text.source_ids for text in chosen]), [source.layer])[source.layer]
-        own = target.model.states(ids, [target.layer])[target.layer].float()
+        x = source.read(pad([text.source_ids for text in chosen]))
+        own = target.read(ids)
         stitched = own.clone()
         for row, text in enumerate(chosen):
-            mapped = mapping(x[row, torch.from_numpy(text.source_at)].float().cpu())
+            mapped = mapping(x[row, torch.from_numpy(text.source_at)].cpu())
             stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
         for row, text in enumerate(chosen):
             length = len(text.target_ids)

@@ -387,6 +387,10 @@ class Site:
     def width(self) -> int:
         return self.model.width
 
+    def read(self, ids: Tensor) -> Tensor:
+        """The site's states for token ids [b, t]: [b, t, width], float32."""
+        return self.model.states(ids, [self.layer])[self.layer].float()
+
     @property
     def depth(self) -> float:
         """The layer's place in the model, 0 to 1."""

@@ -17,7 +17,7 @@ from lrt_bench.bench import PairBench
 from lrt_bench.fidelity import measure
 from lrt_bench.mappings import Mapping
 from lrt_bench.rows import transferred
-from lrt_bench.states import PairedStates, by_length, run_layer
+from lrt_bench.states import PairedStates, by_length, pad
 from lrt_bench.tasks import Task
 
 DECOYS = 4  # for each of the tasks' states
@@ -72,7 +72,7 @@ def decoys(bench: PairBench, count: int) -> Tensor:
         pieces.append([ids[0], *ids[start : start + PIECE]])
     found = []
     for batch in by_length([len(piece) for piece in pieces], bench.batch_size):
-        states = run_layer(bench.source.model, [pieces[i] for i in batch], bench.source.layer).cpu()
+        states = bench.source.read(pad([pieces[i] for i in batch])).cpu()
         found += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
     every = torch.cat(found)
     return every[torch.from_numpy(rng.permutation(len(every))[:count])]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import Corpus, Coverage, PairedTokens
 from lrt_bench.errors import UserError
-from lrt_bench.models import LanguageModel, Site
+from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 
 
@@ -141,11 +141,6 @@ def by_length(lengths: list[int], rows: int) -> Iterator[list[int]]:
         yield order[start : start + rows]
 
 
-def run_layer(model: LanguageModel, rows: list[list[int]], layer: int) -> Tensor:
-    """States [b, t, d] after `layer` of right-padded rows, float32."""
-    return model.states(pad(rows), [layer])[layer].float()
-
-
 def _gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
     row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
     at = np.concatenate(positions)
@@ -161,8 +156,8 @@ def paired_states(
     """
     for batch in by_length([len(text.source_ids) for text in texts], rows):
         chosen = [texts[i] for i in batch]
-        x = run_layer(source.model, [text.source_ids for text in chosen], source.layer)
-        y = run_layer(target.model, [text.target_ids for text in chosen], target.layer)
+        x = source.read(pad([text.source_ids for text in chosen]))
+        y = target.read(pad([text.target_ids for text in chosen]))
         yield (
             batch,
             _gather(x, [text.source_at for text in chosen]),
