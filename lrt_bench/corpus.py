@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from lrt_bench.chat import Turn, plain, shared, turns_of
+from lrt_bench.data import HUB_ID, Data, Record, hash_files, local_files, read_rows
 from lrt_bench.errors import UserError
 from lrt_bench.nano import grammar, lexicon
 from lrt_bench.nano.family import MAPPING_STREAM
@@ -122,32 +123,70 @@ def _pieces(document: str, tokens: Tokens, context: int) -> Iterator[str]:
         start = end
 
 
+@dataclass(frozen=True)
+class Part:
+    """A source of a corpus: its id, its share, the column of its text (found by itself where not given)."""
+
+    id: str
+    share: float = 1.0
+    column: str | None = None
+    split: str = "train"
+
+
 @dataclass
 class Corpus:
     """Documents of one source, endless or not.
 
     Parameters
     ----------
-    source : ``nano`` (the seeded grammar), a .txt or .jsonl file, a folder of those, or a Hub data set id,
-        ``org/name[@revision]``.
+    source : ``nano`` (the seeded grammar), a file or a folder (.txt, .jsonl, .json, .csv, .parquet), or the
+        id of a data set, ``org/name[@revision]``.
     context : tokens of the source model that are read at once.
+    mix : several sources at once, each with its share of the characters; `source` then only names them.
+    data : where ids lead.
     """
 
     source: str
     context: int = 128
+    mix: tuple[Part, ...] = ()
+    data: Data = field(default_factory=Data)
     coverage: Coverage = field(default_factory=Coverage)
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
-    def documents(self) -> Iterator[str]:
-        """The documents in order; duplicates of a document fall in the same split."""
-        if self.source == "nano":
+    def _parts(self) -> tuple[Part, ...]:
+        return self.mix or (Part(id=self.source),)
+
+    def documents(self, chat: Callable[[Sequence[Turn]], str] = plain) -> Iterator[str]:
+        """The documents in order; duplicates of a document fall in the same split.
+
+        chat : how a conversation becomes text.
+        """
+        parts = self._parts()
+        return _interleaved([self._part(part, chat) for part in parts], [part.share for part in parts])
+
+    def _part(self, part: Part, chat: Callable[[Sequence[Turn]], str]) -> Iterator[str]:
+        if part.id == "nano":
             return grammar.documents(MAPPING_STREAM)
-        path = Path(self.source).expanduser()
-        if path.is_file():
-            return _file_documents(path)
-        if path.is_dir():
-            return itertools.chain.from_iterable(map(_file_documents, _text_files(path)))
-        return _hub_documents(self.source)
+        path = _local(part.id)
+        if path is not None:
+            rows: Iterator[Record] = itertools.chain.from_iterable(map(read_rows, local_files(path)))
+        elif HUB_ID.fullmatch(part.id):
+            rows = self.data.rows(part.id, split=part.split)
+        else:
+            raise UserError(f"--corpus {part.id}: no such file or folder, and not a data set's id (org/name)")
+        documents = (document_of(row, part.column, chat) for row in rows)
+        return self._some(part, documents)
+
+    def _some(self, part: Part, documents: Iterator[str | None]) -> Iterator[str]:
+        """The documents; a source without any text is named."""
+        found = False
+        for document in documents:
+            if document is not None:
+                found = True
+                yield document
+        if not found:
+            column = f'column "{part.column}"' if part.column else 'a column "text"'
+            raise UserError(f"{part.id}: no text there; want {column} that holds strings or conversations")
 
     def pairs(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int] = (1 << 30, 1 << 30)
@@ -156,7 +195,7 @@ class Corpus:
 
         limits : the most tokens that either model reads; what is longer is cut.
         """
-        stream = iter(self.documents())
+        stream = self.documents(shared(source_tokenizer, target_tokenizer))
         context = min(self.context, *limits)
         while block := list(itertools.islice(stream, BLOCK)):
             texts, splits = [], []
@@ -183,18 +222,16 @@ class Corpus:
                 yield PairedTokens(split, source.ids, target.ids, source_at, target_at)
 
     def fingerprint(self) -> str:
-        """Hash of what the documents come from, before they are read: files, or the grammar's own source."""
-        path = Path(self.source).expanduser()
-        if self.source == "nano":
-            files = [Path(grammar.__file__), Path(lexicon.__file__)]
-        else:
-            files = [path] if path.is_file() else _text_files(path) if path.is_dir() else []
-        digest = hashlib.sha256(self.source.encode())
-        for file in files:
-            digest.update(b"\0" + file.name.encode() + b"\0")
-            with file.open("rb") as stream:
-                for block in iter(lambda: stream.read(1 << 20), b""):
-                    digest.update(block)
+        """Hash of what the documents come from, before it is read: files, a commit, the grammar."""
+        digest = hashlib.sha256()
+        for part in self._parts():
+            digest.update(part.id.encode())
+            if part.id == "nano":
+                digest.update(hash_files([Path(grammar.__file__), Path(lexicon.__file__)]).encode())
+            elif (path := _local(part.id)) is not None:
+                digest.update(hash_files(local_files(path)).encode())
+            else:
+                digest.update(self.data.revision(part.id).encode())
         return digest.hexdigest()
 
     @property
@@ -203,49 +240,35 @@ class Corpus:
         return self._hash.hexdigest()
 
 
-def _text_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix in (".txt", ".jsonl"))
-    if not files:
-        raise UserError(f"{folder}: no .txt or .jsonl file in that corpus folder")
-    return files
+def _local(source: str) -> Path | None:
+    """The file or folder that a source names, or None."""
+    path = Path(source).expanduser()
+    return path if path.exists() else None
 
 
-def _file_documents(path: Path) -> Iterator[str]:
-    """Documents of a .jsonl file (field "text") or of a text file (blank lines between)."""
-    if path.suffix == ".jsonl":
-        yield from _jsonl_documents(path)
-        return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for blank, group in itertools.groupby(lines, key=lambda line: not line.strip()):
-            if not blank:
-                yield " ".join(line.strip() for line in group)
+def _interleaved(streams: Sequence[Iterator[str]], shares: Sequence[float]) -> Iterator[str]:
+    """Documents of several streams, so that each has its share of the characters at any time.
+
+    A stream that ends leaves the rest to the others.
+    """
+    read = [0] * len(streams)
+    open_streams = list(range(len(streams)))
+    while open_streams:
+        behind = min(open_streams, key=lambda i: read[i] / shares[i])
+        document = next(streams[behind], None)
+        if document is None:
+            open_streams.remove(behind)
+        else:
+            read[behind] += len(document)
+            yield document
 
 
-def _jsonl_documents(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise UserError(f'{path}, line {number}: want a JSON object with a field "text"') from error
-            if isinstance(text, str) and text.strip():
-                yield text
-
-
-def _hub_documents(name: str) -> Iterator[str]:
-    """Documents of a Hub data set, streamed; the column is "text" or the first that holds strings."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(
-            f"{name}: no such file or folder; to read a Hub data set install lrt-bench[hub]"
-        ) from error
-    identifier, _, revision = name.partition("@")
-    try:
-        rows = datasets.load_dataset(identifier, revision=revision or None, split="train", streaming=True)
-        for row in rows:
-            column = "text" if "text" in row else next(k for k, v in row.items() if isinstance(v, str))
-            if row[column].strip():
-                yield row[column]
-    except Exception as error:  # whatever the client raises without the Hub
-        raise UserError(f"{name}: not a file or folder, and the Hub does not give it: {error}") from error
+def document_of(row: dict[str, Any], column: str | None, chat: Callable[[Sequence[Turn]], str]) -> str | None:
+    """A row's text: its column (or "text", a conversation, the first string), None where it has none."""
+    values = [row.get(column)] if column else [row.get("text"), *row.values()]
+    for value in values:
+        if isinstance(value, str) and value.strip():
+            return value
+        if turns := turns_of(value):
+            return chat(turns)
+    return None
