@@ -1,8 +1,8 @@
 """Write the everyday tasks: ``python -m lrt_bench.everyday.make_tasks [FOLDER]``.
 
 Every text, contrastive or scored, ends where the choice comes next. The two texts of a contrastive pair end
-in the same words, so that their difference is the concept and not the last token. Options take turns such that
-each is the answer equally often in the whole file and in its even and odd lines.
+in the same words, so that their difference is the concept and not the last token. Options take turns, so
+that each is the answer equally often in the whole file and in its even and odd lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAIRS, SCORE, SELECT = 200, 112, 32
 
 
 def draw(frames: tuple[Frame, ...], count: int, rng: random.Random) -> list[Sides]:
-    """`count` texts, no two alike on either side; frames in turn until their combinations are used up, in random order."""
+    """`count` texts in random order, no two alike on either side; frames take turns until used up."""
     queues = [rng.sample(texts, len(texts)) for texts in (frame.texts() for frame in frames)]
     found: list[Sides] = []
     seen: set[str] = set()
