@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lrt_bench.errors import plainly
+from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
     from lrt_bench.models import Site
@@ -83,9 +83,13 @@ def measure(suite: Suite, site: Site, task: Task, spread: float) -> Finding:
     )  # fmt: skip
 
 
-def gate_tasks(suite: Suite) -> list[Task]:
-    """The suite's concepts."""
-    return [task for task in suite.read_tasks() if task.card.kind == "choice"]
+def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[Task]:
+    """The suite's choice tasks, or those of the concepts that are named. Raises UserError."""
+    tasks = {task.card.concept: task for task in suite.read_tasks() if task.card.kind == "choice"}
+    for name in concepts:
+        if name not in tasks:
+            raise UserError(f"--concept {name}: the suite has {', '.join(map(str, tasks))}")
+    return [tasks[name] for name in concepts or tasks]
 
 
 def unit_of_alpha(site: Site, corpus: str) -> float:
@@ -161,7 +165,7 @@ interval; `ceiling` is the steering R2 of one half's vector against the other's.
 
 def page(suite: Suite, model: str, digest: str, corpus: str, findings: Sequence[Finding]) -> str:
     """docs/everyday.md: how it was measured, the table, samples of every concept."""
-    tasks = gate_tasks(suite)
+    tasks = gate_tasks(suite, list(dict.fromkeys(one.concept for one in findings)))
     layers = dict.fromkeys(one.layer for one in findings)
     steerable = Counter(one.layer for one in findings if one.steerable)
     return PAGE.format(
@@ -182,9 +186,12 @@ def page(suite: Suite, model: str, digest: str, corpus: str, findings: Sequence[
 @click.option("--model", required=True, help="A model: Hub id, folder or GGUF file.")
 @click.option("--corpus", required=True, help="English text for the unit of alpha: a file, folder or Hub id.")
 @click.option("--layer", "layers", type=int, multiple=True, help="Layer to steer at [70% of the depth].")
+@click.option("--concept", "concepts", multiple=True, help="Only this concept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page there too.")
 @plainly
-def main(model: str, corpus: str, layers: tuple[int, ...], out: Path | None) -> None:
+def main(
+    model: str, corpus: str, layers: tuple[int, ...], concepts: tuple[str, ...], out: Path | None
+) -> None:
     """Check that native steering of the everyday concepts works on a model."""
     from lrt_bench.evaluate import DEFAULT_DEPTH
     from lrt_bench.loading import load_model
@@ -193,8 +200,8 @@ def main(model: str, corpus: str, layers: tuple[int, ...], out: Path | None) -> 
     from lrt_bench.suites import find_suite
 
     suite = find_suite("everyday")
+    tasks = gate_tasks(suite, concepts)
     loaded = load_model(model)
-    tasks = gate_tasks(suite)
     findings = []
     for layer in layers or (round(DEFAULT_DEPTH * loaded.n_layers),):
         site = Site(loaded, layer)
