@@ -5,8 +5,8 @@ from __future__ import annotations
 from lrt_bench.everyday.frames import Concept, frame, shouted
 
 SOMEBODY = """the baker / my uncle / the old farmer / our teacher / the mayor / the doctor / her brother /
-the captain / the queen / my neighbor / the company / the young painter / his wife / the village / our
-family / the team"""
+the captain / the queen / my neighbor / the gardener / the young painter / his wife / the young nurse /
+our family / the cook"""
 
 TENSE = Concept(
     "tense",
@@ -15,9 +15,9 @@ TENSE = Concept(
     telling=(
         frame(
             "{when}, {subject}",
-            when="""Last night|Right now / Yesterday|Today / In 1950|These days / Last year|This year / Long
-            ago|Nowadays / Two weeks ago|At the moment / Last summer|This week / Back then|At present / In
-            those days|As of today""",
+            when="""Last night|Right now / Yesterday|Today / In 1950|These days / Last year|This year /
+            Long ago|Nowadays / Two weeks ago|At the moment / Last summer|This week / Back then|At present /
+            In those days|As of today""",
             subject=SOMEBODY,
         ),
         frame(
@@ -25,17 +25,18 @@ TENSE = Concept(
             scene="""The sun was shining.|The sun is shining. / It rained every day.|It rains every day. /
             The shop was full.|The shop is full. / The children played outside.|The children play outside. /
             Everybody looked tired.|Everybody looks tired. / The street was empty.|The street is empty. /
-            Snow fell on the hills.|Snow falls on the hills. / The bells rang at noon.|The bells ring at
-            noon. / Nobody knew the answer.|Nobody knows the answer. / Times were hard.|Times are hard.""",
+            Snow fell on the hills.|Snow falls on the hills. /
+            The bells rang at noon.|The bells ring at noon. /
+            Nobody knew the answer.|Nobody knows the answer. / Times were hard.|Times are hard.""",
             subject=SOMEBODY,
         ),
     ),
     open_ended=(
         frame(
             "{where}, {subject}",
-            where="""At the market / In the kitchen / On the train / Near the river / In the office / Behind
-            the church / At the station / In the garden / Down the road / On the bridge / In town / Outside
-            the city""",
+            where="""At the market / In the kitchen / On the train / Near the river / In the office /
+            Behind the church / At the station / In the garden / Down the road / On the bridge / In town /
+            Outside the city""",
             subject=SOMEBODY,
         ),
     ),
@@ -57,22 +58,15 @@ NUMBER = Concept(
             "The {noun} {place}",
             noun="""cars|car / trucks|truck / trees|tree / benches|bench / houses|house / signs|sign /
             statues|statue / buildings|building""",
-            place="""near the station / in front of the school / on the corner / beside the road / in the
-            park / behind the church""",
+            place="""near the station / in front of the school / on the corner / beside the road /
+            in the park / behind the church""",
         ),
         frame(
             "{det} {noun} {place}",
             det="My / Your / Her",
             noun="""brothers|brother / sisters|sister / cousins|cousin / uncles|uncle / friends|friend /
             neighbors|neighbor / teachers|teacher""",
-            place="from Boston / in the photo / at the door / with the long hair",
-        ),
-        frame(
-            "{det} {adjective} {noun}",
-            det="These|This / Those|That",
-            adjective="old / small / red / new / heavy",
-            noun="""chairs|chair / tables|table / books|book / bags|bag / shoes|shoe / boxes|box /
-            pictures|picture / doors|door / lamps|lamp / coats|coat""",
+            place="from Boston / in the photo / at the door / with red hair",
         ),
     ),
     open_ended=(
@@ -97,8 +91,8 @@ NUMBER = Concept(
     ),
 )
 
-WHEN = """In the evening / After lunch / Later that day / At night / On the way home / The next day / In the
-end / Before dinner"""
+WHEN = """In the evening / After lunch / Later that day / At night / On the way home / The next day /
+In the end / Before dinner"""
 
 PERSON = Concept(
     "person",
@@ -108,17 +102,17 @@ PERSON = Concept(
         frame(
             "{who} {did}. {when},",
             who="I|He / I|She / We|They / I|Tom / I|Anna / We|The boys / We|The neighbors",
-            did="""woke up early / missed the bus / bought some bread / walked home / lost the keys / sat by
-            the fire / called a friend / cleaned the kitchen / forgot the tickets / went for a swim / read
-            the news / fed the horses""",
+            did="""woke up early / missed the bus / bought some bread / walked home / lost the keys /
+            sat by the fire / called a friend / cleaned the kitchen / forgot the tickets / went for a swim /
+            read the news / fed the horses""",
             when=WHEN,
         ),
         frame(
             "{whose} {state}. {when},",
             whose="My|His / My|Her / Our|Their / My|Tom's / Our|The girls'",
             state="""car was dirty / room was cold / phone was dead / dinner was late / house was quiet /
-            coffee was too hot / garden was full of weeds / boat was too small / bus never came / window was
-            broken""",
+            coffee was too hot / garden was full of weeds / boat was too small / bus never came /
+            window was broken""",
             when=WHEN,
         ),
     ),
@@ -126,10 +120,10 @@ PERSON = Concept(
         frame(
             "{scene} {when},",
             scene="""It rained all day. / The shop was closed. / The train was late. / The bread was gone. /
-            It was a long week. / The music stopped. / The lights went out. / The weather was warm. / The
-            street was quiet. / The phone rang twice. / Breakfast was ready. / There was no hot water. / The
-            snow was deep. / The film was long. / The door was open. / The birds sang. / The road was empty. /
-            The wind was strong. / The store had no milk. / It was Sunday.""",
+            It was a long week. / The music stopped. / The lights went out. / The weather was warm. /
+            The street was quiet. / The phone rang twice. / Breakfast was ready. / There was no hot water. /
+            The snow was deep. / The film was long. / The door was open. / The birds sang. /
+            The road was empty. / The wind was strong. / The store had no milk. / It was Sunday.""",
             when=WHEN,
         ),
     ),
@@ -143,10 +137,10 @@ CAPITALS = Concept(
         shouted(
             "{Subject} {does}.",
             subject=SOMEBODY,
-            does="""lives near the sea / works every day / likes warm bread / wants more time / needs a new
-            roof / never sleeps / sings very well / has a big garden / sells good cheese / knows the answer /
-            is on the way / is waiting for the bus / will come tomorrow / must pay the bill / stayed at
-            home / won the game""",
+            does="""lives near the sea / works every day / likes warm bread / wants more time /
+            needs a new roof / never sleeps / sings very well / has a big garden / sells good cheese /
+            knows the answer / is on the way / is waiting for the bus / will come tomorrow /
+            must pay the bill / stayed at home / won the game""",
         ),
     ),
     open_ended=(

@@ -20,14 +20,14 @@ SENTIMENT = Concept(
             "What a {kind} {scene} was",
             kind="lovely|miserable / beautiful|dreadful / perfect|disastrous / delightful|disappointing",
             scene="""vacation! The weather / dinner! The soup / concert! The singer / hotel! Our room /
-            wedding! The food / evening! The music / restaurant! The service / trip! The guide / party! The
-            band / film! The ending / meal! The fish / school! The teacher""",
+            wedding! The food / evening! The music / restaurant! The service / trip! The guide /
+            party! The band / film! The ending / meal! The fish / school! The teacher""",
         ),
         frame(
             "The {thing} {effect}. I thought it was",
             thing="film / book / play / show / concert / album / musical / novel / documentary",
-            effect="""made us smile|made us angry / was worth every penny|was a waste of money / won a
-            prize|put us to sleep / was better than I hoped|was worse than I feared""",
+            effect="""made us smile|made us angry / was worth every penny|was a waste of money /
+            won a prize|put us to sleep / was better than I hoped|was worse than I feared""",
         ),
         frame(
             "{who} left the {place} {mood}. It was",
@@ -63,33 +63,38 @@ FORMALITY = Concept(
     telling=(
         frame(
             "{greeting}, {wish} to",
-            greeting="""Dear Sir|Hey man / Dear Madam|Hey girl / Dear Professor|Hi buddy / Dear
-            Colleagues|Hey guys / Dear Dr. Brown|Yo Mike / Dear Mr. Wilson|Hi Joe / Dear Mrs. Taylor|Hey Sue /
-            Honorable Members|Hey folks / Ladies and Gentlemen|Hey everybody / Dear Customer|Hey there""",
-            wish="""I would be honored|I'd be super happy / it is our intention|we're totally ready / we
-            respectfully request permission|we just wanna be able / I hereby agree|I promise you / I am
-            writing in order|I'm just trying / we would be delighted|we'd love""",
+            greeting="""Dear Sir|Hey man / Dear Madam|Hey girl / Dear Professor|Hi buddy /
+            Dear Colleagues|Hey guys / Dear Dr. Brown|Yo Mike / Dear Mr. Wilson|Hi Joe /
+            Dear Mrs. Taylor|Hey Sue / Honorable Members|Hey folks / Ladies and Gentlemen|Hey everybody /
+            Dear Customer|Hey there""",
+            wish="""I would be honored|I'd be super happy / it is our intention|we're totally ready /
+            we respectfully request permission|we just wanna be able / I hereby agree|I promise you /
+            I am writing in order|I'm just trying / we would be delighted|we'd love""",
         ),
         frame(
             "{who} {wished} to",
-            who="""The distinguished ambassador|My crazy buddy / The honorable judge|That funny guy / The
-            board of directors|The guys at the bar / The royal family|The whole gang / The chief
-            executive|My silly roommate / The esteemed professor|That cool kid / The minister of
-            finance|Some dude downtown / The archbishop|My goofy little brother""",
+            who="""The distinguished ambassador|My crazy buddy / The honorable judge|That funny guy /
+            The board of directors|The guys at the bar / The royal family|The whole gang /
+            The chief executive|My silly roommate / The esteemed professor|That cool kid /
+            The minister of finance|Some dude downtown / The archbishop|My goofy little brother""",
             wished="""subsequently resolved|then just decided / sincerely wished|really wanted /
-            respectfully declined|totally forgot / expressed a strong desire|kept on begging / made the
-            necessary arrangements|came up with a crazy plan""",
+            respectfully declined|totally forgot / expressed a strong desire|kept on begging /
+            made the necessary arrangements|came up with a crazy plan""",
         ),
         frame(
             "{message} {who} to",
-            message="""We regret the inconvenience.|Sorry about the mess, man. / Thank you for your
-            correspondence.|Thanks for the text, dude. / Your application has been received.|Got your note,
-            cool. / We appreciate your cooperation.|You guys are awesome. / The meeting has been
-            postponed.|The party got moved, bummer. / Please find the documents enclosed.|Here's the stuff,
-            buddy. / We are grateful for your patience.|Thanks a bunch for waiting. / The matter is under
-            consideration.|Yeah, whatever, no idea. / Your attendance is requested.|You gotta come, man. /
-            The report has been completed.|Wow, the thing is done. / We remain at your disposal.|Call me
-            anytime, okay? / The committee has approved it.|The guys are cool with it.""",
+            message="""We regret the inconvenience.|Sorry about the mess, man. /
+            Thank you for your correspondence.|Thanks for the text, dude. /
+            Your application has been received.|Got your note, cool. /
+            We appreciate your cooperation.|You guys are awesome. /
+            The meeting has been postponed.|The party got moved, bummer. /
+            Please find the documents enclosed.|Here's the stuff, buddy. /
+            We are grateful for your patience.|Thanks a bunch for waiting. /
+            The matter is under consideration.|Yeah, whatever, no idea. /
+            Your attendance is requested.|You gotta come, man. /
+            The report has been completed.|Wow, the thing is done. /
+            We remain at your disposal.|Call me anytime, okay? /
+            The committee has approved it.|The guys are cool with it.""",
             who="""I want / We need / He hopes / They plan / She wants / We hope / It is time / You have /
             She has / They want""",
         ),
@@ -97,8 +102,8 @@ FORMALITY = Concept(
     open_ended=(
         frame(
             "{who} went to the {place} to",
-            who="""She / He / The woman / My neighbor / A young man / They / The driver / His aunt / The
-            student / The family""",
+            who="""She / He / The woman / My neighbor / A young man / They / The driver / His aunt /
+            The student / The family""",
             place="""office / bank / library / station / market / hospital / school / airport / town hall /
             store""",
         ),
@@ -123,35 +128,35 @@ CERTAINTY = Concept(
         frame(
             "{claim} {Subject} {be}",
             claim="""I am sure about it.|I am not sure about it. / There is no doubt.|There is some doubt. /
-            Everyone knows it.|Nobody knows for sure. / The proof is clear.|There is no proof. / I saw it
-            myself.|I only heard rumors. / It is a fact.|It is just a guess. / We know the answer.|We can
-            only guess. / The evidence is strong.|The evidence is weak. / I can promise you that.|I cannot
-            promise anything. / I checked it twice.|I never checked it.""",
+            Everyone knows it.|Nobody knows for sure. / The proof is clear.|There is no proof. /
+            I saw it myself.|I only heard rumors. / It is a fact.|It is just a guess. /
+            We know the answer.|We can only guess. / The evidence is strong.|The evidence is weak. /
+            I can promise you that.|I cannot promise anything. / I checked it twice.|I never checked it.""",
             subject="""the train / the shop / the winner / the thief / her brother / the letter / the dog /
-            the museum / the painting / the road / the old man / the answer / the new teacher / the
-            house""",
+            the museum / the painting / the road / the old man / the answer / the new teacher /
+            the house""",
             be="is / was",
         ),
         frame(
             "{claim} {subject} {be}",
-            claim="""I know for certain that|I am not sure whether / I am absolutely sure that|I suspect
-            that / It has been proven that|It has been suggested that / Everyone agrees that|Some people
-            think that / We all know that|We can only guess that / I can guarantee that|I vaguely remember
-            that / She is convinced that|She has a feeling that""",
+            claim="""I know for certain that|I am not sure whether /
+            I am absolutely sure that|I suspect that / It has been proven that|It has been suggested that /
+            Everyone agrees that|Some people think that / We all know that|We can only guess that /
+            I can guarantee that|I vaguely remember that / She is convinced that|She has a feeling that""",
             subject="""the train / the shop / the winner / the thief / her brother / the letter / the dog /
-            the museum / the painting / the road / the old man / the answer / the new teacher / the
-            house""",
+            the museum / the painting / the road / the old man / the answer / the new teacher /
+            the house""",
             be="is / was",
         ),
     ),
     open_ended=(
         frame(
             "{opening} {Subject} {be}",
-            opening="""Look over there. / Listen to me. / Wait a minute. / Here is the news. / Ask the
-            driver. / Call me tonight. / Come with me. / Read this page. / Think about it.""",
+            opening="""Look over there. / Listen to me. / Wait a minute. / Here is the news. /
+            Ask the driver. / Call me tonight. / Come with me. / Tell your sister. / Think about it.""",
             subject="""the train / the shop / the winner / the thief / her brother / the letter / the dog /
-            the museum / the painting / the road / the old man / the answer / the new teacher / the
-            house""",
+            the museum / the painting / the road / the old man / the answer / the new teacher /
+            the house""",
             be="is / was",
         ),
     ),

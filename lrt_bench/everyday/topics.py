@@ -42,10 +42,10 @@ SEA = Concept(
             "{who} {did} and {turned} the",
             who="She / He / My uncle / The old man / Her father / The girl / Peter / We",
             did="""stood on the deck|stood on the corner / walked along the shore|walked along the road /
-            raised the anchor|raised the curtain / heard the gulls cry|heard the horns blow / lowered the
-            sails|lowered the blinds / pulled in the nets|pulled out the weeds / left the harbor|left the
-            station / smelled the salt|smelled the smoke / stood by the lighthouse|stood by the town hall /
-            rowed past the reef|drove past the farm""",
+            raised the anchor|raised the curtain / heard the gulls cry|heard the horns blow /
+            lowered the sails|lowered the blinds / pulled in the nets|pulled out the weeds /
+            left the harbor|left the station / smelled the salt|smelled the smoke /
+            stood by the lighthouse|stood by the town hall / rowed past the reef|drove past the farm""",
             turned="looked at / thought about / listened to / watched",
         ),
     ),
@@ -53,8 +53,8 @@ SEA = Concept(
         frame(
             "{who} {did} and {turned} the",
             who="She / He / My uncle / The old man / Her father / The girl / Peter / We",
-            did="""opened the window / stood still / turned around / sat down / went outside / took a deep
-            breath / finished the coffee / stayed for an hour""",
+            did="""opened the window / stood still / turned around / sat down / went outside /
+            took a deep breath / finished the coffee / stayed for an hour""",
             turned="looked at / thought about / listened to / watched",
         ),
     ),
