@@ -27,6 +27,7 @@ family: .venv/.installed
 
 tasks: .venv/.installed
 	$(BIN)/python -m lrt_bench.nano.make_tasks
+	$(BIN)/python -m lrt_bench.everyday.make_tasks
 
 # The repository's own leaderboard, from the results that are committed.
 leaderboard: .venv/.installed

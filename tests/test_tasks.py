@@ -37,8 +37,9 @@ def rewrite(folder, name, change):
 
 def test_the_shipped_tasks_are_what_the_script_writes(tmp_path):
     assert CliRunner().invoke(make_tasks.main, [str(tmp_path)]).exit_code == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == known_tasks()
-    for name in known_tasks():
+    names = [name for name in known_tasks() if not name.startswith("everyday-")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    for name in names:
         assert folder_hash(tmp_path / name) == folder_hash(TASKS / name), name
 
 
