@@ -1,4 +1,4 @@
-"""lm-eval under steering: our answers are its own class's with a hook, sample by sample; figures end to end."""
+"""lm-eval under steering: our answers are those of its own class with a hook, sample by sample."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from click.testing import CliRunner
 
 from lrt_bench.cli import main
 from lrt_bench.errors import UserError
+from lrt_bench.evaluate import Evaluation
 from lrt_bench.models import Site
 from lrt_bench.nano.grammar import documents
 from lrt_bench.results import LmEvalFigures, read_result
 from lrt_bench.side_effects import SteeredLM, load
+from lrt_bench.suites import find_suite
 
 TASK = """
 task: NAME
@@ -31,6 +33,7 @@ output_type: multiple_choice
 doc_to_text: "{{question}}"
 doc_to_choice: choices
 doc_to_target: answer
+target_delimiter: ""
 metric_list: [{metric: acc}, {metric: acc_norm}]
 """
 ROLLING = """
@@ -63,7 +66,9 @@ def folder(tmp_path_factory):
         for i, text in enumerate(texts[:16])
         for options in [[" dog", " cat", " the big ship"], [" a", " the"]][i % 2 : i % 2 + 1]
     ]
-    choices.append({"question": "She saw it. ", "choices": ["The dog", "It was"], "answer": 0})  # a space ends it
+    choices.append(
+        {"question": "She saw it. ", "choices": ["The dog", "It was"], "answer": 0}
+    )  # a space ends it
     data = {
         "choice": choices,
         "shots": choices[:6],
@@ -100,13 +105,13 @@ def hooked(model, layer, offset):
 
 def samples(lm, folder, *tasks):
     """lm-eval's log of every sample: {(task, document): (what the model answered, metrics)}."""
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=folder, include_defaults=False)
-    found = simple_evaluate(
-        lm, tasks=list(tasks), task_manager=manager, log_samples=True, bootstrap_iters=0
-    )  # fmt: skip
+    loaded = TaskManager(include_path=folder, include_defaults=False).load(list(tasks))
+    for task in loaded["tasks"].values():
+        task.set_fewshot_seed(1234)
+    found = evaluate(lm, loaded, log_samples=True, bootstrap_iters=0)
     return {(task, s["doc_id"]): s["resps"] for task, rows in found["samples"].items() for s in rows}
 
 
@@ -180,10 +185,11 @@ def test_bos_stands_once(nano):
 
 @pytest.fixture(scope="module")
 def evaluated(folder, small_suite, tmp_path_factory):
-    """`lrt-bench evaluate --side-effects` on the planted pair: its arguments, what it printed, its results."""
+    """`evaluate --side-effects` on the planted pair: its arguments, what it printed, its results."""
     out = tmp_path_factory.mktemp("results")
     arguments = [
-        "evaluate", "--suite", str(small_suite), "--mapping", "ridge", "--task", "person", "--out", str(out),
+        "evaluate", "--suite", str(small_suite), "--mapping", "ridge", "--out", str(out), "--task", "person",
+        "--task", "sentiment",
         "--side-effects", "choice,rolling", "--side-effects-path", str(folder), "--side-effects-limit", "8",
     ]  # fmt: skip
     found = CliRunner().invoke(main, arguments)
@@ -200,11 +206,11 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
         assert native.model_dump(exclude=same) == ridge.model_dump(exclude=same)
         assert ridge.value == pytest.approx(native.value, rel=1e-3)
         assert native.alphas == (-0.5, 0.5)
-        assert native.concepts == ("person",)
+        assert native.concepts == ("person", "sentiment")
         assert native.samples == 8
         assert native.version == "3"
     by_metric = {figures.metric: figures for figures in rows["native"]}
-    assert list(by_metric) == ["acc", "acc_norm", "bits_per_byte", "word_perplexity"]
+    assert list(by_metric) == ["acc", "acc_norm", "word_perplexity", "bits_per_byte"]
     assert by_metric["acc"].higher_is_better
     assert by_metric["acc"].stderr is not None
     bits = by_metric["bits_per_byte"]
@@ -215,10 +221,29 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
     assert f"choice acc: {by_metric['acc'].unsteered:.3f} unsteered; at alpha -0.5, +0.5:" in printed
 
 
+def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
+    """The mean of two runs with a concept each."""
+    found = {"both": evaluated[2]}
+    for concept in ("person", "sentiment"):
+        found[concept] = tmp_path / concept
+        asked = load(["rolling"], folder, limit=8)
+        suite = find_suite(str(small_suite))
+        Evaluation(suite, ["affine"], [concept], found[concept], side_effects=asked).run()
+    values = {
+        name: {f.metric: f.value for f in read_result(next(out.rglob("native.json"))).lm_eval}[
+            "bits_per_byte"
+        ]
+        for name, out in found.items()
+    }
+    assert values["person"] != values["sentiment"]
+    means = [sum(pair) / 2 for pair in zip(values["person"], values["sentiment"], strict=True)]
+    assert values["both"] == pytest.approx(means, rel=1e-5)
+
+
 def test_figures_are_shown(evaluated):
     shown = CliRunner().invoke(main, ["show", str(next(evaluated[2].rglob("ridge.json")))]).output
     assert "rolling bits_per_byte: " in shown
-    assert "1 concepts, 8 samples, lm-eval " in shown
+    assert "2 concepts, 8 samples, lm-eval " in shown
 
 
 def test_finished_cells_are_kept_and_those_that_lack_figures_are_computed(evaluated, folder):
@@ -226,7 +251,9 @@ def test_finished_cells_are_kept_and_those_that_lack_figures_are_computed(evalua
     again = CliRunner().invoke(main, arguments)
     assert "0 cells computed, 8 finished before" in again.output
     other = CliRunner().invoke(main, [*arguments[:-2], "--side-effects-limit", "9"])
-    assert "3 cells computed, 5 finished before" in other.output  # the rows without figures are what they were
+    assert (
+        "3 cells computed, 5 finished before" in other.output
+    )  # the rows without figures are what they were
     without = CliRunner().invoke(main, arguments[:-6])
     assert "3 cells computed, 5 finished before" in without.output
 

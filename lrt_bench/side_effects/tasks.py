@@ -276,7 +276,8 @@ def _built(task: Any, limit: int | None) -> str:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=SEED)
     task.build_all_requests(limit=limit)
-    config = {key: value for key, value in task.dump_config().items() if not key.startswith("dataset_")}
+    where = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata")  # the same data may lie elsewhere
+    config = {key: value for key, value in task.dump_config().items() if key not in where}
     digest = hashlib.sha256(json.dumps([str(task.VERSION), config], sort_keys=True, default=_named).encode())
     for request in task.instances:
         parts = [request.request_type, request.args, task.doc_to_target(request.doc)]
