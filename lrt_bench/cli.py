@@ -15,6 +15,7 @@ from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
+    from lrt_bench.side_effects import SideEffects
     from lrt_bench.suites import Suite
 
 
@@ -50,6 +51,19 @@ main.add_command(leaderboard)
     help="Wall time of one fit of a submission.",
 )
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
+@click.option(
+    "--side-effects",
+    help="lm-eval tasks to run steered, by name: TASK[,TASK...]. Their files are code: name those you trust.",
+)
+@click.option(
+    "--side-effects-path",
+    type=click.Path(path_type=Path),
+    help="Folder of lm-eval task files of your own.",
+)
+@click.option("--side-effects-limit", type=click.IntRange(min=1), help="Only the first N samples of each.")
+@click.option(
+    "--side-effects-concepts", type=click.IntRange(min=1), help="Steer with N concepts at most [3]."
+)
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
 @click.option("--target", help="Ad hoc pair: target model.")
@@ -71,6 +85,10 @@ def evaluate(
     unsafe_no_sandbox: bool,
     submission_seconds: float,
     tasks: tuple[str, ...],
+    side_effects: str | None,
+    side_effects_path: Path | None,
+    side_effects_limit: int | None,
+    side_effects_concepts: int | None,
     source: str | None,
     source_layer: int | None,
     target: str | None,
@@ -98,11 +116,26 @@ def evaluate(
         raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    of_lm_eval = (side_effects_path, side_effects_limit, side_effects_concepts)
+    settings["side_effects"] = _side_effects(side_effects, *of_lm_eval)
     if submissions:
         from lrt_bench.cli_submit import rows_of
 
         settings["submissions"] = rows_of(submissions, suite, submission_seconds, unsafe_no_sandbox)
     _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
+
+
+def _side_effects(
+    names: str | None, folder: Path | None, limit: int | None, concepts: int | None
+) -> SideEffects | None:
+    """The lm-eval tasks that are asked for, loaded; the harness is imported for nothing else."""
+    if names is None:
+        if any(option is not None for option in (folder, limit, concepts)):
+            raise UserError("--side-effects-path, -limit and -concepts want --side-effects TASK beside them")
+        return None
+    from lrt_bench import side_effects
+
+    return side_effects.load(names.split(","), folder, limit, concepts or side_effects.CONCEPTS)
 
 
 def _run(as_json: bool, suite: Suite, **settings: Any) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import ValidationError
@@ -32,6 +33,7 @@ from lrt_bench.models import LanguageModel, Site
 from lrt_bench.resources import PACKAGE
 from lrt_bench.results import (
     Cost,
+    LmEvalFigures,
     MappingRecord,
     PairRecord,
     Provenance,
@@ -47,6 +49,9 @@ from lrt_bench.results import (
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.suites import PairSpec, Suite
 from lrt_bench.tasks import Task, find_task, first_problem
+
+if TYPE_CHECKING:
+    from lrt_bench.side_effects import SideEffects
 
 PROTOCOL = 1  # raised whenever the same inputs would give other numbers
 DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
@@ -85,6 +90,7 @@ class Evaluation:
     out : results go to out/SUITE/PAIR/MAPPING.json; what lies there with the same key is not computed again.
     report : called with (what is being done, cells done, cells in all).
     submissions : rows of submissions, scored beside the mappings.
+    side_effects : lm-eval tasks to run under each row's vectors.
     failures : the submissions' cells that failed, after `run`.
     """
 
@@ -99,6 +105,7 @@ class Evaluation:
     batch_size: int = 64
     report: Callable[[str, float, float], None] = lambda what, done, total: None
     submissions: Sequence[Row] = ()
+    side_effects: SideEffects | None = None
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
@@ -195,6 +202,8 @@ class _PairJob:
             bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
             self.evaluation.dtype, self.evaluation.device,
         ]  # fmt: skip
+        if self.evaluation.side_effects and _disturbs(row):
+            parts.append(self.evaluation.side_effects.digest)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
@@ -252,10 +261,10 @@ class _PairJob:
             choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
             for task in bench.choices
         )
-        disturbed = not row.control or row.name in DISTURBED
-        generation = [generation_figures(bench, t, vectors) for t in bench.of_kind("generation") if disturbed]
-        neutral = bench.of_kind("side-effect") if bench.choices else []
-        effects = [side_effect_figures(bench, t, vectors) for t in neutral if disturbed]
+        writing = bench.of_kind("generation") if _disturbs(row) else []
+        generation = [generation_figures(bench, task, vectors) for task in writing]
+        neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
+        effects = [side_effect_figures(bench, task, vectors) for task in neutral]
         score, ci95 = _score(row.name, tasks, bench)
         counted = [figures for figures in tasks if figures.steerable]
         result = Result(
@@ -277,6 +286,7 @@ class _PairJob:
             tasks=tasks,
             generation=tuple(generation),
             side_effects=tuple(effects),
+            lm_eval=self._lm_eval(row, vectors),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
             provenance=self._provenance(),
@@ -284,6 +294,14 @@ class _PairJob:
             propensities="0" * 64,
         )
         return result, m
+
+    def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalFigures, ...]:
+        """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
+        asked = self.evaluation.side_effects
+        if asked is None or not _disturbs(row):
+            return ()
+        steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
+        return asked.figures(self.bench, row, steerable)
 
     def _pair_record(self) -> PairRecord:
         bench = self.bench
@@ -334,6 +352,11 @@ class _PairJob:
             corpus=self.bench.suite.corpus.source,
             corpus_digest=self.bench.states.digest,
         )
+
+
+def _disturbs(row: Row) -> bool:
+    """Whether the row's writing and side effects are measured."""
+    return not row.control or row.name in DISTURBED
 
 
 def _score(

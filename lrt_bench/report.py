@@ -15,7 +15,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lrt_bench.evaluate import Cell, Failure
     from lrt_bench.ranking import RankedRow
-    from lrt_bench.results import Result
+    from lrt_bench.results import LmEvalFigures, Result
 
 
 @contextlib.contextmanager
@@ -114,6 +114,8 @@ def print_tables(cells: Sequence[Cell]) -> None:
     for rows in ranked_pairs(cells):
         out.print(_table(rows))
         out.print(_footnote(rows), style="dim", highlight=False)
+        for line in _side_effects(rows):
+            out.print(line, style="dim", highlight=False, markup=False)
         out.print()
 
 
@@ -171,6 +173,21 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
     return text
 
 
+def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
+    """A line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for task, group in itertools.groupby(row.result.lm_eval, key=lambda figures: figures.task):
+            first = next(group)
+            start = f"{task} {first.metric}: {number(first.unsteered, 3)} unsteered"
+            if first.alphas:
+                start += f"; at alpha {', '.join(f'{alpha:+g}' for alpha in first.alphas)}"
+            values = ", ".join(number(value, 3) for value in first.value)
+            found.setdefault(start, []).append(f"{row.result.mapping.name} {values}")
+    for start, each in found.items():
+        yield f"{start}: {'; '.join(each)}"
+
+
 def print_failures(failures: Sequence[Failure]) -> None:
     """The submissions that could not be scored, and why."""
     out = Console(soft_wrap=True)
@@ -224,8 +241,26 @@ def print_result(result: Result) -> None:
         added = zip(effect.alphas, effect.added_cross_entropy, strict=True)
         pairs = [f"{a:+g}: {s:+.3f}" for a, s in added]
         out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
+    for figures in result.lm_eval:
+        out.print(_lm_eval(figures), highlight=False, markup=False)
     if result.fidelity:
         out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
     if result.audit:
         out.print("audit:", result.audit.model_dump())
     out.print("cost:", result.cost.model_dump())
+
+
+def _lm_eval(figures: LmEvalFigures) -> str:
+    """One metric of an lm-eval task in a line, standard errors in brackets."""
+
+    def with_error(value: float | None, error: float | None) -> str:
+        return number(value, 3) + (f" ({error:.3f})" if error is not None else "")
+
+    steered = zip(figures.alphas, figures.value, figures.value_stderr, strict=True)
+    parts = [f"{alpha:+g}: {with_error(value, error)}" for alpha, value, error in steered]
+    by_alpha = f"by alpha {', '.join(parts)}" if parts else "no steerable concept"
+    metric = figures.metric if figures.filter == "none" else f"{figures.metric}, {figures.filter}"
+    return (
+        f"{figures.task} {metric}: {with_error(figures.unsteered, figures.stderr)} unsteered, {by_alpha}; "
+        f"{len(figures.concepts)} concepts, {figures.samples} samples, lm-eval {figures.lm_eval}"
+    )

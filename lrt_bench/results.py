@@ -194,6 +194,36 @@ class SideEffectFigures(Record):
     added_cross_entropy: tuple[float, ...]
 
 
+class LmEvalFigures(Record):
+    """One metric of one lm-eval task under steering: unsteered, and by alpha as the mean over `concepts`.
+
+    Alphas are in units of `spread`, the same for every row: native and transferred vectors act at matched
+    strength. Standard errors are lm-eval's, over samples; by alpha, their mean over concepts. The digest is
+    of the task's requests and targets; `lm_eval` is the harness's version, `version` the task's.
+    """
+
+    task: Name
+    metric: Name
+    filter: Name = "none"
+    higher_is_better: bool | None
+    version: str
+    digest: str
+    lm_eval: str
+    samples: Count
+    concepts: tuple[Name, ...]
+    alphas: tuple[float, ...]
+    unsteered: Share
+    stderr: Share
+    value: tuple[Share, ...]
+    value_stderr: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _shapes(self) -> LmEvalFigures:
+        if not len(self.value) == len(self.value_stderr) == len(self.alphas):
+            raise ValueError(f"value, value_stderr: want {len(self.alphas)} numbers each, one an alpha")
+        return self
+
+
 class FidelityFigures(Record):
     """State fidelity on validation states; see fidelity.py."""
 
@@ -273,6 +303,7 @@ class Result(Record):
     tasks: tuple[TaskFigures, ...]
     generation: tuple[GenerationFigures, ...]
     side_effects: tuple[SideEffectFigures, ...]
+    lm_eval: tuple[LmEvalFigures, ...] = ()
     fidelity: FidelityFigures | None
     cost: Cost
     provenance: Provenance

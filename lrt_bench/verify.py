@@ -22,7 +22,8 @@ from lrt_bench.suites import PairSpec, Suite, find_suite
 SCORE_TOLERANCE = 0.05
 TOLERANCE = 2e-3  # of every other figure: absolute, plus as much of its size
 WRITING_TOLERANCE = 0.1  # sampled text: where rounding flips one token, all that follows differs
-NOT_COMPARED = {"cost", "provenance", "key", "propensities", "audit", "state"}
+# lm_eval: what others' task files measured, of which a result keeps the hash alone
+NOT_COMPARED = {"cost", "provenance", "key", "propensities", "audit", "state", "lm_eval"}
 MAX_LINES = 20
 
 
