@@ -297,7 +297,7 @@ class _PairJob:
             side_effects=tuple(effects),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
-            provenance=self._provenance(),
+            provenance=provenance(bench.suite.corpus.source, bench.states.digest),
             audit=row.audit,
             propensities="0" * 64,
         )
@@ -337,21 +337,23 @@ class _PairJob:
             peak_memory_bytes=peak_memory(self.evaluation.device),
         )
 
-    def _provenance(self) -> Provenance:
-        import transformers
 
-        return Provenance(
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            lrt_bench=__version__,
-            commit=_commit(),
-            python=platform.python_version(),
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            platform=platform.platform(),
-            threads=torch.get_num_threads(),
-            corpus=self.bench.suite.corpus.source,
-            corpus_digest=self.bench.states.digest,
-        )
+def provenance(corpus: str, corpus_digest: str) -> Provenance:
+    """Where this run's numbers come from."""
+    import transformers
+
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        lrt_bench=__version__,
+        commit=_commit(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        platform=platform.platform(),
+        threads=torch.get_num_threads(),
+        corpus=corpus,
+        corpus_digest=corpus_digest,
+    )
 
 
 def _score(
