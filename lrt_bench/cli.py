@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench import __version__
+from lrt_bench.cli_layers import layers
 from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
     from lrt_bench.side_effects import SideEffects
-    from lrt_bench.suites import Suite
+    from lrt_bench.suites import LayerChoice, Suite
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,6 +67,7 @@ main.add_command(leaderboard)
 )
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
+@click.option("--source-layers", type=layers, help="Instead: several side by side: all, or 1,2,3.")
 @click.option("--target", help="Ad hoc pair: target model.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
 @click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
@@ -91,6 +93,7 @@ def evaluate(
     side_effects_concepts: int | None,
     source: str | None,
     source_layer: int | None,
+    source_layers: LayerChoice | None,
     target: str | None,
     target_layer: int | None,
     corpus: str | None,
@@ -111,9 +114,9 @@ def evaluate(
             raise UserError("an ad hoc pair wants both --source and --target")
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
-        suite = ad_hoc(suite, source, source_layer, target, target_layer)
-    elif source_layer is not None or target_layer is not None:
-        raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
+        suite = ad_hoc(suite, source, source_layer, target, target_layer, source_layers)
+    elif any(given is not None for given in (source_layer, source_layers, target_layer)):
+        raise UserError("--source-layer(s), --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
     of_lm_eval = (side_effects_path, side_effects_limit, side_effects_concepts)

@@ -47,6 +47,7 @@ from lrt_bench.results import (
     write_result,
 )
 from lrt_bench.rows import Row, controls, mapping_row
+from lrt_bench.sources import ManyLayers, many_layers
 from lrt_bench.suites import PairSpec, Suite
 from lrt_bench.tasks import Task, find_task, first_problem
 
@@ -143,7 +144,7 @@ class Evaluation:
     def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
-        source = _site(models.get(pair.source), pair.source_layer, f"{pair.name}: source")
+        source = _source(models.get(pair.source), pair)
         target = _site(models.get(pair.target), pair.target_layer, f"{pair.name}: target")
 
         def states_done(share: float) -> None:
@@ -176,6 +177,21 @@ def _site(model: LanguageModel, layer: int | None, what: str) -> Site:
         raise UserError(f"{what}: {error}") from error
 
 
+def _source(model: LanguageModel, pair: PairSpec) -> Site:
+    """The source's site: one layer, or several side by side."""
+    if pair.source_layers is None:
+        return _site(model, pair.source_layer, f"{pair.name}: source")
+    try:
+        return many_layers(model, pair.source_layers)
+    except UserError as error:
+        raise UserError(f"{pair.name}: source: {error}") from error
+
+
+def _layers(site: Site) -> tuple[int, ...] | None:
+    """The layers of a site that has several."""
+    return site.layers if isinstance(site, ManyLayers) else None
+
+
 @dataclass
 class _PairJob:
     """The cells of one pair. The reference controls come first, from their files if they are finished."""
@@ -195,7 +211,9 @@ class _PairJob:
     def key(self, row: Row) -> str:
         """Hash of all that the cell's numbers depend on."""
         bench = self.bench
-        sites = [[site.model.digest, site.layer] for site in (bench.source, bench.target)]
+        sites = [
+            [site.model.digest, site.layer, *(_layers(site) or ())] for site in (bench.source, bench.target)
+        ]
         tasks = [task.digest for task in bench.tasks]
         parts = [
             PROTOCOL, __version__, bench.suite.digest, bench.fingerprint, tasks, sites,
@@ -289,7 +307,7 @@ class _PairJob:
             lm_eval=self._lm_eval(row, vectors),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
-            provenance=self._provenance(),
+            provenance=provenance(bench.suite.corpus.source, bench.states.digest),
             audit=row.audit,
             propensities="0" * 64,
         )
@@ -337,21 +355,23 @@ class _PairJob:
             peak_memory_bytes=peak_memory(self.evaluation.device),
         )
 
-    def _provenance(self) -> Provenance:
-        import transformers
 
-        return Provenance(
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            lrt_bench=__version__,
-            commit=_commit(),
-            python=platform.python_version(),
-            torch=torch.__version__,
-            transformers=transformers.__version__,
-            platform=platform.platform(),
-            threads=torch.get_num_threads(),
-            corpus=self.bench.suite.corpus.source,
-            corpus_digest=self.bench.states.digest,
-        )
+def provenance(corpus: str, corpus_digest: str) -> Provenance:
+    """Where this run's numbers come from."""
+    import transformers
+
+    return Provenance(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        lrt_bench=__version__,
+        commit=_commit(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=transformers.__version__,
+        platform=platform.platform(),
+        threads=torch.get_num_threads(),
+        corpus=corpus,
+        corpus_digest=corpus_digest,
+    )
 
 
 def _disturbs(row: Row) -> bool:
@@ -380,6 +400,7 @@ def _site_record(site: Site) -> SiteRecord:
         depth=site.depth,
         width=site.width,
         parameters=model.parameters,
+        layers=_layers(site),
     )
 
 

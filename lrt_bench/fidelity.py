@@ -43,15 +43,22 @@ def state_fidelity(mapped: Tensor, own: Tensor) -> Fidelity:
     mapped, own = mapped.double(), own.double()
     centred = own - own.mean(0)
     residual = mapped - own
-    unexplained, variance = residual.square().sum(0), centred.square().sum(0)
+    shares = unexplained_shares(mapped, own)
+    cosine = torch.nn.functional.cosine_similarity(mapped - own.mean(0), centred, dim=1).mean()
+    return Fidelity(*shares, float(cosine), _cka(mapped, centred), _bands(residual, centred))
+
+
+def unexplained_shares(mapped: Tensor, own: Tensor) -> tuple[float, float, float]:
+    """FVU of mapped states [n, d]: over all dimensions, without the widest, without the eight widest."""
+    mapped, own = mapped.double(), own.double()
+    unexplained, variance = (mapped - own).square().sum(0), (own - own.mean(0)).square().sum(0)
     order = variance.argsort(descending=True)
 
     def fvu(left_out: int) -> float:
         kept = order[min(left_out, len(order) - 1) :]
         return float(unexplained[kept].sum() / variance[kept].sum().clamp_min(1e-300))
 
-    cosine = torch.nn.functional.cosine_similarity(mapped - own.mean(0), centred, dim=1).mean()
-    return Fidelity(fvu(0), fvu(1), fvu(8), float(cosine), _cka(mapped, centred), _bands(residual, centred))
+    return fvu(0), fvu(1), fvu(8)
 
 
 def _cka(mapped: Tensor, centred: Tensor) -> float:

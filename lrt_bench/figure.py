@@ -30,8 +30,8 @@ def draw_pair(results: Sequence[Result], path: Path) -> Path:
     top, bottom = parts
     pair = results[0].pair
     figure.suptitle(
-        f"{results[0].suite} / {pair.name}: {pair.source.model}:{pair.source.layer} to "
-        f"{pair.target.model}:{pair.target.layer}"
+        f"{results[0].suite} / {pair.name}: {pair.source.model}:{pair.source.where} to "
+        f"{pair.target.model}:{pair.target.where}"
     )
     _scores(top.subplots(), results)
     axes = bottom.subplots(rows, COLUMNS, squeeze=False).flatten()

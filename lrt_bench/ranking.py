@@ -92,7 +92,7 @@ def _why_not(row: Scored, reference: Scored) -> str | None:
     versions = [(side.suite_digest, side.suite_version) for side in (result, native)]
     if versions[0] != versions[1] or tasks[0] != tasks[1]:
         return "another version of the suite or of its tasks"
-    sites = [(pair.source.digest, pair.source.layer, pair.target.digest, pair.target.layer)
+    sites = [(pair.source.digest, pair.source.where, pair.target.digest, pair.target.layer)
              for pair in (result.pair, native.pair)]  # fmt: skip
     if sites[0] != sites[1]:
         return "other weights or layers than the pair's native row"

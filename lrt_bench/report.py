@@ -120,7 +120,7 @@ def print_tables(cells: Sequence[Cell]) -> None:
 
 
 def _title(result: Result) -> str:
-    sites = [f"{site.model}:{site.layer}" for site in (result.pair.source, result.pair.target)]
+    sites = [f"{site.model}:{site.where}" for site in (result.pair.source, result.pair.target)]
     return f"{result.suite} / {result.pair.name}   {sites[0]} -> {sites[1]}"
 
 

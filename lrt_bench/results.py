@@ -44,7 +44,7 @@ class Record(Strict):
 
 
 class SiteRecord(Record):
-    """One side of a pair."""
+    """One side of a pair. `layers` is there where several stand side by side; `layer` is their highest."""
 
     model: str
     digest: str
@@ -52,6 +52,12 @@ class SiteRecord(Record):
     depth: float
     width: Count
     parameters: Count
+    layers: tuple[Count, ...] | None = None
+
+    @property
+    def where(self) -> str:
+        """The layer as a reader is told it: 5, or 1+2+3."""
+        return "+".join(map(str, self.layers or (self.layer,)))
 
 
 class PairRecord(Record):

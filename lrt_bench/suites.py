@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,18 +16,30 @@ from lrt_bench.resources import SUITES
 from lrt_bench.tasks import Strict, Task, find_task, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+LayerChoice = tuple[int, ...] | Literal["all"]
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
 
 class PairSpec(Strict):
-    """A source site and a target site. `skip_kinds` leaves kinds of task out on this pair."""
+    """A source site and a target site.
+
+    source_layers : instead of one source layer, several side by side, or "all" (many-to-one).
+    skip_kinds : kinds of task that are left out on this pair.
+    """
 
     name: Name
     source: str
     source_layer: int | None = None
+    source_layers: LayerChoice | None = None
     target: str
     target_layer: int | None = None
     skip_kinds: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PairSpec:
+        if self.source_layer is not None and self.source_layers is not None:
+            raise ValueError("source_layers: give it or source_layer, not both")
+        return self
 
 
 class CorpusSpec(Strict):
@@ -121,18 +133,27 @@ def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = No
 
 
 def ad_hoc(
-    suite: Suite, source: str, source_layer: int | None, target: str, target_layer: int | None
+    suite: Suite,
+    source: str,
+    source_layer: int | None,
+    target: str,
+    target_layer: int | None,
+    source_layers: LayerChoice | None = None,
 ) -> Suite:
     """The suite's protocol and tasks on a pair of the user's own."""
-    sides = [_short(source, source_layer), _short(target, target_layer)]
+    if source_layer is not None and source_layers is not None:
+        raise UserError("--source-layers takes the place of --source-layer: give one of the two")
+    several = source_layers if isinstance(source_layers, str) else "+".join(map(str, source_layers or ()))
+    sides = [_short(source, several or source_layer), _short(target, target_layer)]
     pair = PairSpec(
         name="--".join(sides)[:120],
-        source=source, source_layer=source_layer, target=target, target_layer=target_layer,
+        source=source, source_layer=source_layer, source_layers=source_layers,
+        target=target, target_layer=target_layer,
     )  # fmt: skip
     return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
 
 
-def _short(model: str, layer: int | None) -> str:
+def _short(model: str, layer: int | str | None) -> str:
     """A name for files: the last part of a model's name, and its layer."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-._") or "model"
     return name[:50] + (f"-{layer}" if layer is not None else "")
@@ -156,7 +177,8 @@ def describe_suites() -> list[dict[str, Any]]:
 
 def describe_pairs() -> list[dict[str, Any]]:
     return [
-        {"suite": name, **pair.model_dump(exclude={"skip_kinds"})}
+        {"suite": name, **pair.model_dump(exclude={"skip_kinds", "source_layers"})}
+        | ({"source_layer": pair.source_layers} if pair.source_layers else {})
         for name in known_suites()
         for pair in find_suite(name).pairs
     ]

@@ -27,7 +27,7 @@ def _pair(pair: PairEntries) -> Iterator[str]:
     source, target = pair.record.source, pair.record.target
     yield f"### {_plain(pair.suite)} / {_plain(pair.name)}"
     yield ""
-    yield f"{_plain(source.model)}:{source.layer} to {_plain(target.model)}:{target.layer}"
+    yield f"{_plain(source.model)}:{_plain(source.where)} to {_plain(target.model)}:{target.layer}"
     yield ""
     yield "| rank | row | Transfer Score | steering R2 | r(D) | FVU | fit |"
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: |"

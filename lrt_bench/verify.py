@@ -123,7 +123,8 @@ class Verification:
         pair, source, target = result.pair, result.pair.source, result.pair.target
         if name != result.suite:
             spec = PairSpec(
-                name=pair.name, source=source.model, source_layer=source.layer,
+                name=pair.name, source=source.model,
+                source_layer=source.layer if source.layers is None else None, source_layers=source.layers,
                 target=target.model, target_layer=target.layer,
             )  # fmt: skip
             return suite.model_copy(update={"name": result.suite, "pairs": (spec,)})

@@ -41,7 +41,7 @@ def row(entry: Entry) -> dict[str, Any]:
         "correlation_delta": result.correlation_delta,
         "fvu": result.fvu,
         "source_model": source.model,
-        "source_layer": source.layer,
+        "source_layer": source.layer if source.layers is None else source.where,
         "source_parameters": source.parameters,
         "target_model": target.model,
         "target_layer": target.layer,

@@ -63,7 +63,7 @@ def state(entry: Entry) -> Markup:
 def site(record: SiteRecord) -> Markup:
     """A model and its layer."""
     return Markup(
-        f"{name(record.model)}, layer {record.layer} ({100 * record.depth:.0f}% depth), "
+        f"{name(record.model)}, layer {record.where} ({100 * record.depth:.0f}% depth), "
         f"width {record.width}, {count(record.parameters)} parameters"
     )
 

@@ -19,7 +19,7 @@ from lrt_bench.results import Result
 LEFT_OUT: dict[type[BaseModel], set[str]] = {
     results.TaskFigures: {"error", "energy", "split_error", "split_energy"}
 }
-ADDED: dict[type[BaseModel], tuple[str, ...]] = {Result: ("fvu",)}
+ADDED: dict[type[BaseModel], tuple[str, ...]] = {Result: ("fvu",), results.SiteRecord: ("where",)}
 
 
 def _tuple_class(model: type[BaseModel]) -> Any:

@@ -234,7 +234,11 @@ def reproduce(result: Result) -> str:
     words = ["lrt-bench", "evaluate", "--suite", result.suite.removesuffix(AD_HOC)]
     if result.suite.endswith(AD_HOC):
         source, target = result.pair.source, result.pair.target
-        words += ["--source", source.model, "--source-layer", str(source.layer)]
+        words += ["--source", source.model]
+        if source.layers is None:
+            words += ["--source-layer", str(source.layer)]
+        else:
+            words += ["--source-layers", ",".join(map(str, source.layers))]
         words += ["--target", target.model, "--target-layer", str(target.layer)]
         words += ["--corpus", result.provenance.corpus]
     else:
