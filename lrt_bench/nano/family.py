@@ -11,7 +11,7 @@ VOCABULARY = 1536
 BOS, EOS = "<bos>", "<eos>"
 
 # Streams of the seeded grammar, one for each use; they are never mixed.
-TOKENIZER_STREAM, VALIDATION_STREAM, MAPPING_STREAM = 1, 2, 3
+TOKENIZER_STREAM, VALIDATION_STREAM, MAPPING_STREAM, SAE_STREAM = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
