@@ -15,6 +15,7 @@ from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
+    from lrt_bench.measure_refusal import Scorers
     from lrt_bench.suites import Suite
 
 
@@ -54,6 +55,13 @@ main.add_command(leaderboard)
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
 @click.option("--target", help="Ad hoc pair: target model.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
+@click.option("--judge-url", help="Judge of refusal tasks: an OpenAI-compatible address, http://host/v1.")
+@click.option("--judge-model", help="The judge's name there; its key is read from LRT_BENCH_JUDGE_KEY.")
+@click.option(
+    "--classifier",
+    type=click.Path(path_type=Path),
+    help="Folder of a text-classification model that tells refusals, for refusal tasks.",
+)
 @click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
@@ -75,6 +83,9 @@ def evaluate(
     source_layer: int | None,
     target: str | None,
     target_layer: int | None,
+    judge_url: str | None,
+    judge_model: str | None,
+    classifier: Path | None,
     corpus: str | None,
     out: Path,
     device: str,
@@ -98,11 +109,24 @@ def evaluate(
         raise UserError("--source-layer and --target-layer belong to an ad hoc pair: give --source, --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    if judge_url or judge_model or classifier:
+        settings["scorers"] = _scorers(judge_url, judge_model, classifier)
     if submissions:
         from lrt_bench.cli_submit import rows_of
 
         settings["submissions"] = rows_of(submissions, suite, submission_seconds, unsafe_no_sandbox)
     _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
+
+
+def _scorers(judge_url: str | None, judge_model: str | None, classifier: Path | None) -> Scorers:
+    from lrt_bench.answers import Classifier
+    from lrt_bench.judge import Judge
+    from lrt_bench.measure_refusal import Scorers
+
+    if bool(judge_url) != bool(judge_model):
+        raise UserError("a judge wants both --judge-url and --judge-model")
+    judge = Judge.from_environment(judge_url, judge_model) if judge_url and judge_model else None
+    return Scorers(Classifier(classifier) if classifier else None, judge)
 
 
 def _run(as_json: bool, suite: Suite, **settings: Any) -> None:

@@ -224,6 +224,10 @@ def print_result(result: Result) -> None:
         added = zip(effect.alphas, effect.added_cross_entropy, strict=True)
         pairs = [f"{a:+g}: {s:+.3f}" for a, s in added]
         out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
+    for refusal in result.refusal:
+        from lrt_bench.report_refusal import print_refusal
+
+        print_refusal(out, refusal)
     if result.fidelity:
         out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
     if result.audit:

@@ -19,8 +19,18 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
 
+class LayerSearch(Strict):
+    """Choose both layers of a pair on a refusal task's validation split, among relative depths."""
+
+    task: Name
+    depths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+
 class PairSpec(Strict):
-    """A source site and a target site. `skip_kinds` leaves kinds of task out on this pair."""
+    """A source site and a target site. `skip_kinds` leaves kinds of task out on this pair.
+
+    choose_layers : instead of the two layers, the task and the depths by which they are chosen.
+    """
 
     name: Name
     source: str
@@ -28,6 +38,13 @@ class PairSpec(Strict):
     target: str
     target_layer: int | None = None
     skip_kinds: tuple[str, ...] = ()
+    choose_layers: LayerSearch | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PairSpec:
+        if self.choose_layers and (self.source_layer is not None or self.target_layer is not None):
+            raise ValueError("choose_layers: leave source_layer and target_layer out beside it")
+        return self
 
 
 class CorpusSpec(Strict):
@@ -156,7 +173,7 @@ def describe_suites() -> list[dict[str, Any]]:
 
 def describe_pairs() -> list[dict[str, Any]]:
     return [
-        {"suite": name, **pair.model_dump(exclude={"skip_kinds"})}
+        {"suite": name, **pair.model_dump(exclude={"skip_kinds", "choose_layers"})}
         for name in known_suites()
         for pair in find_suite(name).pairs
     ]
