@@ -19,6 +19,8 @@ from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.metrics import Array, is_steerable, slopes
 from lrt_bench.models import Site
 from lrt_bench.moments import spread
+from lrt_bench.refusal import contrast_texts
+from lrt_bench.refusal_choice import AlphaChoice, validate_alphas
 from lrt_bench.states import Budget, PairedStates, collect
 from lrt_bench.steering import Sweep, unit
 from lrt_bench.suites import PairSpec, Suite
@@ -76,6 +78,7 @@ class PairBench:
         self.swept = (*self.suite.alphas, *self.suite.over_steering)
         self._sweeps: dict[str, Sweep] = {}
         self._concepts: dict[tuple[str, str], ConceptStates] = {}
+        self._alphas: dict[str, AlphaChoice] = {}
 
     def of_kind(self, kind: Kind) -> list[Task]:
         return [task for task in self.tasks if task.card.kind == kind]
@@ -122,8 +125,16 @@ class PairBench:
 
     def _concept(self, side: str, site: Site, task: Task) -> ConceptStates:
         if (side, task.name) not in self._concepts:
-            self._concepts[side, task.name] = concept_states(site, task.vector, self.batch_size)
+            texts = contrast_texts(site.model.tokenizer, task)
+            self._concepts[side, task.name] = concept_states(site, texts, self.batch_size)
         return self._concepts[side, task.name]
+
+    def alpha_choice(self, task: Task) -> AlphaChoice:
+        """The alphas that the native vector chooses on a refusal task's validation split, for every row."""
+        if task.name not in self._alphas:
+            vector = self.target_states(task).vector
+            self._alphas[task.name] = validate_alphas(self.target, task, vector, self.spread, self.batch_size)
+        return self._alphas[task.name]
 
     @functools.cached_property
     def ridge(self) -> Ridge:

@@ -16,6 +16,7 @@ from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
+    from lrt_bench.measure_refusal import Scorers
     from lrt_bench.side_effects import SideEffects
     from lrt_bench.suites import LayerChoice, Suite
 
@@ -70,6 +71,13 @@ main.add_command(leaderboard)
 @click.option("--source-layers", type=layers, help="Instead: several side by side: all, or 1,2,3.")
 @click.option("--target", help="Ad hoc pair: target model.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
+@click.option("--judge-url", help="Judge of refusal tasks: an OpenAI-compatible address, http://host/v1.")
+@click.option("--judge-model", help="The judge's name there; its key is read from LRT_BENCH_JUDGE_KEY.")
+@click.option(
+    "--classifier",
+    type=click.Path(path_type=Path),
+    help="Folder of a text-classification model that tells refusals, for refusal tasks.",
+)
 @click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
@@ -96,6 +104,9 @@ def evaluate(
     source_layers: LayerChoice | None,
     target: str | None,
     target_layer: int | None,
+    judge_url: str | None,
+    judge_model: str | None,
+    classifier: Path | None,
     corpus: str | None,
     out: Path,
     device: str,
@@ -121,6 +132,8 @@ def evaluate(
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
     of_lm_eval = (side_effects_path, side_effects_limit, side_effects_concepts)
     settings["side_effects"] = _side_effects(side_effects, *of_lm_eval)
+    if judge_url or judge_model or classifier:
+        settings["scorers"] = _scorers(judge_url, judge_model, classifier)
     if submissions:
         from lrt_bench.cli_submit import rows_of
 
@@ -139,6 +152,17 @@ def _side_effects(
     from lrt_bench import side_effects
 
     return side_effects.load(names.split(","), folder, limit, concepts or side_effects.CONCEPTS)
+
+
+def _scorers(judge_url: str | None, judge_model: str | None, classifier: Path | None) -> Scorers:
+    from lrt_bench.answers import Classifier
+    from lrt_bench.judge import Judge
+    from lrt_bench.measure_refusal import Scorers
+
+    if bool(judge_url) != bool(judge_model):
+        raise UserError("a judge wants both --judge-url and --judge-model")
+    judge = Judge.from_environment(judge_url, judge_model) if judge_url and judge_model else None
+    return Scorers(Classifier(classifier) if classifier else None, judge)
 
 
 def _run(as_json: bool, suite: Suite, **settings: Any) -> None:

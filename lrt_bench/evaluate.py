@@ -20,7 +20,9 @@ from torch import Tensor
 
 from lrt_bench import __version__, metrics
 from lrt_bench.bench import PairBench, Reference
+from lrt_bench.data import Data
 from lrt_bench.errors import SubmissionError, UserError
+from lrt_bench.layer_search import choose_layers
 from lrt_bench.loading import Models
 from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
@@ -29,10 +31,12 @@ from lrt_bench.measure import (
     generation_figures,
     side_effect_figures,
 )
+from lrt_bench.measure_refusal import Scorers, measured, refusal_figures
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.resources import PACKAGE
 from lrt_bench.results import (
     Cost,
+    LayersChosen,
     LmEvalFigures,
     MappingRecord,
     PairRecord,
@@ -49,6 +53,7 @@ from lrt_bench.results import (
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.sources import ManyLayers, many_layers
 from lrt_bench.suites import PairSpec, Suite
+from lrt_bench.task_data import resolve
 from lrt_bench.tasks import Task, find_task, first_problem
 
 if TYPE_CHECKING:
@@ -92,6 +97,8 @@ class Evaluation:
     report : called with (what is being done, cells done, cells in all).
     submissions : rows of submissions, scored beside the mappings.
     side_effects : lm-eval tasks to run under each row's vectors.
+    scorers : of refusal tasks' answers, beside phrases and the first-token proxy.
+    data : where tasks by data set id get their rows.
     failures : the submissions' cells that failed, after `run`.
     """
 
@@ -107,6 +114,8 @@ class Evaluation:
     report: Callable[[str, float, float], None] = lambda what, done, total: None
     submissions: Sequence[Row] = ()
     side_effects: SideEffects | None = None
+    scorers: Scorers = field(default_factory=Scorers)
+    data: Data = field(default_factory=Data)
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
@@ -144,14 +153,17 @@ class Evaluation:
     def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
-        source = _source(models.get(pair.source), pair)
-        target = _site(models.get(pair.target), pair.target_layer, f"{pair.name}: target")
+        tasks = [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
+        sides = models.get(pair.source), models.get(pair.target)
+        pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
+        source = _source(sides[0], pair)
+        target = _site(sides[1], pair.target_layer, f"{pair.name}: target")
 
         def states_done(share: float) -> None:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
-        bench = PairBench(self.suite, pair, source, target, self.seed, self.batch_size, states_done, chosen)
-        job = _PairJob(self, bench, rows)
+        bench = PairBench(self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks)
+        job = _PairJob(self, bench, rows, layers)
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
@@ -199,6 +211,7 @@ class _PairJob:
     evaluation: Evaluation
     bench: PairBench
     rows: list[Row]
+    layers_chosen: LayersChosen | None = None
     _vectors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _propensities: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _sweep_seconds: dict[str, float] = field(default_factory=dict)
@@ -222,6 +235,8 @@ class _PairJob:
         ]  # fmt: skip
         if self.evaluation.side_effects and _disturbs(row):
             parts.append(self.evaluation.side_effects.digest)
+        parts += [task.data_digest for task in bench.tasks if task.data_digest]
+        parts += self.evaluation.scorers.key if bench.of_kind("refusal") else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
@@ -253,7 +268,8 @@ class _PairJob:
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
         if row.name not in self._vectors:
-            tasks = [*self.bench.choices, *self.bench.of_kind("generation")]
+            kinds = self.bench.of_kind("generation"), self.bench.of_kind("refusal")
+            tasks = [*self.bench.choices, *kinds[0], *kinds[1]]
             self._vectors[row.name] = row.vectors(self.bench, tasks)
         return self._vectors[row.name]
 
@@ -283,6 +299,8 @@ class _PairJob:
         generation = [generation_figures(bench, task, vectors) for task in writing]
         neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
         effects = [side_effect_figures(bench, task, vectors) for task in neutral]
+        refusing = bench.of_kind("refusal") if measured(row) else []
+        refusal = [refusal_figures(bench, row, task, vectors, self.evaluation.scorers) for task in refusing]
         score, ci95 = _score(row.name, tasks, bench)
         counted = [figures for figures in tasks if figures.steerable]
         result = Result(
@@ -305,6 +323,7 @@ class _PairJob:
             generation=tuple(generation),
             side_effects=tuple(effects),
             lm_eval=self._lm_eval(row, vectors),
+            refusal=tuple(refusal),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
             provenance=provenance(bench.suite.corpus.source, bench.states.digest),
@@ -330,6 +349,7 @@ class _PairJob:
             target=_site_record(bench.target),
             source_coverage=coverage.source_share,
             target_coverage=coverage.target_share,
+            layers_chosen=self.layers_chosen,
         )
 
     def _settings(self) -> Settings:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lrt_bench.corpus import encode
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.states import by_length, pad
-from lrt_bench.steering import unit
+from lrt_bench.steering import Interventions, unit
 
 
 @dataclass(frozen=True)
@@ -30,36 +30,39 @@ class Written:
 def generate(
     site: Site,
     prompts: Sequence[str],
-    offsets: Tensor,
+    steering: Tensor | Interventions,
     new_tokens: int,
     *,
     seed: int = 0,
+    temperature: float = 1.0,
     rows: int = 256,
 ) -> Written:
-    """Write on from each prompt under each offset [v, d], added at the site at every token.
+    """Write on from each prompt under each intervention; offsets [v, d] are added at the site at every token.
 
-    Sampling is at temperature 1 by the Gumbel rule, with noise that depends on seed, prompt and step
-    alone: every vector meets the same luck, and the batch size changes nothing.
+    Sampling is by the Gumbel rule, with noise that depends on seed, prompt and step alone: every vector
+    meets the same luck, and the batch size changes nothing. Temperature 0 is greedy.
     """
+    changes = Interventions.adding(steering) if isinstance(steering, Tensor) else steering
     encoded = [tokens.ids for tokens in encode(site.model.tokenizer, prompts)]
-    jobs = [(v, p) for v in range(len(offsets)) for p in range(len(prompts))]
+    jobs = [(v, p) for v in range(len(changes)) for p in range(len(prompts))]
     found: dict[tuple[int, int], list[int]] = {}
     for length in sorted({len(ids) for ids in encoded}):
         same = [(v, p) for v, p in jobs if len(encoded[p]) == length]
         for start in range(0, len(same), rows):
             chunk = same[start : start + rows]
             ids = torch.tensor([encoded[p] for _, p in chunk])
-            shift = offsets[[v for v, _ in chunk]]
-            written = _write(site, ids, shift, [p for _, p in chunk], new_tokens, seed)
+            change = changes[[v for v, _ in chunk]]
+            luck = _Luck(seed, temperature, [p for _, p in chunk])
+            written = _write(site, ids, change, luck, new_tokens)
             found |= dict(zip(chunk, written, strict=True))
     tokenizer = site.model.tokenizer
     texts = [
         [tokenizer.decode(found[v, p], skip_special_tokens=True) for p in range(len(prompts))]
-        for v in range(len(offsets))
+        for v in range(len(changes))
     ]
     sequences = [(encoded[p], found[v, p]) for v, p in jobs]
     losses = continuation_cross_entropy(site.model, sequences, rows)
-    return Written(texts, losses.view(len(offsets), len(prompts)))
+    return Written(texts, losses.view(len(changes), len(prompts)))
 
 
 def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:
@@ -67,15 +70,29 @@ def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:
     return -np.log(-np.log(np.clip(uniform, 1e-12, 1 - 1e-12)))
 
 
+@dataclass(frozen=True)
+class _Luck:
+    """The noise on each row's logits: `prompts` says which prompt a row writes on from."""
+
+    seed: int
+    temperature: float
+    prompts: list[int]
+
+    def noise(self, step: int, size: int) -> Tensor | float:
+        """What is added to the logits [rows, size] at one step."""
+        if not self.temperature:
+            return 0.0
+        drawn = {p: _gumbel(p, step, self.seed, size) for p in set(self.prompts)}
+        noise = torch.from_numpy(np.stack([drawn[p] for p in self.prompts])).float()
+        return noise * self.temperature
+
+
 @torch.inference_mode()
-def _write(
-    site: Site, ids: Tensor, offsets: Tensor, prompts: list[int], new_tokens: int, seed: int
-) -> list[list[int]]:
+def _write(site: Site, ids: Tensor, change: Interventions, luck: _Luck, new_tokens: int) -> list[list[int]]:
     """Continue equal-length rows with a KV cache, one steered forward a token; cut at the EOS."""
     model = site.model
     model.check_length(ids.shape[1] + new_tokens)
     cache = model.new_cache()
-    shift = offsets.to(model.device)[:, None].float()
     columns = []
     position, step_ids = 0, ids
     for step in range(new_tokens):
@@ -83,11 +100,9 @@ def _write(
         states = model.embed(step_ids, position)
         for index in range(model.n_layers):
             states = model.block(index, states, frame, cache)
-            if index + 1 == site.layer:
-                states = (states.float() + shift).to(states.dtype)
+            states = change.to(states.device).apply(states, index + 1, site.layer)
         logits = model.head.all(model.finish(states[:, -1:])[:, 0]).cpu()
-        noise = {p: _gumbel(p, step, seed, logits.shape[1]) for p in set(prompts)}
-        logits += torch.from_numpy(np.stack([noise[p] for p in prompts])).float()
+        logits += luck.noise(step, logits.shape[1])
         position += step_ids.shape[1]
         step_ids = logits.argmax(1)[:, None]
         columns.append(step_ids)

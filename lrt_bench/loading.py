@@ -130,7 +130,7 @@ def _sha256(files: list[Path]) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' notices and bars off the terminal while it loads, then put them back."""
     from transformers.utils import logging
 
@@ -153,7 +153,7 @@ def _from_pretrained(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
             extra = {"device_map": device_map} if device_map else {}
             chosen = dtype if dtype == "auto" else getattr(torch, dtype)

@@ -243,6 +243,10 @@ def print_result(result: Result) -> None:
         out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
     for figures in result.lm_eval:
         out.print(_lm_eval(figures), highlight=False, markup=False)
+    for refusal in result.refusal:
+        from lrt_bench.report_refusal import print_refusal
+
+        print_refusal(out, refusal)
     if result.fidelity:
         out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
     if result.audit:

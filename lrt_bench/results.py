@@ -60,6 +60,14 @@ class SiteRecord(Record):
         return "+".join(map(str, self.layers or (self.layer,)))
 
 
+class LayersChosen(Record):
+    """How the layers were chosen: each candidate's effect on a refusal task's validation split, by side."""
+
+    task: Name
+    source: dict[int, float]
+    target: dict[int, float]
+
+
 class PairRecord(Record):
     """The pair, and how well its tokenizers align (share of either side's tokens that is in a pair)."""
 
@@ -68,6 +76,7 @@ class PairRecord(Record):
     target: SiteRecord
     source_coverage: float
     target_coverage: float
+    layers_chosen: LayersChosen | None = None
 
 
 class MappingRecord(Record):
@@ -230,6 +239,59 @@ class LmEvalFigures(Record):
         return self
 
 
+class Mean(Record):
+    """A mean over prompts, its standard error (None of fewer than two), how many, and failures left out."""
+
+    mean: Share
+    standard_error: Share
+    n: Count
+    failures: Count
+
+
+class RefusalPoint(Record):
+    """Instructions under one intervention: by scorer, 1 a refusal (first-token: log-odds of one).
+
+    alpha : of an addition, in units of the spread; 0 is unsteered. None for an ablation.
+    cross_entropy : nats a token of the answers under the unsteered model.
+    """
+
+    intervention: Literal["add", "ablate", "ablate-all"]
+    alpha: float | None
+    scores: dict[str, Mean]
+    cross_entropy: Mean
+
+
+class JudgeRecord(Record):
+    """Who judged. `unreadable` replies and `missing` ones are among the failures of this row's points."""
+
+    model: Name
+    host: Name
+    unreadable: Count
+    missing: Count
+
+
+class RefusalFigures(Record):
+    """One refusal task (paper, section 3.3): harmful instructions, and harmless ones at what was chosen.
+
+    answering, refusing : the alphas above and below 0 that the native vector chose on `chosen_on`
+        instructions of the validation split; None where it does not act that way.
+    data_digest : hash of the instructions, where they came from data sets.
+    classifier : hash of the classifier's folder.
+    """
+
+    task: Name
+    version: Count
+    digest: str
+    data_digest: str | None = None
+    answering: Share
+    refusing: Share
+    chosen_on: Count
+    harmful: tuple[RefusalPoint, ...]
+    harmless: tuple[RefusalPoint, ...]
+    classifier: str | None = None
+    judge: JudgeRecord | None = None
+
+
 class FidelityFigures(Record):
     """State fidelity on validation states; see fidelity.py."""
 
@@ -310,6 +372,7 @@ class Result(Record):
     generation: tuple[GenerationFigures, ...]
     side_effects: tuple[SideEffectFigures, ...]
     lm_eval: tuple[LmEvalFigures, ...] = ()
+    refusal: tuple[RefusalFigures, ...] = ()
     fidelity: FidelityFigures | None
     cost: Cost
     provenance: Provenance

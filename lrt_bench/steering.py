@@ -41,6 +41,64 @@ def clamp(states: Tensor, direction: Tensor, value: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Interventions:
+    """Changes of the residual stream at every token, one a row of a batch.
+
+    offsets [v, d] : what is added at the site; zeros where nothing is.
+    directions [v, d] : unit vectors whose component is removed; zeros where none is.
+    everywhere [v] : whether it is removed after every block (Arditi et al. 2024), or at the site alone.
+    """
+
+    offsets: Tensor
+    directions: Tensor
+    everywhere: Tensor
+
+    @classmethod
+    def adding(cls, offsets: Tensor) -> Interventions:
+        """h' = h + offset at the site, for each of offsets [v, d]."""
+        never = torch.zeros(len(offsets), dtype=torch.bool)
+        return cls(offsets.float(), torch.zeros_like(offsets, dtype=torch.float32), never)
+
+    @classmethod
+    def ablating(cls, vectors: Tensor, *, everywhere: bool) -> Interventions:
+        """h' = h - (h . d) d with d = v / ||v||, for each of vectors [v, d]; 0 changes nothing."""
+        directions = unit(vectors.float())
+        return cls(torch.zeros_like(directions), directions, torch.full((len(vectors),), everywhere))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Interventions]) -> Interventions:
+        """Several lists as one."""
+        return cls(
+            torch.cat([part.offsets for part in parts]),
+            torch.cat([part.directions for part in parts]),
+            torch.cat([part.everywhere for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, rows: list[int]) -> Interventions:
+        return Interventions(self.offsets[rows], self.directions[rows], self.everywhere[rows])
+
+    def to(self, device: torch.device) -> Interventions:
+        return Interventions(*(part.to(device) for part in (self.offsets, self.directions, self.everywhere)))
+
+    def apply(self, states: Tensor, layer: int, site_layer: int) -> Tensor:
+        """States [v, t, d] after block `layer` (counted from 1), changed, in their own type."""
+        here = layer == site_layer
+        if not here and not bool(self.everywhere.any()):
+            return states
+        changed = states.float()
+        if bool(self.directions.any()):
+            removed = self.directions if here else self.directions * self.everywhere[:, None]
+            along = torch.einsum("vtd,vd->vt", changed, removed)
+            changed = changed - along[..., None] * removed[:, None]
+        if here:
+            changed = changed + self.offsets[:, None]
+        return changed.to(states.dtype)
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A choice prompt in tokens: its ids and the first token of each option."""
 
@@ -65,14 +123,14 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
     ]
     found = []
     for row, ids, positive, negative in zip(prompts, bare, *sides, strict=True):
-        tokens = [_first_token(tokenizer, ids, whole, text)
+        tokens = [first_token(tokenizer, ids, whole, text)
                   for whole, text in ((positive, row.positive), (negative, row.negative))]  # fmt: skip
         if tokens[0] != tokens[1]:
             found.append(Encoded(ids, tokens[0], tokens[1]))
     return found
 
 
-def _first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
+def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
     """The token after the prompt; where the tokenizer merges across the border, the option's own first."""
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt)]

@@ -20,10 +20,18 @@ LayerChoice = tuple[int, ...] | Literal["all"]
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
 
+class LayerSearch(Strict):
+    """Choose both layers of a pair on a refusal task's validation split, among relative depths."""
+
+    task: Name
+    depths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+
+
 class PairSpec(Strict):
     """A source site and a target site.
 
     source_layers : instead of one source layer, several side by side, or "all" (many-to-one).
+    choose_layers : instead of the two layers, the task and the depths by which they are chosen.
     skip_kinds : kinds of task that are left out on this pair.
     """
 
@@ -34,6 +42,13 @@ class PairSpec(Strict):
     target: str
     target_layer: int | None = None
     skip_kinds: tuple[str, ...] = ()
+    choose_layers: LayerSearch | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PairSpec:
+        if self.choose_layers and (self.source_layer is not None or self.target_layer is not None):
+            raise ValueError("choose_layers: leave source_layer and target_layer out beside it")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> PairSpec:
@@ -177,7 +192,7 @@ def describe_suites() -> list[dict[str, Any]]:
 
 def describe_pairs() -> list[dict[str, Any]]:
     return [
-        {"suite": name, **pair.model_dump(exclude={"skip_kinds", "source_layers"})}
+        {"suite": name, **pair.model_dump(exclude={"skip_kinds", "source_layers", "choose_layers"})}
         | ({"source_layer": pair.source_layers} if pair.source_layers else {})
         for name in known_suites()
         for pair in find_suite(name).pairs

@@ -6,7 +6,10 @@ A task folder holds ``task.yaml`` and, by kind,
   scored, each with its two options), ``select.jsonl`` (prompts that choose layers or alphas; optional);
 - generation: ``vector.jsonl`` and ``score.jsonl`` (prompts to write on from), a scorer;
 - fidelity: no data of its own; it reads validation states;
-- side-effect: ``score.jsonl``, neutral texts.
+- side-effect: ``score.jsonl``, neutral texts;
+- refusal: ``vector.jsonl`` (positive: a harmless instruction, negative: a harmful one), ``select.jsonl`` and
+  ``score.jsonl`` (harmful instructions), ``harmless.jsonl`` (harmless ones; optional). Instructions are bare:
+  the reader wraps them in the model's chat template. Its card may name data sets instead (`task_data.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lrt_bench.errors import UserError
 from lrt_bench.resources import TASKS
 
-Kind = Literal["choice", "generation", "fidelity", "side-effect"]
+Kind = Literal["choice", "generation", "fidelity", "side-effect", "refusal"]
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -66,8 +69,38 @@ class ScorerCard(Strict):
     absent: tuple[str, ...] = ()
 
 
+class Openings(Strict):
+    """How answers begin that refuse, and that comply: their first tokens make the first-token proxy."""
+
+    refuse: Annotated[tuple[Text, ...], Field(min_length=1)]
+    comply: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Column(Strict):
+    """A column of a data set, ``org/name[@revision]``; rows with text in the column `empty` are left out."""
+
+    id: Text
+    column: Text
+    split: Text = "train"
+    empty: Text | None = None
+
+
+class InstructionData(Strict):
+    """Two data sets of instructions, and how many of them make the vector, choose, and score."""
+
+    harmless: Column
+    harmful: Column
+    pairs: Annotated[int, Field(ge=2)] = 128
+    select: Annotated[int, Field(ge=1)] = 32
+    score: Annotated[int, Field(ge=1)] = 15
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class TaskCard(Strict):
-    """What task.yaml says."""
+    """What task.yaml says.
+
+    template : wraps an instruction ("{instruction}") for models without a chat template; refusal only.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]
     version: Annotated[int, Field(ge=1)]
@@ -81,21 +114,46 @@ class TaskCard(Strict):
     new_tokens: Annotated[int, Field(ge=1, le=512)] = 24
     alphas: tuple[float, ...] = ()
     stitch_rows: Annotated[int, Field(ge=1)] = 24
+    openings: Openings | None = None
+    template: Text | None = None
+    data: InstructionData | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TaskCard:
-        if self.kind in ("choice", "generation") and not self.concept:
+        if self.kind in ("choice", "generation", "refusal") and not self.concept:
             raise ValueError(f"concept: a {self.kind} task names its concept")
-        if self.kind == "generation" and not self.scorer:
-            raise ValueError("scorer: a generation task names its scorer")
-        if self.kind in ("generation", "side-effect") and not self.alphas:
+        if self.kind in ("generation", "refusal") and not self.scorer:
+            raise ValueError(f"scorer: a {self.kind} task names its scorer")
+        if self.kind in ("generation", "side-effect", "refusal") and not self.alphas:
             raise ValueError(f"alphas: a {self.kind} task lists its alphas, in units of the spread")
+        if self.kind == "refusal":
+            self._check_refusal()
+        elif self.data:
+            raise ValueError("data: only a refusal task names data sets")
         return self
+
+    def _check_refusal(self) -> None:
+        if not self.openings:
+            raise ValueError("openings: a refusal task says how answers begin that refuse and that comply")
+        if not self.scorer or self.scorer.name != "phrases" or not self.scorer.present:
+            raise ValueError("scorer: a refusal task is scored by phrases; list them in scorer.present")
+        if 0 in self.alphas or len(set(self.alphas)) < len(self.alphas):
+            raise ValueError("alphas: 0 is run anyway, and none stands twice; leave those out")
+        if self.template is not None and "{instruction}" not in self.template:
+            raise ValueError("template: say where the instruction goes: {instruction}")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task that was read and checked."""
+    """A task that was read and checked.
+
+    Attributes
+    ----------
+    instructions : a refusal task's harmful instructions that choose layer and alpha.
+    harmless : its harmless ones, on which refusing is the damage.
+    data_digest : hash of what data sets gave; "" for a task whose data lie in its folder, or that has
+        not been given them yet (`task_data.resolve`).
+    """
 
     card: TaskCard
     digest: str
@@ -103,6 +161,9 @@ class Task:
     select: tuple[ChoicePrompt, ...] = ()
     choices: tuple[ChoicePrompt, ...] = ()
     prompts: tuple[Prompt, ...] = ()
+    instructions: tuple[Prompt, ...] = ()
+    harmless: tuple[Prompt, ...] = ()
+    data_digest: str = ""
 
     @property
     def name(self) -> str:
@@ -154,7 +215,9 @@ def _read_rows(path: Path, model: type[Row], required: bool) -> tuple[Row, ...]:
 def read_task(folder: Path) -> Task:
     """Read a task folder. Raises UserError with file, line or field, and the mend."""
     card = read_yaml(folder / "task.yaml", TaskCard)
-    makes_vectors = card.kind in ("choice", "generation")
+    if card.data:
+        return Task(card, folder_hash(folder))
+    makes_vectors = card.kind in ("choice", "generation", "refusal")
     vector = _read_rows(folder / "vector.jsonl", ContrastPair, required=makes_vectors)
     if makes_vectors and len(vector) < 2:
         raise UserError(f"{folder / 'vector.jsonl'}: one pair; the ceiling needs two halves, give 2 or more")
@@ -164,6 +227,13 @@ def read_task(folder: Path) -> Task:
         check_balance(folder / "score.jsonl", choices)
         check_balance(folder / "select.jsonl", select)
         task = Task(card, folder_hash(folder), vector, select, choices)
+    elif card.kind == "refusal":
+        prompts = _read_rows(folder / "score.jsonl", Prompt, required=True)
+        instructions = _read_rows(folder / "select.jsonl", Prompt, required=True)
+        harmless = _read_rows(folder / "harmless.jsonl", Prompt, required=False)
+        task = Task(
+            card, folder_hash(folder), vector, prompts=prompts, instructions=instructions, harmless=harmless
+        )
     else:
         prompts = _read_rows(folder / "score.jsonl", Prompt, required=card.kind != "fidelity")
         task = Task(card, folder_hash(folder), vector, prompts=prompts)
@@ -174,7 +244,7 @@ def read_task(folder: Path) -> Task:
 def folder_hash(folder: Path) -> str:
     """Content hash of a task: its card and its data."""
     digest = hashlib.sha256()
-    for name in ("task.yaml", "vector.jsonl", "select.jsonl", "score.jsonl"):
+    for name in ("task.yaml", "vector.jsonl", "select.jsonl", "score.jsonl", "harmless.jsonl"):
         if (folder / name).is_file():
             digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
     return digest.hexdigest()
@@ -195,8 +265,9 @@ def check_disjoint(folder: Path, task: Task) -> None:
     seen: dict[str, str] = {}
     roles: Iterable[tuple[str, list[list[str]]]] = (
         ("vector.jsonl", [[pair.positive, pair.negative] for pair in task.vector]),
-        ("select.jsonl", [[row.prompt] for row in task.select]),
+        ("select.jsonl", [[row.prompt] for row in task.select] + [[row.prompt] for row in task.instructions]),
         ("score.jsonl", [[row.prompt] for row in task.choices] + [[row.prompt] for row in task.prompts]),
+        ("harmless.jsonl", [[row.prompt] for row in task.harmless]),
     )
     for role, rows in roles:
         here: dict[str, str] = {}
@@ -230,13 +301,14 @@ def describe_tasks() -> list[dict[str, Any]]:
     rows = []
     for name in known_tasks():
         task = find_task(name)
+        data = task.card.data
         rows.append(
             {
                 "name": name,
                 "kind": task.card.kind,
                 "version": task.card.version,
-                "pairs": len(task.vector),
-                "prompts": len(task.choices) + len(task.prompts),
+                "pairs": data.pairs if data else len(task.vector),
+                "prompts": data.score if data else len(task.choices) + len(task.prompts),
                 "description": task.card.description,
                 "digest": task.digest,
             }

@@ -86,6 +86,7 @@ class Verification:
             [t.task for t in first.tasks],
             [t.task for t in first.generation],
             [t.task for t in first.side_effects],
+            [t.task for t in first.refusal],
         )
         chosen = [] if first.complete else self._task_specs(suite, set().union(*kinds), first)
         with tempfile.TemporaryDirectory(prefix="lrt-bench-verify-") as folder:
@@ -233,7 +234,7 @@ def _differences(stored: Any, fresh: Any, where: tuple[str, ...]) -> Iterator[tu
         tolerance = TOLERANCE * (1 + max(abs(stored), abs(fresh)))
         if where[0] in ("transfer_score", "ci95"):
             tolerance = SCORE_TOLERANCE
-        elif where[0] == "generation":
+        elif where[0] in ("generation", "refusal"):
             tolerance = WRITING_TOLERANCE
         size = abs(stored - fresh)
         line = f"stored {stored:.6g}, computed {fresh:.6g}: differs by {fresh - stored:+.3g}"

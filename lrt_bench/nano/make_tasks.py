@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,13 +184,13 @@ def refusal_scored(rng: random.Random, number: int) -> dict[str, str]:
 
 
 class Folder:
-    """One task folder in the making; no two of its texts are the same, whatever their role."""
+    """One task folder in the making; no two of its texts are the same, whatever their role, nor `seen`."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, seen: Iterable[str] = ()) -> None:
         self.path = root / name
         self.path.mkdir(parents=True, exist_ok=True)
         self.rng = random.Random(f"lrt-bench nano task {name}")
-        self.seen: set[str] = set()
+        self.seen = set(seen)
 
     def lines(self, role: str, count: int, make: Callable[[int], dict[str, str]]) -> None:
         rows: list[dict[str, str]] = []
@@ -232,7 +232,8 @@ def write_choice(root: Path, concept: Concept) -> None:
     folder.describe("choice", concept.about, "steering_r2", concept=concept.name)
 
 
-def write_refusal(root: Path) -> None:
+def write_refusal(root: Path) -> set[str]:
+    """The choice task; returns its texts."""
     folder = Folder(root, "refusal")
     rng = folder.rng
     folder.lines("vector", PAIRS, lambda number: refusal_contrast(rng))
@@ -241,6 +242,45 @@ def write_refusal(root: Path) -> None:
     folder.describe(
         "choice", "refusing a request against complying with it", "steering_r2", concept="refusal"
     )
+    return folder.seen
+
+
+CHAT = "User: {instruction}\nAssistant:"
+
+
+def write_nano_refusal(root: Path, seen: Iterable[str]) -> None:
+    """The paper's refusal experiment on the grammar's requests; none makes the choice task's vector."""
+    start, end = CHAT.split("{instruction}")
+    folder = Folder(root, "nano-refusal", [text.removeprefix(start).removesuffix(end) for text in seen])
+    rng = folder.rng
+
+    def request(kind: list[str]) -> str:
+        text = Writer(rng, Latents.sample(rng, **dict(ENGLISH))).request(kind)
+        return text.removeprefix(start).removesuffix(end)
+
+    folder.lines(
+        "vector", PAIRS,
+        lambda number: {"positive": request(lexicon.HARMLESS), "negative": request(lexicon.HARMFUL)},
+    )  # fmt: skip
+    for role, count, kind in (
+        ("select", SELECT, lexicon.HARMFUL),
+        ("score", GENERATION, lexicon.HARMFUL),
+        ("harmless", GENERATION, lexicon.HARMLESS),
+    ):
+        folder.lines(role, count, lambda number, kind=kind: {"prompt": request(kind)})  # type: ignore[misc]
+    more = {
+        "concept": "refusal",
+        "scorer": {"name": "phrases", "present": lexicon.REFUSAL_PHRASES},
+        "openings": {
+            "refuse": [text.split()[0].strip(",") for text in lexicon.REFUSE],
+            "comply": [text.split()[0].strip(",") for text in lexicon.COMPLY],
+        },
+        "template": CHAT,
+        "new_tokens": 16,
+        "alphas": [-1.0, -0.5, -0.25, 0.25, 0.5, 1.0],
+    }
+    about = "harmful requests answered or refused under steering (paper, section 3.3)"
+    folder.describe("refusal", about, "refused", **more)
 
 
 def write_generation(root: Path, name: str, concept: Concept, about: str, scorer: dict[str, Any]) -> None:
@@ -317,7 +357,7 @@ def main(folder: Path) -> None:
     """Write all task folders of the embedded family into FOLDER."""
     for concept in CONCEPTS:
         write_choice(folder, concept)
-    write_refusal(folder)
+    write_nano_refusal(folder, write_refusal(folder))
     write_generation_tasks(folder)
     write_rest(folder)
     click.echo(f"{len(list(folder.glob('*/task.yaml')))} tasks in {folder}/")
