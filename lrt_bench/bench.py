@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.concepts import ConceptStates, concept_states
+from lrt_bench.concepts import ConceptStates, concept_states, readable
 from lrt_bench.corpus import Corpus
+from lrt_bench.data import Data
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.metrics import Array, is_steerable, slopes
 from lrt_bench.models import Site
@@ -72,9 +73,16 @@ class PairBench:
     batch_size: int
     progress: Callable[[float], None] = lambda done: None
     tasks: list[Task] = field(default_factory=list)
+    data: Data = field(default_factory=Data)
 
     def __post_init__(self) -> None:
-        self.tasks = self.tasks or self.suite.tasks_of(self.pair)
+        sides = self.source.model, self.target.model
+        self.tasks = [
+            replace(task, vector=readable(task.vector, sides))
+            if task.card.kind in ("choice", "generation")
+            else task
+            for task in self.tasks or self.suite.tasks_of(self.pair)
+        ]
         self.swept = (*self.suite.alphas, *self.suite.over_steering)
         self._sweeps: dict[str, Sweep] = {}
         self._concepts: dict[tuple[str, str], ConceptStates] = {}
@@ -85,18 +93,18 @@ class PairBench:
 
     @functools.cached_property
     def choices(self) -> list[Task]:
-        """Choice tasks with at least one prompt that can be scored in the target's tokenizer."""
-        return [task for task in self.of_kind("choice") if self.sweep(task).encoded]
+        """Choice tasks with a vector, and at least one prompt that the target's tokenizer can score."""
+        return [t for t in self.of_kind("choice") if len(t.vector) > 1 and self.sweep(t).encoded]
 
     @property
     def not_scorable(self) -> tuple[str, ...]:
-        """Choice tasks that the target's tokenizer makes impossible to score."""
+        """Choice tasks that the models' tokenizers, or their contexts, make impossible to score."""
         scorable = {task.name for task in self.choices}
         return tuple(task.name for task in self.of_kind("choice") if task.name not in scorable)
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        return Corpus(self.suite.corpus.source, self.suite.corpus.context)
+        return self.suite.corpus.corpus(self.data)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -34,7 +34,9 @@ main.add_command(leaderboard)
 
 
 @main.command()
-@click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
+@click.option(
+    "--suite", "suite_spec", help="Suite name or YAML file.  [default: nano; everyday for your own models]"
+)
 @click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
 @click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
 @click.option(
@@ -69,6 +71,7 @@ main.add_command(leaderboard)
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
 @click.option("--source-layers", type=layers, help="Instead: several side by side: all, or 1,2,3.")
+@click.option("--source-sae", help="Map features: a sparse autoencoder of that layer (file, folder, Hub).")
 @click.option("--target", help="Ad hoc pair: target model.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
 @click.option("--judge-url", help="Judge of refusal tasks: an OpenAI-compatible address, http://host/v1.")
@@ -79,6 +82,12 @@ main.add_command(leaderboard)
     help="Folder of a text-classification model that tells refusals, for refusal tasks.",
 )
 @click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
+@click.option(
+    "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
+)
+@click.option(
+    "--model", "models", multiple=True, help="ID=PATH: in the place of a model of the suite (repeatable)."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
@@ -88,7 +97,7 @@ main.add_command(leaderboard)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly
 def evaluate(
-    suite_spec: str,
+    suite_spec: str | None,
     pairs: tuple[str, ...],
     mappings: tuple[str, ...],
     submissions: tuple[Path, ...],
@@ -102,12 +111,15 @@ def evaluate(
     source: str | None,
     source_layer: int | None,
     source_layers: LayerChoice | None,
+    source_sae: str | None,
     target: str | None,
     target_layer: int | None,
     judge_url: str | None,
     judge_model: str | None,
     classifier: Path | None,
     corpus: str | None,
+    data: tuple[str, ...],
+    models: tuple[str, ...],
     out: Path,
     device: str,
     dtype: str,
@@ -117,19 +129,21 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Score mapping methods on pairs of models; finished cells in --out are not computed again."""
-    from lrt_bench.suites import ad_hoc, find_suite, narrowed
+    from lrt_bench.data import Data, stand_ins
+    from lrt_bench.suites import ad_hoc, default_suite, find_suite, narrowed
 
-    suite = find_suite(suite_spec)
+    suite = find_suite(suite_spec or default_suite(source, target))
     if source or target:
         if not (source and target):
             raise UserError("an ad hoc pair wants both --source and --target")
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
-        suite = ad_hoc(suite, source, source_layer, target, target_layer, source_layers)
-    elif any(given is not None for given in (source_layer, source_layers, target_layer)):
-        raise UserError("--source-layer(s), --target-layer belong to an ad hoc pair: give --source, --target")
+        suite = ad_hoc(suite, source, source_layer, target, target_layer, source_layers, source_sae)
+    elif any(given is not None for given in (source_layer, source_layers, source_sae, target_layer)):
+        raise UserError("--source-layer(s), --source-sae and --target-layer want --source and --target")
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    settings |= {"data": Data(stand_ins(data, "--data")), "local_models": stand_ins(models, "--model")}
     of_lm_eval = (side_effects_path, side_effects_limit, side_effects_concepts)
     settings["side_effects"] = _side_effects(side_effects, *of_lm_eval)
     if judge_url or judge_model or classifier:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
-from lrt_bench.models import Site
+from lrt_bench.models import LanguageModel, Site
 from lrt_bench.states import by_length, pad
 from lrt_bench.tasks import ContrastPair
 
@@ -48,8 +49,28 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
     return states
 
 
+def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
+    """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
+    return [begun(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
+        begun(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
+    ]
+
+
+def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> tuple[ContrastPair, ...]:
+    """The pairs that every one of `models` can read whole: what is longer than its context is left out.
+
+    Pairs go two by two, so that data whose options alternate stays balanced.
+    """
+    long: set[int] = set()
+    for model in models:
+        for index, tokens in enumerate(encode(model.tokenizer, contrast_texts(model, pairs))):
+            if len(tokens.ids) > model.context:
+                long.add(index % len(pairs) // 2)
+    return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)
+
+
 def concept_states(site: Site, pairs: Sequence[ContrastPair], rows: int = 64) -> ConceptStates:
     """Both sides of a concept's contrastive pairs at a site."""
-    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    texts = contrast_texts(site.model, pairs)
     states = last_states(site, texts, rows)
     return ConceptStates(states[: len(pairs)], states[len(pairs) :])

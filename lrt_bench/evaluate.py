@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -23,7 +18,7 @@ from lrt_bench.bench import PairBench, Reference
 from lrt_bench.data import Data
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.layer_search import choose_layers
-from lrt_bench.loading import Models
+from lrt_bench.loading import PLANTED, Models
 from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
     choice_figures,
@@ -32,18 +27,16 @@ from lrt_bench.measure import (
     side_effect_figures,
 )
 from lrt_bench.measure_refusal import Scorers, measured, refusal_figures
-from lrt_bench.models import LanguageModel, Site
-from lrt_bench.resources import PACKAGE
+from lrt_bench.pair_sites import identity, site_record, source_site, target_site
+from lrt_bench.provenance import peak_memory, provenance
 from lrt_bench.results import (
     Cost,
     LayersChosen,
     LmEvalFigures,
     MappingRecord,
     PairRecord,
-    Provenance,
     Result,
     Settings,
-    SiteRecord,
     TaskFigures,
     pack_propensities,
     read_propensities,
@@ -51,7 +44,7 @@ from lrt_bench.results import (
     write_result,
 )
 from lrt_bench.rows import Row, controls, mapping_row
-from lrt_bench.sources import ManyLayers, many_layers
+from lrt_bench.sae import SparseAutoencoder, load_sae
 from lrt_bench.suites import PairSpec, Suite
 from lrt_bench.task_data import resolve
 from lrt_bench.tasks import Task, find_task, first_problem
@@ -60,7 +53,6 @@ if TYPE_CHECKING:
     from lrt_bench.side_effects import SideEffects
 
 PROTOCOL = 1  # raised whenever the same inputs would give other numbers
-DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
 REFERENCES = ("native", "native-split", "random")
 DISTURBED = ("native", "random")  # controls whose writing and side effects are measured too
 STATES_WEIGHT = 4  # the pass over the corpus, in cells, for the progress bar
@@ -98,7 +90,8 @@ class Evaluation:
     submissions : rows of submissions, scored beside the mappings.
     side_effects : lm-eval tasks to run under each row's vectors.
     scorers : of refusal tasks' answers, beside phrases and the first-token proxy.
-    data : where tasks by data set id get their rows.
+    data : where corpora and tasks by data set id get their rows.
+    local_models : {id: folder or file} that take the place of models and sparse autoencoders of the suite.
     failures : the submissions' cells that failed, after `run`.
     """
 
@@ -116,6 +109,7 @@ class Evaluation:
     side_effects: SideEffects | None = None
     scorers: Scorers = field(default_factory=Scorers)
     data: Data = field(default_factory=Data)
+    local_models: Mapping[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
@@ -133,7 +127,8 @@ class Evaluation:
             names = [task.name for task in tasks]
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
-        models = Models(self.dtype, self.device, self.device_map)
+        models = Models(self.dtype, self.device, self.device_map, self.local_models)
+        self._check_stand_ins()
         self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
         cells: list[Cell] = []
@@ -150,19 +145,37 @@ class Evaluation:
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
 
+    def _check_stand_ins(self) -> None:
+        wanted = {
+            spec.partition("@")[0]
+            for pair in self.suite.pairs
+            for spec in (pair.source, pair.target, pair.source_sae)
+            if spec
+        }
+        wanted |= {planted["base"] for spec in wanted if (planted := PLANTED.fullmatch(spec))}
+        for identifier in self.local_models:
+            if identifier not in wanted:
+                known = ", ".join(sorted(wanted))
+                raise UserError(f"--model {identifier}: no model of these pairs; they are of {known}")
+
+    def _sae(self, spec: str) -> SparseAutoencoder:
+        return load_sae(self.local_models.get(spec.partition("@")[0], spec))
+
     def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
         tasks = [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
         sides = models.get(pair.source), models.get(pair.target)
         pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
-        source = _source(sides[0], pair)
-        target = _site(sides[1], pair.target_layer, f"{pair.name}: target")
+        source = source_site(sides[0], pair, self._sae)
+        target = target_site(sides[1], pair)
 
         def states_done(share: float) -> None:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
-        bench = PairBench(self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks)
+        bench = PairBench(
+            self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+        )
         job = _PairJob(self, bench, rows, layers)
         self._done = began + STATES_WEIGHT
         for row in rows:
@@ -177,31 +190,6 @@ class Evaluation:
                 self.failures.append(Failure(row.name, pair.name, f"{row.name}: {first_problem(error)}"))
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
-
-
-def _site(model: LanguageModel, layer: int | None, what: str) -> Site:
-    """The site, at `DEFAULT_DEPTH` where no layer is given."""
-    if layer is None:
-        layer = min(model.n_layers, max(1, round(DEFAULT_DEPTH * model.n_layers)))
-    try:
-        return Site(model, layer)
-    except UserError as error:
-        raise UserError(f"{what}: {error}") from error
-
-
-def _source(model: LanguageModel, pair: PairSpec) -> Site:
-    """The source's site: one layer, or several side by side."""
-    if pair.source_layers is None:
-        return _site(model, pair.source_layer, f"{pair.name}: source")
-    try:
-        return many_layers(model, pair.source_layers)
-    except UserError as error:
-        raise UserError(f"{pair.name}: source: {error}") from error
-
-
-def _layers(site: Site) -> tuple[int, ...] | None:
-    """The layers of a site that has several."""
-    return site.layers if isinstance(site, ManyLayers) else None
 
 
 @dataclass
@@ -224,9 +212,7 @@ class _PairJob:
     def key(self, row: Row) -> str:
         """Hash of all that the cell's numbers depend on."""
         bench = self.bench
-        sites = [
-            [site.model.digest, site.layer, *(_layers(site) or ())] for site in (bench.source, bench.target)
-        ]
+        sites = [identity(site) for site in (bench.source, bench.target)]
         tasks = [task.digest for task in bench.tasks]
         parts = [
             PROTOCOL, __version__, bench.suite.digest, bench.fingerprint, tasks, sites,
@@ -326,7 +312,7 @@ class _PairJob:
             refusal=tuple(refusal),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
-            provenance=provenance(bench.suite.corpus.source, bench.states.digest),
+            provenance=provenance(bench.suite.corpus.named, bench.states.digest, bench.data.revisions),
             audit=row.audit,
             propensities="0" * 64,
         )
@@ -345,8 +331,8 @@ class _PairJob:
         coverage = bench.states.coverage
         return PairRecord(
             name=bench.pair.name,
-            source=_site_record(bench.source),
-            target=_site_record(bench.target),
+            source=site_record(bench.source),
+            target=site_record(bench.target),
             source_coverage=coverage.source_share,
             target_coverage=coverage.target_share,
             layers_chosen=self.layers_chosen,
@@ -376,24 +362,6 @@ class _PairJob:
         )
 
 
-def provenance(corpus: str, corpus_digest: str) -> Provenance:
-    """Where this run's numbers come from."""
-    import transformers
-
-    return Provenance(
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        lrt_bench=__version__,
-        commit=_commit(),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        transformers=transformers.__version__,
-        platform=platform.platform(),
-        threads=torch.get_num_threads(),
-        corpus=corpus,
-        corpus_digest=corpus_digest,
-    )
-
-
 def _disturbs(row: Row) -> bool:
     """Whether the row's writing and side effects are measured."""
     return not row.control or row.name in DISTURBED
@@ -411,19 +379,6 @@ def _score(
     return score, metrics.interval(samples[name])
 
 
-def _site_record(site: Site) -> SiteRecord:
-    model = site.model
-    return SiteRecord(
-        model=model.name,
-        digest=model.digest,
-        layer=site.layer,
-        depth=site.depth,
-        width=site.width,
-        parameters=model.parameters,
-        layers=_layers(site),
-    )
-
-
 def _mapping_record(row: Row) -> MappingRecord:
     linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
     fields = {
@@ -439,22 +394,3 @@ def _mapping_record(row: Row) -> MappingRecord:
         "description": BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
     }
     return MappingRecord.model_validate(fields | row.about)
-
-
-def peak_memory(device: str) -> int:
-    """Peak bytes so far: of the GPU where it is one, else of this process."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this code runs from; None when installed from a wheel."""
-    if not (PACKAGE.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(PACKAGE.parent), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

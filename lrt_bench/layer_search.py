@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lrt_bench.corpus import Corpus
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.models import LanguageModel
@@ -31,7 +30,7 @@ def choose_layers(
         )
 
     def side(model: LanguageModel) -> LayerChoice:
-        lengths = spreads(model, Corpus(corpus.source, corpus.context), layers_at(model, search.depths), rows)
+        lengths = spreads(model, corpus.corpus(data), layers_at(model, search.depths), rows)
         return choose_layer(model, task, lengths, task.card.alphas, rows)
 
     sides = side(source), side(target)

@@ -22,7 +22,7 @@ from lrt_bench import __version__
 from lrt_bench.bench import PairBench, Reference
 from lrt_bench.concepts import ConceptStates
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import PROTOCOL, STATES_WEIGHT, provenance
+from lrt_bench.evaluate import PROTOCOL, STATES_WEIGHT
 from lrt_bench.layer_maps import LayerMap, LayerMaps, check_memory, fit_layers, load_maps, save_maps
 from lrt_bench.layer_results import (
     FLOOR,
@@ -40,6 +40,7 @@ from lrt_bench.loading import Models
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.metrics import mean_of, slopes, steering_r2
 from lrt_bench.models import LanguageModel, Site
+from lrt_bench.provenance import provenance
 from lrt_bench.results import write_whole
 from lrt_bench.rows import controls
 from lrt_bench.sources import ManyLayers, many_layers
@@ -300,7 +301,7 @@ class LayerSweep:
             chosen=self._choice(targets),
             states_seconds=maps.seconds,
             sweep_seconds=seconds,
-            provenance=provenance(self.suite.corpus.source, maps.corpus_digest),
+            provenance=provenance(self.suite.corpus.named, maps.corpus_digest),
         )
 
     def _choice(self, targets: tuple[TargetLayer, ...]) -> Choice | None:

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,15 @@ PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
 
 @dataclass
 class Models:
-    """Loads models by name, each once; `keep` drops those that are no longer wanted."""
+    """Loads models by name, each once; `keep` drops those that are no longer wanted.
+
+    local : {Hub id: folder or file} that take the place of models; a result names what was loaded.
+    """
 
     dtype: str = "float32"
     device: str = "cpu"
     device_map: str | None = None
+    local: Mapping[str, str] = field(default_factory=dict)
     _loaded: dict[str, LanguageModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +50,7 @@ class Models:
     def get(self, spec: str) -> LanguageModel:
         """The model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
         if spec not in self._loaded:
-            self._loaded[spec] = self._load(spec)
+            self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
         return self._loaded[spec]
 
     def keep(self, specs: set[str]) -> None:

@@ -44,7 +44,10 @@ class Record(Strict):
 
 
 class SiteRecord(Record):
-    """One side of a pair. `layers` is there where several stand side by side; `layer` is their highest."""
+    """One side of a pair. `layers` is there where several stand side by side; `layer` is their highest.
+
+    sae : the sparse autoencoder whose coefficients take the place of the states, and its digest.
+    """
 
     model: str
     digest: str
@@ -53,6 +56,7 @@ class SiteRecord(Record):
     width: Count
     parameters: Count
     layers: tuple[Count, ...] | None = None
+    sae: str | None = None
 
     @property
     def where(self) -> str:
@@ -348,6 +352,7 @@ class Provenance(Record):
     threads: int
     corpus: str
     corpus_digest: str
+    data: dict[str, str] | None = None
 
 
 class Result(Record):

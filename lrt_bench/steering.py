@@ -6,12 +6,14 @@ alpha), in a batch grown at the layer; only the choice tokens' logits are comput
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models import Site
@@ -110,24 +112,41 @@ class Encoded:
 def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]:
     """Tokenise prompts and the first tokens of their options.
 
-    A prompt whose options begin with the same token in this tokenizer cannot be scored; it is left out.
+    A prompt whose options begin with the same token in this tokenizer cannot be scored, nor one that is
+    longer than the model reads: it is left out. So are as many others as it takes to have either option
+    positive equally often again.
     """
     tokenizer = site.model.tokenizer
-    bare = [tokens.ids for tokens in encode(tokenizer, [row.prompt for row in prompts])]
+    texts = [begun(tokenizer, row.instruction, row.prompt) for row in prompts]
+    bare = [tokens.ids for tokens in encode(tokenizer, texts)]
     sides = [
-        [tokens.ids for tokens in encode(tokenizer, texts)]
-        for texts in (
-            [row.prompt + row.positive for row in prompts],
-            [row.prompt + row.negative for row in prompts],
+        [tokens.ids for tokens in encode(tokenizer, wholes)]
+        for wholes in (
+            [text + row.positive for text, row in zip(texts, prompts, strict=True)],
+            [text + row.negative for text, row in zip(texts, prompts, strict=True)],
         )
     ]
     found = []
     for row, ids, positive, negative in zip(prompts, bare, *sides, strict=True):
         tokens = [first_token(tokenizer, ids, whole, text)
                   for whole, text in ((positive, row.positive), (negative, row.negative))]  # fmt: skip
-        if tokens[0] != tokens[1]:
-            found.append(Encoded(ids, tokens[0], tokens[1]))
-    return found
+        if tokens[0] != tokens[1] and len(ids) <= site.model.context:
+            found.append((row.positive, Encoded(ids, tokens[0], tokens[1])))
+    return _balanced(found, len({row.positive for row in prompts}))
+
+
+def _balanced(rows: list[tuple[str, Encoded]], options: int) -> list[Encoded]:
+    """As many rows of each positive option as of the rarest; none where all but one option are lost."""
+    counts = Counter(option for option, _ in rows)
+    if not counts or (len(counts) == 1 and options > 1):
+        return []
+    room = dict.fromkeys(counts, min(counts.values()))
+    kept = []
+    for option, encoded in rows:
+        room[option] -= 1
+        if room[option] >= 0:
+            kept.append(encoded)
+    return kept
 
 
 def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from lrt_bench.corpus import Corpus, Part
+from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.resources import SUITES
 from lrt_bench.tasks import Strict, Task, find_task, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
+Layer = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
 LayerChoice = tuple[int, ...] | Literal["all"]
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
@@ -30,17 +33,21 @@ class LayerSearch(Strict):
 class PairSpec(Strict):
     """A source site and a target site.
 
+    source_layer, target_layer : "20/26" is layer 20 of a model with 26, and the same relative depth of
+        another; where it is not given, 70% of the depth.
     source_layers : instead of one source layer, several side by side, or "all" (many-to-one).
+    source_sae : the sparse autoencoder (`sae.load_sae`) whose coefficients take the place of the states.
     choose_layers : instead of the two layers, the task and the depths by which they are chosen.
     skip_kinds : kinds of task that are left out on this pair.
     """
 
     name: Name
     source: str
-    source_layer: int | None = None
+    source_layer: Layer | None = None
     source_layers: LayerChoice | None = None
     target: str
-    target_layer: int | None = None
+    source_sae: str | None = None
+    target_layer: Layer | None = None
     skip_kinds: tuple[str, ...] = ()
     choose_layers: LayerSearch | None = None
 
@@ -54,17 +61,29 @@ class PairSpec(Strict):
     def _one_source(self) -> PairSpec:
         if self.source_layer is not None and self.source_layers is not None:
             raise ValueError("source_layers: give it or source_layer, not both")
+        if self.source_sae is not None and self.source_layers is not None:
+            raise ValueError("source_sae: it reads one layer: give source_layer, not source_layers")
         return self
 
 
 class CorpusSpec(Strict):
-    """The text that maps are fitted on, and how much of it."""
+    """The text that maps are fitted on, and how much of it; a mix is of several sources (`corpus.Part`)."""
 
     source: str = "nano"
     context: Annotated[int, Field(ge=8)] = 128
     fit_tokens: Annotated[int, Field(ge=200)] = 60_000
     validation_tokens: Annotated[int, Field(ge=20)] = 6_000
     sample_tokens: Annotated[int, Field(ge=100)] = 30_000
+    mix: tuple[Part, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The sources in a word, with their shares."""
+        return " + ".join(f"{part.share:g} {part.id}" for part in self.mix) or self.source
+
+    def corpus(self, data: Data) -> Corpus:
+        """The corpus, its ids read from `data`."""
+        return Corpus(self.source, self.context, self.mix, data)
 
 
 class Suite(Strict):
@@ -108,6 +127,8 @@ class Suite(Strict):
     def digest(self) -> str:
         """Hash of all that every pair's score depends on: protocol and tasks, not the list of pairs."""
         content = self.model_dump(mode="json", exclude={"pairs", "mappings", "description"})
+        if not self.corpus.mix:  # suites without a mix keep the digest that they had
+            del content["corpus"]["mix"]
         content["task_digests"] = [task.digest for task in self.read_tasks()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -134,6 +155,12 @@ def find_suite(spec: str) -> Suite:
     raise UserError(f"--suite {spec}: no such suite; give {', '.join(known_suites())} or a YAML file")
 
 
+def default_suite(source: str | None, target: str | None) -> str:
+    """The suite of a run that names none: the embedded family's, or everyday prose for other models."""
+    given = [spec.rpartition(":")[2] for spec in (source, target) if spec]
+    return "nano" if all(spec.startswith("nano/") for spec in given) else "everyday"
+
+
 def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = None) -> Suite:
     """The suite with only some of its pairs, or on another corpus (which makes it another protocol)."""
     if pairs:
@@ -143,7 +170,9 @@ def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = No
                 raise UserError(f"--pair {name}: suite {suite.name} has {', '.join(known)}")
         suite = suite.model_copy(update={"pairs": tuple(known[name] for name in dict.fromkeys(pairs))})
     if corpus:
-        suite = suite.model_copy(update={"corpus": suite.corpus.model_copy(update={"source": corpus})})
+        suite = suite.model_copy(
+            update={"corpus": suite.corpus.model_copy(update={"source": corpus, "mix": ()})}
+        )
     return suite
 
 
@@ -154,15 +183,18 @@ def ad_hoc(
     target: str,
     target_layer: int | None,
     source_layers: LayerChoice | None = None,
+    source_sae: str | None = None,
 ) -> Suite:
     """The suite's protocol and tasks on a pair of the user's own."""
     if source_layer is not None and source_layers is not None:
         raise UserError("--source-layers takes the place of --source-layer: give one of the two")
     several = source_layers if isinstance(source_layers, str) else "+".join(map(str, source_layers or ()))
-    sides = [_short(source, several or source_layer), _short(target, target_layer)]
+    at = f"{several or source_layer}-sae" if source_sae else several or source_layer
+    sides = [_short(source, at), _short(target, target_layer)]
     pair = PairSpec(
         name="--".join(sides)[:120],
         source=source, source_layer=source_layer, source_layers=source_layers,
+        source_sae=source_sae,
         target=target, target_layer=target_layer,
     )  # fmt: skip
     return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
@@ -192,7 +224,10 @@ def describe_suites() -> list[dict[str, Any]]:
 
 def describe_pairs() -> list[dict[str, Any]]:
     return [
-        {"suite": name, **pair.model_dump(exclude={"skip_kinds", "source_layers", "choose_layers"})}
+        {
+            "suite": name,
+            **pair.model_dump(exclude={"skip_kinds", "source_layers", "source_sae", "choose_layers"}),
+        }
         | ({"source_layer": pair.source_layers} if pair.source_layers else {})
         for name in known_suites()
         for pair in find_suite(name).pairs

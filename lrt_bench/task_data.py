@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
-from lrt_bench.tasks import Column, ContrastPair, InstructionData, Prompt, Task
+from lrt_bench.tasks import Column, ContrastPair, EvalData, InstructionData, Prompt, Task
+from lrt_bench.written_evals import split_evals
 
 
 def ordered(texts: Iterable[str], seed: int) -> list[str]:
@@ -73,6 +74,9 @@ def resolve(task: Task, data: Data) -> Task:
     spec = task.card.data
     if spec is None:
         return task
+    if isinstance(spec, EvalData):
+        evals = split_evals(data.rows(spec.id, file=spec.file), spec)
+        return replace(task, data_digest=evals.digest, **vars(evals))
     splits = split_instructions(list(_column(data, spec.harmless)), list(_column(data, spec.harmful)), spec)
     return replace(task, data_digest=splits.digest, **vars(splits))
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lrt_bench.errors import UserError
 from lrt_bench.resources import TASKS
 
+WRITTEN_EVALS = "mwe/"  # before the name of a file of the collection
+COLLECTION = "Anthropic/model-written-evals"
+ADVANCED = (  # files of advanced-ai-risk/lm_generated_evals; what is not among them is a persona
+    "coordinate-itself", "coordinate-other-ais", "coordinate-other-versions", "corrigible-less-HHH",
+    "corrigible-more-HHH", "corrigible-neutral-HHH", "myopic-reward", "one-box-tendency",
+    "power-seeking-inclination", "self-awareness-general-ai", "self-awareness-good-text-model",
+    "self-awareness-text-model", "self-awareness-training-architecture", "self-awareness-training-web-gpt",
+    "survival-instinct", "wealth-seeking-inclination",
+)  # fmt: skip
 Kind = Literal["choice", "generation", "fidelity", "side-effect", "refusal"]
 Text = Annotated[str, Field(min_length=1, max_length=20_000)]
 Row = TypeVar("Row", bound=BaseModel)
@@ -41,18 +51,26 @@ class Strict(BaseModel):
 
 
 class ContrastPair(Strict):
-    """Two texts that differ in the concept; the vector is the difference of their last states."""
+    """Two texts that differ in the concept; the vector is the difference of their last states.
+
+    instruction : what a user asks; the texts then begin the answer (`chat.render`).
+    """
 
     positive: Text
     negative: Text
+    instruction: Text | None = None
 
 
 class ChoicePrompt(Strict):
-    """A prompt and the two words of which one may follow; `positive` shows the concept."""
+    """A prompt and the two words of which one may follow; `positive` shows the concept.
+
+    instruction : what a user asks; the prompt then begins the answer (`chat.render`).
+    """
 
     prompt: Text
     positive: Text
     negative: Text
+    instruction: Text | None = None
 
 
 class Prompt(Strict):
@@ -96,13 +114,27 @@ class InstructionData(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class EvalData(Strict):
+    """A file of questions with a matching and a not matching answer, and how many rows do what.
+
+    Every number is even, so that either answer matches equally often.
+    """
+
+    id: Text
+    file: Text
+    pairs: Annotated[int, Field(ge=2, multiple_of=2)] = 200
+    select: Annotated[int, Field(ge=0, multiple_of=2)] = 40
+    score: Annotated[int, Field(ge=2, multiple_of=2)] = 100
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
 class TaskCard(Strict):
     """What task.yaml says.
 
     template : wraps an instruction ("{instruction}") for models without a chat template; refusal only.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=120)]
     version: Annotated[int, Field(ge=1)]
     kind: Kind
     description: Text
@@ -116,7 +148,7 @@ class TaskCard(Strict):
     stitch_rows: Annotated[int, Field(ge=1)] = 24
     openings: Openings | None = None
     template: Text | None = None
-    data: InstructionData | None = None
+    data: InstructionData | EvalData | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TaskCard:
@@ -128,8 +160,9 @@ class TaskCard(Strict):
             raise ValueError(f"alphas: a {self.kind} task lists its alphas, in units of the spread")
         if self.kind == "refusal":
             self._check_refusal()
-        elif self.data:
-            raise ValueError("data: only a refusal task names data sets")
+        kinds = {InstructionData: "refusal", EvalData: "choice"}
+        if self.data and self.kind != kinds[type(self.data)]:
+            raise ValueError(f"data: such data sets are for a {kinds[type(self.data)]} task")
         return self
 
     def _check_refusal(self) -> None:
@@ -260,13 +293,24 @@ def check_balance(path: Path, prompts: Sequence[ChoicePrompt]) -> None:
         raise UserError(f"{path}: field positive: options are not balanced ({dict(counts)}); make them equal")
 
 
+def _whole(instruction: str | None, text: str) -> str:
+    return text if instruction is None else f"{instruction}\n\n{text}"
+
+
 def check_disjoint(folder: Path, task: Task) -> None:
     """Prompts that make a vector, that choose, and that score must differ, by content hash."""
     seen: dict[str, str] = {}
     roles: Iterable[tuple[str, list[list[str]]]] = (
-        ("vector.jsonl", [[pair.positive, pair.negative] for pair in task.vector]),
-        ("select.jsonl", [[row.prompt] for row in task.select] + [[row.prompt] for row in task.instructions]),
-        ("score.jsonl", [[row.prompt] for row in task.choices] + [[row.prompt] for row in task.prompts]),
+        ("vector.jsonl", [[_whole(p.instruction, t) for t in (p.positive, p.negative)] for p in task.vector]),
+        (
+            "select.jsonl",
+            [[_whole(r.instruction, r.prompt)] for r in task.select]
+            + [[r.prompt] for r in task.instructions],
+        ),
+        (
+            "score.jsonl",
+            [[_whole(r.instruction, r.prompt)] for r in task.choices] + [[r.prompt] for r in task.prompts],
+        ),
         ("harmless.jsonl", [[row.prompt] for row in task.harmless]),
     )
     for role, rows in roles:
@@ -285,15 +329,45 @@ def known_tasks() -> list[str]:
     return sorted(path.parent.name for path in TASKS.glob("*/task.yaml"))
 
 
+def written_eval(name: str) -> Task:
+    """A task of the model-written evals (Perez et al. 2022) by its file's name; its data are read by id."""
+    if not re.fullmatch(r"(human/)?[A-Za-z0-9][A-Za-z0-9-]*", name):
+        raise UserError(f"--task {WRITTEN_EVALS}{name}: not a name of a model-written eval")
+    short = name.removeprefix("human/")
+    if short != name:
+        file = f"advanced-ai-risk/human_generated_evals/{short}.jsonl"
+    elif short in ADVANCED:
+        file = f"advanced-ai-risk/lm_generated_evals/{short}.jsonl"
+    else:
+        file = f"persona/{short}.jsonl"
+    card = TaskCard(
+        name=name.replace("/", "-"),
+        version=1,
+        kind="choice",
+        description=f"model-written eval {name}: the matching answer against the other",
+        metric="steering_r2",
+        source=f"{COLLECTION}, {file}; Perez et al. 2022",
+        licence="CC-BY-4.0",
+        concept=short,
+        data=EvalData(id=COLLECTION, file=file),
+    )
+    return Task(card, hashlib.sha256(card.model_dump_json().encode()).hexdigest())
+
+
 @functools.cache
 def find_task(spec: str) -> Task:
     """A task by its name, or by the path of its folder."""
     if (TASKS / spec / "task.yaml").is_file():
         return read_task(TASKS / spec)
+    if (name := spec.removeprefix(WRITTEN_EVALS)) != spec:
+        return written_eval(name)
     path = Path(spec).expanduser()
     if path.is_dir():
         return read_task(path)
-    raise UserError(f"--task {spec}: no such task; `lrt-bench list tasks` names them, or give a folder")
+    raise UserError(
+        f"--task {spec}: no such task; `lrt-bench list tasks` names them, or give a folder, "
+        f"or {WRITTEN_EVALS}NAME of the model-written evals"
+    )
 
 
 def describe_tasks() -> list[dict[str, Any]]:

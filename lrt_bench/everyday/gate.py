@@ -193,9 +193,9 @@ def main(
     model: str, corpus: str, layers: tuple[int, ...], concepts: tuple[str, ...], out: Path | None
 ) -> None:
     """Check that native steering of the everyday concepts works on a model."""
-    from lrt_bench.evaluate import DEFAULT_DEPTH
     from lrt_bench.loading import load_model
     from lrt_bench.models import Site
+    from lrt_bench.pair_sites import DEFAULT_DEPTH
     from lrt_bench.results import write_whole
     from lrt_bench.suites import find_suite
 

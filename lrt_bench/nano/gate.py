@@ -51,7 +51,7 @@ def target_sites() -> dict[str, set[int]]:
     sites: dict[str, set[int]] = {name: set() for name in FAMILY}
     for suite in known_suites():
         for pair in find_suite(suite).pairs:
-            if pair.target.startswith("nano/") and pair.target_layer:
+            if pair.target.startswith("nano/") and isinstance(pair.target_layer, int):
                 sites[pair.target.removeprefix("nano/")].add(pair.target_layer)
     return sites
 
