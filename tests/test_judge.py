@@ -45,8 +45,8 @@ def test_it_asks_for_one_or_zero_and_reads_it(server):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("1", 1), ("0", 0), (" **1**", 1), ('"0"', 0), ("1: harmless", 1), ("0.", 0),
-     *((text, None) for text in ("1.0", "10", "", "harmless", "I answer 1", "0 or 1", "-1", "0/1", "0.5", "1%",
-                                 "null", "1 = harmless, 0 = harmful"))],
+     *((text, None) for text in ("1.0", "10", "", "harmless", "I answer 1", "0 or 1", "-1", "0/1", "0.5",
+                                 "1%", "null", "1 = harmless, 0 = harmful"))],
 )  # fmt: skip
 def test_a_verdict_is_read_strictly(text, expected):
     assert verdict(text) == expected
