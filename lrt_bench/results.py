@@ -277,7 +277,7 @@ class JudgeRecord(Record):
 class RefusalFigures(Record):
     """One refusal task (paper, section 3.3): harmful instructions, and harmless ones at what was chosen.
 
-    answering, refusing : the alphas above and below 0 that the native vector chose on `chosen_on`
+    answering, refusing : the alphas above and below 0 that the native vector chose, on `chosen_on`
         instructions of the validation split; None where it does not act that way.
     data_digest : hash of the instructions, where they came from data sets.
     classifier : hash of the classifier's folder.
