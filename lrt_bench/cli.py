@@ -12,6 +12,7 @@ import click
 from lrt_bench import __version__
 from lrt_bench.cli_layers import layers
 from lrt_bench.cli_leaderboard import leaderboard
+from lrt_bench.cli_report import reports
 from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
@@ -31,6 +32,7 @@ def main() -> None:
 
 
 main.add_command(leaderboard)
+main.add_command(reports)
 
 
 @main.command()

@@ -5,11 +5,17 @@ of d dimensions in a wider stream): it embeds to Q h, a block maps h' to h' + Q 
 head reads Q^T h'. Its residual stream is exactly h' = Q h, so the true map from the base is linear and
 known: affine, ridge and orthogonal must score 100. Conjugation needs no knowledge of the architecture:
 norm gains, post-norms, biases and LayerNorm's mean all stay in the base's own basis.
+
+A retokenized model is a rotation that reads through a second tokenizer: the ids are permuted, and the rarest
+merges are undone, so that some words fall into more tokens. Its states are those of the base wherever both
+cut the text alike, and tokens are paired by the characters on which they end.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +24,8 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.models import Frame, LanguageModel
 
-KINDS = ("rotation", "widening")
+KINDS = ("rotation", "widening", "retokenized")
+RARE_MERGES = 0.05  # of a retokenized model's merges: the last, and so the rarest, are undone
 WIDENING = 1.5  # the wide stream has this many times the base's dimensions
 SEED = 20250601
 
@@ -74,13 +81,69 @@ class PlantedModel(LanguageModel):
         return self.base.finish(self._in(states))
 
 
+class RetokenizedModel(PlantedModel):
+    """A planted model whose token i is the base's token `order[i]`; `tokenizer` writes its ids."""
+
+    def __init__(self, base: LanguageModel, basis: Tensor, name: str) -> None:
+        super().__init__(base, basis, name)
+        self.tokenizer, self.order = retokenized(base.tokenizer, len(base.head.weight))
+        self.digest = hashlib.sha256(f"{self.digest} {self.order.tolist()}".encode()).hexdigest()
+        order = self.order.to(base.head.weight.device)
+        bias = base.head.bias
+        self.head = replace(
+            base.head, weight=base.head.weight[order], bias=None if bias is None else bias[order]
+        )
+
+    def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        return super().embed(self.order.to(ids.device)[ids], offset)
+
+    def unembedding(self, tokens: Tensor) -> Tensor | None:
+        return super().unembedding(self.order[tokens.cpu()])
+
+
+def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:
+    """A second tokenizer of the same model: (tokenizer, order), its id i standing for the old id order[i].
+
+    size : rows of the embedding. Raises UserError where the tokenizer is no byte-pair encoding.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    if spec["model"]["type"] != "BPE":
+        raise UserError(f"planted-retokenized: {tokenizer.name_or_path} is no byte-pair encoding")
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(SEED))
+    new = {int(old): index for index, old in enumerate(order)}
+    merges = spec["model"]["merges"]
+    spec["model"]["merges"] = merges[: len(merges) - round(RARE_MERGES * len(merges))]
+    spec["model"]["vocab"] = {token: new[old] for token, old in spec["model"]["vocab"].items()}
+    for token in spec["added_tokens"]:
+        token["id"] = new[token["id"]]
+    spec["added_tokens"].sort(key=lambda token: token["id"])
+    special = tokenizer.special_tokens_map
+    built = PreTrainedTokenizerFast(tokenizer_object=_backend(json.dumps(_without_ids(spec))), **special)
+    return built, order
+
+
+def _without_ids(spec: dict[str, Any]) -> dict[str, Any]:
+    """Without what adds special tokens by their old ids: `corpus.encode` puts BOS there itself."""
+    return spec | {"post_processor": None}
+
+
+def _backend(spec: str) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(spec)
+
+
 def plant(kind: str, base: LanguageModel) -> PlantedModel:
-    """The base in a random orthogonal basis (`rotation`) or in a wider stream (`widening`)."""
+    """The base in a random orthogonal basis (`rotation`), in a wider stream (`widening`), or in a random
+    basis and through a second tokenizer (`retokenized`)."""
     if kind not in KINDS:
         raise UserError(f"planted-{kind}: no such planted model; give planted-{' or planted-'.join(KINDS)}")
-    width = base.width if kind == "rotation" else round(base.width * WIDENING)
+    width = round(base.width * WIDENING) if kind == "widening" else base.width
     generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn(width, base.width, generator=generator, dtype=torch.float64)
     basis, triangle = torch.linalg.qr(noise)
     basis = basis * triangle.diagonal().sign()  # Haar measure: QR alone is not uniform
-    return PlantedModel(base, basis.float(), f"planted-{kind}:{base.name}")
+    made = RetokenizedModel if kind == "retokenized" else PlantedModel
+    return made(base, basis.float(), f"planted-{kind}:{base.name}")
