@@ -37,9 +37,10 @@ def draw_sweep(sweep: LayerSweepRecord, path: Path) -> Path:
     _bars(
         parts[1, 1], [at.slope or 0.0 for at in sweep.targets], "native effect\n(logits a spread)", steerable
     )
+    parts[1, 1].set_title("on the bars: tasks that are steerable there", fontsize=8)
     for axis in parts[1]:
         axis.set_xticks(range(columns), _ticks(target.layers, target.n_layers))
-        axis.set_xlabel("target layer (share of its depth)")
+        axis.set_xlabel("target layer, and its share of the depth")
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lrt-bench", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -68,7 +69,7 @@ def _heat_map(
     source = sweep.source
     names = [label.replace("\n", "  ") for label in _ticks(source.layers, source.n_layers)]
     axis.set_yticks(range(len(names)), names)
-    axis.set_ylabel("source layer (share of its depth)")
+    axis.set_ylabel("source layer")
     axis.tick_params(labelbottom=False)
     axis.set_title(title, fontsize=10)
 
