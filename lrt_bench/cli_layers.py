@@ -28,7 +28,9 @@ def layers(value: str) -> LayerChoice:
 
 
 @click.command(name="sweep-layers")
-@click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
+@click.option(
+    "--suite", "suite_spec", help="Suite name or YAML file.  [default: nano; everyday for your own models]"
+)
 @click.option("--pair", "pairs", multiple=True, help="Only the models of this pair (repeatable).")
 @click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
 @click.option("--target", help="Ad hoc pair: target model.")
@@ -37,6 +39,12 @@ def layers(value: str) -> LayerChoice:
 @click.option("--target-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
 @click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
+@click.option(
+    "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
+)
+@click.option(
+    "--model", "models", multiple=True, help="ID=PATH: in the place of a model of the suite (repeatable)."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
@@ -46,12 +54,14 @@ def layers(value: str) -> LayerChoice:
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly
 def sweep_layers(
-    suite_spec: str,
+    suite_spec: str | None,
     pairs: tuple[str, ...],
     source: str | None,
     target: str | None,
     tasks: tuple[str, ...],
     corpus: str | None,
+    data: tuple[str, ...],
+    models: tuple[str, ...],
     out: Path,
     as_json: bool,
     device_map: str | None,
@@ -62,8 +72,10 @@ def sweep_layers(
     Fits ridge between all pairs of layers, prints FVU on validation states and steering R2 on the tasks'
     selection prompts, and chooses the layers by the latter. No scored prompt is read.
     """
-    from lrt_bench.suites import ad_hoc, find_suite, narrowed
+    from lrt_bench.data import Data, stand_ins
+    from lrt_bench.suites import ad_hoc, default_suite, find_suite, narrowed
 
+    suite_spec = suite_spec or default_suite(source, target)
     suite = find_suite(suite_spec)
     if (source is None) != (target is None):
         raise UserError("an ad hoc pair wants both --source and --target")
@@ -74,8 +86,15 @@ def sweep_layers(
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; give a folder")
-    settings["words"] = _words(suite_spec, tasks, corpus, settings, device_map)
-    sweeps = _run(suite, tasks, device_map, out=out, **settings)
+    repeated = {"task": tasks, "data": data, "model": models}
+    given = {"corpus": corpus, "device-map": device_map}
+    settings["words"] = ["--suite", suite_spec, *_words(repeated, given, settings)]
+    settings["data"] = Data(stand_ins(data, "--data"))
+    local = stand_ins(models, "--model")
+    if unknown := local.keys() - _named(suite):
+        known = ", ".join(sorted(_named(suite)))
+        raise UserError(f"--model {min(unknown)}: no model of these pairs; they are of {known}")
+    sweeps = _run(suite, tasks, device_map, local, out=out, **settings)
     if as_json:
         rows = [row for sweep, record, _ in sweeps for row in _rows(record, sweep.path)]
         click.echo(json.dumps(rows, indent=1, allow_nan=False))
@@ -85,24 +104,30 @@ def sweep_layers(
         click.echo(f"{sweep.path}\n{figure}")
 
 
+def _named(suite: Suite) -> set[str]:
+    """The ids of a suite's models, without revisions, and of the models that planted ones are made of."""
+    from lrt_bench.loading import PLANTED
+
+    specs = {spec for pair in suite.pairs for spec in (pair.source, pair.target)}
+    specs |= {planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec))}
+    return {spec.partition("@")[0] for spec in specs}
+
+
 def _words(
-    suite: str, tasks: tuple[str, ...], corpus: str | None, settings: dict[str, Any], device_map: str | None
+    repeated: dict[str, tuple[str, ...]], given: dict[str, str | None], settings: dict[str, Any]
 ) -> list[str]:
     """Options that `evaluate` is to be given as this command was."""
-    words = ["--suite", suite]
-    for task in tasks:
-        words += ["--task", task]
-    given = {"corpus": corpus, "device-map": device_map}
+    words = [word for name, values in repeated.items() for value in values for word in (f"--{name}", value)]
     defaults = {"device": "cpu", "dtype": "float32", "seed": 0, "batch-size": 64}
-    given |= {name: settings[name.replace("-", "_")] for name in defaults}
-    for name, value in given.items():
+    found = given | {name: settings[name.replace("-", "_")] for name in defaults}
+    for name, value in found.items():
         if value != defaults.get(name):
             words += [f"--{name}", str(value)]
     return words
 
 
 def _run(
-    suite: Suite, specs: tuple[str, ...], device_map: str | None, **settings: Any
+    suite: Suite, specs: tuple[str, ...], device_map: str | None, local: dict[str, str], **settings: Any
 ) -> list[tuple[LayerSweep, LayerSweepRecord, Path]]:
     """Sweep each pair of models once, draw, with a progress bar."""
     from lrt_bench.layer_figure import draw_sweep
@@ -110,7 +135,7 @@ def _run(
     from lrt_bench.loading import Models
     from lrt_bench.report import progress
 
-    models = Models(settings["dtype"], settings["device"], device_map)
+    models = Models(settings["dtype"], settings["device"], device_map, local)
     # the suite's pairs may hold the same models at other layers
     pairs = {(pair.source, pair.target): pair for pair in reversed(suite.pairs)}
     done = []
