@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench import __version__
-from lrt_bench.cli_layers import layers
+from lrt_bench.cli_layers import layers, sweep_layers
 from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_report import reports
 from lrt_bench.cli_submit import submit, verify
@@ -268,6 +268,7 @@ def schema() -> None:
 
 
 main.add_command(submit)
+main.add_command(sweep_layers)
 main.add_command(verify)
 
 if __name__ == "__main__":

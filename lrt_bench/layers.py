@@ -21,6 +21,7 @@ from torch import Tensor
 from lrt_bench import __version__
 from lrt_bench.bench import PairBench, Reference
 from lrt_bench.concepts import ConceptStates
+from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.evaluate import PROTOCOL, STATES_WEIGHT
 from lrt_bench.layer_maps import LayerMap, LayerMaps, check_memory, fit_layers, load_maps, save_maps
@@ -45,6 +46,7 @@ from lrt_bench.results import write_whole
 from lrt_bench.rows import controls
 from lrt_bench.sources import ManyLayers, many_layers
 from lrt_bench.suites import LayerChoice, PairSpec, Suite
+from lrt_bench.task_data import resolve
 from lrt_bench.tasks import Task
 
 SMALLEST_SAMPLE = 100  # ridge needs no sample: the least that a suite may ask for
@@ -180,6 +182,7 @@ class LayerSweep:
     source_layers, target_layers : which, or every `every`-th where not given.
     out : the record goes to out/layers/PAIR/layers.json. What a stopped run finished lies in `parts` beside
         it until then, by key.
+    data : where corpora and tasks by data set id get their rows.
     words : options of `lrt-bench evaluate` that belong into the command for the chosen layers.
     """
 
@@ -194,8 +197,10 @@ class LayerSweep:
     dtype: str = "float32"
     seed: int = 0
     batch_size: int = 64
+    data: Data = field(default_factory=Data)
     words: Sequence[str] = ()
     report: Callable[[str, float, float], None] = lambda what, done, total: None
+    _resolved: list[Task] = field(default_factory=list, init=False)
 
     @property
     def path(self) -> Path:
@@ -229,7 +234,8 @@ class LayerSweep:
             except UserError as error:
                 raise UserError(f"{self.pair.name}: {side}: {error}") from error
         check_memory(sites[0].width + sites[1].width)
-        tasks = [replace(task, choices=task.select) for task in self.tasks if task.select]
+        self._resolved = [resolve(task, self.data) for task in self.tasks]
+        tasks = [replace(task, choices=task.select) for task in self._resolved if task.select]
         corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
@@ -237,8 +243,10 @@ class LayerSweep:
             self.report(f"{self.pair.name}: states", STATES_WEIGHT * share, self._total(sites[1]))
 
         source, target = sites
-        bench = PairBench(suite, self.pair, source, target, self.seed, self.batch_size, states_done)
-        bench.tasks = tasks  # also where there is none: never the suite's, whose prompts score
+        bench = PairBench(
+            suite, self.pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+        )
+        bench.tasks = bench.tasks if tasks else []  # never the suite's, whose prompts score
         return bench
 
     def _total(self, target: ManyLayers) -> int:
@@ -295,13 +303,13 @@ class LayerSweep:
             batch_size=self.batch_size,
             dtype=self.dtype,
             device=self.device,
-            without_selection=tuple(task.name for task in self.tasks if not task.select),
+            without_selection=tuple(task.name for task in self._resolved if not task.select),
             not_scorable=tuple(task.name for task in bench.tasks if task.name not in scored),
             targets=targets,
             chosen=self._choice(targets),
             states_seconds=maps.seconds,
             sweep_seconds=seconds,
-            provenance=provenance(self.suite.corpus.named, maps.corpus_digest),
+            provenance=provenance(self.suite.corpus.named, maps.corpus_digest, self.data.revisions),
         )
 
     def _choice(self, targets: tuple[TargetLayer, ...]) -> Choice | None:
