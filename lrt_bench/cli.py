@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench import __version__
+from lrt_bench.cli_decoders import decoder_relation
 from lrt_bench.cli_layers import layers, sweep_layers
 from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_report import reports
@@ -142,7 +143,9 @@ def evaluate(
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
         suite = ad_hoc(suite, source, source_layer, target, target_layer, source_layers, source_sae)
     elif any(given is not None for given in (source_layer, source_layers, source_sae, target_layer)):
-        raise UserError("--source-layer(s), --source-sae and --target-layer want --source and --target")
+        raise UserError(
+            "layers and a sparse autoencoder belong to an ad hoc pair: give --source and --target"
+        )
     suite = narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
     settings |= {"data": Data(stand_ins(data, "--data")), "local_models": stand_ins(models, "--model")}
@@ -267,6 +270,7 @@ def schema() -> None:
     click.echo(json_schema(), nl=False)
 
 
+main.add_command(decoder_relation)
 main.add_command(submit)
 main.add_command(sweep_layers)
 main.add_command(verify)

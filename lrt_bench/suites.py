@@ -18,7 +18,7 @@ from lrt_bench.resources import SUITES
 from lrt_bench.tasks import Strict, Task, find_task, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
-Layer = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
+Layer = int | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
 LayerChoice = tuple[int, ...] | Literal["all"]
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
