@@ -22,6 +22,7 @@ lint: .venv/.installed-test
 family: .venv/.installed
 	$(BIN)/python -m lrt_bench.nano.train
 	$(BIN)/python -m lrt_bench.nano.card
+	$(BIN)/python -m lrt_bench.nano.train_sae
 	$(MAKE) --no-print-directory tasks
 	$(BIN)/python -m lrt_bench.nano.gate
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench import __version__
+from lrt_bench.cli_decoders import decoder_relation
 from lrt_bench.cli_layers import layers
 from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_submit import submit, verify
@@ -265,6 +266,7 @@ def schema() -> None:
     click.echo(json_schema(), nl=False)
 
 
+main.add_command(decoder_relation)
 main.add_command(submit)
 main.add_command(verify)
 
