@@ -5,6 +5,7 @@
 | ``nano/S:3`` | the embedded family's own, for layer 3 of S |
 | ``folder``, ``file.npz``, ``sae_weights.safetensors`` | local, in one of the two formats below |
 | ``org/repo:path/inside[@revision]`` | the same, on the Hub |
+| ``untrained:SPEC`` | a control of SPEC's width: random directions, nothing learned (`untrained`) |
 
 Two formats are read. **Gemma Scope** (Lieberum et al. 2024): ``params.npz`` with W_enc, b_enc, W_dec, b_dec
 and threshold, JumpReLU (Rajamanoharan et al. 2024), no b_dec on input. **SAELens** (Bloom et al. 2024):
@@ -39,6 +40,7 @@ HUB = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+):(?P<path>[^@]+)(@(?P<rev
 GEMMA, CONFIG, WEIGHT_FILE, SCALER = (
     "params.npz", "cfg.json", "sae_weights.safetensors", "activation_scaler.json",
 )  # fmt: skip
+UNTRAINED = "untrained:"
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 
 
@@ -138,6 +140,8 @@ def _check(name: str, tensors: Mapping[str, Tensor], d: int, n: int) -> None:
 
 def load_sae(spec: str) -> SparseAutoencoder:
     """The sparse autoencoder that `spec` names; see the table above. Raises UserError."""
+    if spec.startswith(UNTRAINED):
+        return untrained(load_sae(spec.removeprefix(UNTRAINED)))
     if spec.startswith("nano/"):
         return _read(spec, _embedded(spec))
     path = Path(spec).expanduser()
@@ -148,6 +152,22 @@ def load_sae(spec: str) -> SparseAutoencoder:
     raise UserError(
         f"{spec}: no such file or folder, and not on the Hub (org/repo:path/inside) or embedded (nano/S:3)"
     )
+
+
+def untrained(sae: SparseAutoencoder, seed: int = 0) -> SparseAutoencoder:
+    """The control of feature-to-hidden: as many features and as sparse a top-k, in random directions.
+
+    A map of n > d rectified coefficients can bend where a map of states cannot, whatever the features mean;
+    what training adds is what it has beyond this. Columns keep the encoder's norms, states are centred on
+    b_dec, there is no b_enc and no threshold.
+    """
+    noise = torch.randn(sae.w_enc.shape, generator=torch.Generator().manual_seed(seed))
+    w_enc = noise * (sae.w_enc.norm(dim=0) / noise.norm(dim=0))
+    w_dec = (noise / noise.norm(dim=0)).T.contiguous()
+    return SparseAutoencoder(
+        UNTRAINED + sae.name, w_enc, torch.zeros(sae.width), w_dec, sae.b_dec,
+        top_k=sae.top_k, apply_b_dec_to_input=True,
+    )  # fmt: skip
 
 
 def embedded_folder(model: str, layer: int) -> Path:

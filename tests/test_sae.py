@@ -345,6 +345,16 @@ def test_the_embedded_ones_explain_their_states(nano, name):
     torch.testing.assert_close(sae.w_dec.norm(dim=1), torch.ones(sae.width), atol=2e-3, rtol=0)
 
 
+def test_the_untrained_control_has_the_width_and_the_sparsity_and_no_features(nano):
+    sae, control = load_sae("nano/S:3"), load_sae("untrained:nano/S:3")
+    h = Site(nano("S"), 3).read(torch.arange(2, 130)[None])[0, 1:]
+    assert control.width == sae.width
+    assert (control.encode(h) > 0).sum(1).max() == sae.top_k
+    assert state_fidelity(control.decode(control.encode(h)), h).fvu > 0.5
+    torch.testing.assert_close(control.w_enc.norm(dim=0), sae.w_enc.norm(dim=0))
+    assert load_sae("untrained:nano/S:3").digest == control.digest != sae.digest
+
+
 def exact(d: int) -> SparseAutoencoder:
     """Features whose decoder gives every state back: the positive and the negative part of each dimension."""
     both = torch.cat([torch.eye(d), -torch.eye(d)], dim=1)
