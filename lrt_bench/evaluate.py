@@ -149,7 +149,7 @@ class Evaluation:
         wanted = {
             spec.partition("@")[0]
             for pair in self.suite.pairs
-            for spec in (pair.source, pair.target, pair.source_sae)
+            for spec in (pair.source, pair.target, (pair.source_sae or "").removeprefix("untrained:"))
             if spec
         }
         wanted |= {planted["base"] for spec in wanted if (planted := PLANTED.fullmatch(spec))}
@@ -159,7 +159,9 @@ class Evaluation:
                 raise UserError(f"--model {identifier}: no model of these pairs; they are of {known}")
 
     def _sae(self, spec: str) -> SparseAutoencoder:
-        return load_sae(self.local_models.get(spec.partition("@")[0], spec))
+        """Load it, or what takes its place; an untrained one is of what its own name says."""
+        head, colon, rest = spec.rpartition("untrained:")
+        return load_sae(head + colon + self.local_models.get(rest.partition("@")[0], rest))
 
     def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done

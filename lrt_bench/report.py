@@ -213,7 +213,7 @@ def print_rows(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) ->
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = [name for name in rows[0] if name not in leave_out]
     for name in names:
-        table.add_column(name)
+        table.add_column(name, no_wrap=name == "name")
     for row in rows:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
     console().print(table)
