@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
+from lrt_bench.memory import halving
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.states import by_length, pad
 from lrt_bench.tasks import ContrastPair
@@ -41,11 +42,16 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
     """States [n, d] at the last token of each text, float32, on the CPU."""
     encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
     states = torch.empty(len(encoded), site.width)
-    for batch in by_length([len(ids) for ids in encoded], rows):
+
+    def at_last(batch: Sequence[int]) -> Tensor:
         chosen = [encoded[i] for i in batch]
         run = site.read(pad(chosen))
         last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
-        states[batch] = run[torch.arange(len(chosen), device=run.device), last].cpu()
+        return run[torch.arange(len(chosen), device=run.device), last].cpu()
+
+    for batch in by_length([len(ids) for ids in encoded], rows):
+        for part, found in halving(at_last, batch):
+            states[list(part)] = found
     return states
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import Corpus, Coverage, PairedTokens
 from lrt_bench.errors import UserError
+from lrt_bench.memory import halving
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 
@@ -154,15 +155,19 @@ def paired_states(
 
     States are in the order of the indices and, within a text, of its pairs.
     """
-    for batch in by_length([len(text.source_ids) for text in texts], rows):
+
+    def both(batch: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = [texts[i] for i in batch]
         x = source.read(pad([text.source_ids for text in chosen]))
         y = target.read(pad([text.target_ids for text in chosen]))
-        yield (
-            batch,
+        return (
             _gather(x, [text.source_at for text in chosen]),
             _gather(y, [text.target_at for text in chosen]),
         )
+
+    for batch in by_length([len(text.source_ids) for text in texts], rows):
+        for part, (x, y) in halving(both, batch):
+            yield list(part), x, y
 
 
 def collect(

@@ -16,6 +16,7 @@ from torch import Tensor
 from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
+from lrt_bench.memory import halving
 from lrt_bench.models import Site
 from lrt_bench.states import by_length, pad
 from lrt_bench.tasks import ChoicePrompt
@@ -217,14 +218,22 @@ class Sweep:
         ]
         directions = unit(vectors.float())
         for batch, states, last in self._batches:
+
+            def steered(
+                chunk: Sequence[tuple[int, int]],
+                batch: list[int] = batch,
+                h: Tensor = states,
+                at: Tensor = last,
+            ) -> Tensor:
+                offsets = torch.stack([directions[v] * steps[a] for v, a in chunk])
+                moved = h[None].float() + offsets.to(h.device)[:, None, None]
+                return self._propensity(moved.flatten(0, 1), at.repeat(len(chunk)), batch * len(chunk))
+
             grown = max(1, self.rows // len(batch))
             for start in range(0, len(moving), grown):
-                chunk = moving[start : start + grown]
-                offsets = torch.stack([directions[v] * steps[a] for v, a in chunk])
-                steered = states[None].float() + offsets.to(states.device)[:, None, None]
-                m = self._propensity(steered.flatten(0, 1), last.repeat(len(chunk)), batch * len(chunk))
-                for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
-                    found[v, batch, a] = values
+                for chunk, m in halving(steered, moving[start : start + grown]):
+                    for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
+                        found[v, batch, a] = values
         for v, (twin, order) in mirrored.items():
             found[v] = found[twin][:, order]
         return found

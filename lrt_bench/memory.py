@@ -1,0 +1,49 @@
+"""Out of memory: the work is halved and goes on, and says so; it is never lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from lrt_bench.errors import UserError
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+LOG = logging.getLogger("lrt_bench")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the processor's allocator, ran out of memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def halving(
+    compute: Callable[[Sequence[Item]], T], items: Sequence[Item]
+) -> Iterator[tuple[Sequence[Item], T]]:
+    """(items, compute(items)), all at once; where memory does not last, in halves of halves.
+
+    Raises UserError where one item alone is too much.
+    """
+    waiting = [items]
+    while waiting:
+        part = waiting.pop()
+        try:
+            result = compute(part)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise UserError(
+                    "out of memory with one sequence at a time: give --dtype bfloat16, --device-map auto, or "
+                    "a suite with a shorter context"
+                ) from error
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            half = len(part) // 2
+            LOG.warning("out of memory with %d sequences at once: going on with %d", len(part), half)
+            waiting += [part[half:], part[:half]]
+            continue
+        yield part, result
