@@ -332,7 +332,7 @@ def test_the_shipped_refusal_texts_are_not_those_of_the_choice_task():
         (lambda card: card["alphas"].append(0), "alphas: 0 is run anyway"),
         (lambda card: card.update(template="User:"), "template: say where the instruction goes"),
         (lambda card: card.update(kind="side-effect", data={"harmless": {"id": "a", "column": "b"},
-         "harmful": {"id": "c", "column": "d"}}), "only a refusal task names data sets"),
+         "harmful": {"id": "c", "column": "d"}}), "such data sets are for a refusal task"),
     ],
 )  # fmt: skip
 def test_a_bad_card_is_named(tmp_path, change, message):
