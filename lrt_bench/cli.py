@@ -146,9 +146,11 @@ def evaluate(
         raise UserError(
             "layers and a sparse autoencoder belong to an ad hoc pair: give --source and --target"
         )
-    suite = narrowed(suite, pairs=pairs, corpus=corpus)
+    whole, suite = suite, narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
-    settings |= {"data": Data(stand_ins(data, "--data")), "local_models": stand_ins(models, "--model")}
+    left_out = whole.models - suite.models  # of pairs that --pair leaves out
+    local = {name: path for name, path in stand_ins(models, "--model").items() if name not in left_out}
+    settings |= {"data": Data(stand_ins(data, "--data")), "local_models": local}
     of_lm_eval = (side_effects_path, side_effects_limit, side_effects_concepts)
     settings["side_effects"] = _side_effects(side_effects, *of_lm_eval)
     if judge_url or judge_model or classifier:

@@ -146,12 +146,7 @@ class Evaluation:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
 
     def _check_stand_ins(self) -> None:
-        wanted = {
-            spec.partition("@")[0]
-            for pair in self.suite.pairs
-            for spec in (pair.source, pair.target, (pair.source_sae or "").removeprefix("untrained:"))
-            if spec
-        }
+        wanted = self.suite.models
         wanted |= {planted["base"] for spec in wanted if (planted := PLANTED.fullmatch(spec))}
         for identifier in self.local_models:
             if identifier not in wanted:

@@ -132,6 +132,16 @@ class Suite(Strict):
         content["task_digests"] = [task.digest for task in self.read_tasks()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def models(self) -> set[str]:
+        """The models and sparse autoencoders of its pairs, without their revisions."""
+        return {
+            spec.removeprefix("untrained:").partition("@")[0]
+            for pair in self.pairs
+            for spec in (pair.source, pair.target, pair.source_sae)
+            if spec
+        }
+
     def read_tasks(self) -> list[Task]:
         """The suite's tasks, in order."""
         return [find_task(name) for name in self.tasks]

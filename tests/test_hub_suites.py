@@ -70,6 +70,21 @@ def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text,
     assert "not steerable" in capsys.readouterr().out
 
 
+def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
+    command = ["evaluate", "--suite", "smollm2", "--pair", "135m--360m", "--mapping", "ridge"]
+    command += [
+        "--model",
+        "HuggingFaceTB/SmolLM2-135M=nano/S",
+        "--model",
+        "HuggingFaceTB/SmolLM2-360M=nano/S2",
+    ]
+    command += ["--model", "HuggingFaceTB/SmolLM2-1.7B=nano/L", "--task", "everyday-dogs"]
+    command += ["--data", f"HuggingFaceFW/fineweb-edu={text}", "--out", str(tmp_path), "--json"]
+    main(command, standalone_mode=False)
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["pair"] for row in rows} == {"135m--360m"}
+
+
 def test_figures_of_the_report_are_those_of_the_results(tmp_path, small_run):
     found = paper_table.read_results(small_run)
     lines = paper_table.lines(found)
