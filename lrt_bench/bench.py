@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.metrics import Array, is_steerable, slopes
 from lrt_bench.models import Site
 from lrt_bench.moments import spread
-from lrt_bench.refusal import contrast_texts
+from lrt_bench.refusal import instruction_pairs
 from lrt_bench.refusal_choice import AlphaChoice, validate_alphas
 from lrt_bench.states import Budget, PairedStates, collect
 from lrt_bench.steering import Sweep, unit
 from lrt_bench.suites import PairSpec, Suite
-from lrt_bench.tasks import Kind, Task
+from lrt_bench.tasks import ContrastPair, Kind, Task
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,10 @@ class PairBench:
     data: Data = field(default_factory=Data)
 
     def __post_init__(self) -> None:
-        sides = self.source.model, self.target.model
-        self.tasks = [
-            replace(task, vector=readable(task.vector, sides))
-            if task.card.kind in ("choice", "generation")
-            else task
-            for task in self.tasks or self.suite.tasks_of(self.pair)
-        ]
+        self.tasks = self.tasks or self.suite.tasks_of(self.pair)
         self.swept = (*self.suite.alphas, *self.suite.over_steering)
         self._sweeps: dict[str, Sweep] = {}
+        self._contrasts: dict[str, tuple[ContrastPair, ...]] = {}
         self._concepts: dict[tuple[str, str], ConceptStates] = {}
         self._alphas: dict[str, AlphaChoice] = {}
 
@@ -94,7 +89,7 @@ class PairBench:
     @functools.cached_property
     def choices(self) -> list[Task]:
         """Choice tasks with a vector, and at least one prompt that the target's tokenizer can score."""
-        return [t for t in self.of_kind("choice") if len(t.vector) > 1 and self.sweep(t).encoded]
+        return [t for t in self.of_kind("choice") if len(self.contrasts(t)) > 1 and self.sweep(t).encoded]
 
     @property
     def not_scorable(self) -> tuple[str, ...]:
@@ -131,10 +126,17 @@ class PairBench:
     def target_states(self, task: Task) -> ConceptStates:
         return self._concept("target", self.target, task)
 
+    def contrasts(self, task: Task) -> tuple[ContrastPair, ...]:
+        """A task's contrastive pairs that both models can read whole."""
+        if task.name not in self._contrasts:
+            self._contrasts[task.name] = readable(task.vector, (self.source.model, self.target.model))
+        return self._contrasts[task.name]
+
     def _concept(self, side: str, site: Site, task: Task) -> ConceptStates:
         if (side, task.name) not in self._concepts:
-            texts = contrast_texts(site.model.tokenizer, task)
-            self._concepts[side, task.name] = concept_states(site, texts, self.batch_size)
+            refuses = task.card.kind == "refusal"
+            pairs = instruction_pairs(site.model.tokenizer, task) if refuses else self.contrasts(task)
+            self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
         return self._concepts[side, task.name]
 
     def alpha_choice(self, task: Task) -> AlphaChoice:

@@ -13,6 +13,7 @@ from lrt_bench import __version__
 from lrt_bench.cli_decoders import decoder_relation
 from lrt_bench.cli_layers import layers, sweep_layers
 from lrt_bench.cli_leaderboard import leaderboard
+from lrt_bench.cli_options import computing
 from lrt_bench.cli_report import reports
 from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
@@ -84,18 +85,7 @@ main.add_command(reports)
     type=click.Path(path_type=Path),
     help="Folder of a text-classification model that tells refusals, for refusal tasks.",
 )
-@click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
-@click.option(
-    "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
-)
-@click.option(
-    "--model", "models", multiple=True, help="ID=PATH: in the place of a model of the suite (repeatable)."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
-@click.option("--device-map", help="Spread models over devices (accelerate), for instance auto.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@computing
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sequences in one forward.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrt_bench.cli_options import computing
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
@@ -38,18 +39,7 @@ def layers(value: str) -> LayerChoice:
 @click.option("--source-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--target-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
-@click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id.")
-@click.option(
-    "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
-)
-@click.option(
-    "--model", "models", multiple=True, help="ID=PATH: in the place of a model of the suite (repeatable)."
-)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
-@click.option("--device-map", help="Spread models over devices (accelerate), for instance auto.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@computing
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly
@@ -73,6 +63,7 @@ def sweep_layers(
     selection prompts, and chooses the layers by the latter. No scored prompt is read.
     """
     from lrt_bench.data import Data, stand_ins
+    from lrt_bench.loading import check_stand_ins
     from lrt_bench.suites import ad_hoc, default_suite, find_suite, narrowed
 
     suite_spec = suite_spec or default_suite(source, target)
@@ -91,9 +82,7 @@ def sweep_layers(
     settings["words"] = ["--suite", suite_spec, *_words(repeated, given, settings)]
     settings["data"] = Data(stand_ins(data, "--data"))
     local = stand_ins(models, "--model")
-    if unknown := local.keys() - _named(suite):
-        known = ", ".join(sorted(_named(suite)))
-        raise UserError(f"--model {min(unknown)}: no model of these pairs; they are of {known}")
+    check_stand_ins(local, {spec for pair in suite.pairs for spec in (pair.source, pair.target)})
     sweeps = _run(suite, tasks, device_map, local, out=out, **settings)
     if as_json:
         rows = [row for sweep, record, _ in sweeps for row in _rows(record, sweep.path)]
@@ -102,15 +91,6 @@ def sweep_layers(
     for sweep, record, figure in sweeps:
         _print(record)
         click.echo(f"{sweep.path}\n{figure}")
-
-
-def _named(suite: Suite) -> set[str]:
-    """The ids of a suite's models, without revisions, and of the models that planted ones are made of."""
-    from lrt_bench.loading import PLANTED
-
-    specs = {spec for pair in suite.pairs for spec in (pair.source, pair.target)}
-    specs |= {planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec))}
-    return {spec.partition("@")[0] for spec in specs}
 
 
 def _words(

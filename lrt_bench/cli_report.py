@@ -51,21 +51,21 @@ def paper(results: Path, out: Path | None, as_json: bool) -> None:
         }
         click.echo(json.dumps(record, indent=1))
         return
-    _print(found, paths)
+    _print(found, lines, paths)
 
 
 def _published(line: Line) -> dict[str, Any] | None:
     return asdict(line.published) if line.published else None
 
 
-def _print(found: list[Result], paths: list[Path]) -> None:
+def _print(found: list[Result], lines: list[Line], paths: list[Path]) -> None:
     from rich.console import Console
 
     from lrt_bench import paper_table, report_refusal
 
     out = Console()
     out = out if out.is_terminal else Console(width=200)
-    for title, group in paper_table.by_pair(paper_table.lines(found)):
+    for title, group in paper_table.by_pair(lines):
         _print_pair(out, title, group)
     _print_features(out, found)
     for result in found:

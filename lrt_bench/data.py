@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Data:
         if path is None:
             return self._hub_rows(spec, split, file)
         files = local_files(path, file)
-        self.revisions.setdefault(spec.partition("@")[0], f"sha256:{hash_files(local_files(path))}")
+        self.revision(spec)
         return itertools.chain.from_iterable(map(read_rows, files))
 
     def revision(self, spec: str) -> str:
@@ -118,11 +118,11 @@ def _commit(spec: str, identifier: str, revision: str) -> str:
         raise UserError(f"{_absent(spec)}, and the Hub does not give it: {error}") from error
 
 
-def hash_files(files: list[Path]) -> str:
+def hash_files(files: Sequence[Path]) -> str:
     """Hash of files' names and contents."""
     digest = hashlib.sha256()
     for file in files:
-        digest.update(b"\0" + file.name.encode() + b"\0")
+        digest.update(file.name.encode() + b"\0")
         with file.open("rb") as stream:
             for block in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(block)

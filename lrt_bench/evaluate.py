@@ -18,7 +18,7 @@ from lrt_bench.bench import PairBench, Reference
 from lrt_bench.data import Data
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.layer_search import choose_layers
-from lrt_bench.loading import PLANTED, Models
+from lrt_bench.loading import Models, check_stand_ins
 from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
     choice_figures,
@@ -128,7 +128,7 @@ class Evaluation:
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
         models = Models(self.dtype, self.device, self.device_map, self.local_models)
-        self._check_stand_ins()
+        check_stand_ins(self.local_models, self.suite.models)
         self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
         cells: list[Cell] = []
@@ -144,14 +144,6 @@ class Evaluation:
         names = [row.name for row in [*controls(), *rows]]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
-
-    def _check_stand_ins(self) -> None:
-        wanted = self.suite.models
-        wanted |= {planted["base"] for spec in wanted if (planted := PLANTED.fullmatch(spec))}
-        for identifier in self.local_models:
-            if identifier not in wanted:
-                known = ", ".join(sorted(wanted))
-                raise UserError(f"--model {identifier}: no model of these pairs; they are of {known}")
 
     def _sae(self, spec: str) -> SparseAutoencoder:
         """Load it, or what takes its place; an untrained one is of what its own name says."""

@@ -12,19 +12,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lrt_bench.data import HUB_ID, hash_files
 from lrt_bench.errors import UserError
 from lrt_bench.models import LanguageModel, TransformersModel
 from lrt_bench.nano.family import FAMILY
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?|gpt2[\w-]*")
+MODEL_ID = re.compile(rf"{HUB_ID.pattern}|gpt2[\w-]*")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
 
@@ -72,6 +72,14 @@ class Models:
         return TransformersModel(spec, digest, module, tokenizer)
 
 
+def check_stand_ins(local: Mapping[str, str], specs: Collection[str]) -> None:
+    """Raise UserError where a stand-in is of none of the models `specs`, nor of one planted in them."""
+    wanted = {*specs, *(planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec)))}
+    known = sorted({spec.partition("@")[0] for spec in wanted})
+    if unknown := local.keys() - known:
+        raise UserError(f"--model {min(unknown)}: no model of these pairs; they are of {', '.join(known)}")
+
+
 def load_model(spec: str, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
     """Load one model by name; see the table above. Raises UserError."""
     return Models(dtype, device).get(spec)
@@ -98,13 +106,13 @@ def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"{spec}: no such GGUF file")
-        return str(path.parent), {"gguf_file": path.name}, _sha256([path])
+        return str(path.parent), {"gguf_file": path.name}, hash_files([path])
     if path.is_dir():
         _check_folder(path)
         return str(path), {}, folder_digest(path)
     if path.exists():
         raise UserError(f"{spec}: not a model folder nor a .gguf file")
-    if not HUB_ID.fullmatch(spec):
+    if not MODEL_ID.fullmatch(spec):
         raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
     name, _, revision = spec.partition("@")
     return name, {"revision": revision} if revision else {}, ""
@@ -120,17 +128,7 @@ def _check_folder(path: Path) -> None:
 def folder_digest(path: Path) -> str:
     """Hash of a model folder's configuration, tokenizer and weights (not of its other files)."""
     names = ("config.json", "tokenizer*", "special_tokens*", "*.safetensors", "pytorch_model*.bin")
-    return _sha256(sorted(file for name in names for file in path.glob(name)))
-
-
-def _sha256(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0")
-        with file.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()
+    return hash_files(sorted(file for name in names for file in path.glob(name)))
 
 
 @contextlib.contextmanager

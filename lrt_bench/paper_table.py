@@ -16,9 +16,7 @@ import numpy as np
 
 from lrt_bench.errors import UserError
 from lrt_bench.metrics import mean_of
-from lrt_bench.results import Result, TaskFigures, read_result, write_whole
-
-CONTROLS = ("random", "shuffled", "other-concept", "native-split")
+from lrt_bench.results import CONTROL_NAMES, Result, TaskFigures, read_result, write_whole
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,7 @@ def lines(results: Sequence[Result]) -> list[Line]:
 
 def mappings_of(group: Sequence[Line]) -> list[str]:
     """The rows that are no control, in alphabetical order."""
-    hidden = {*CONTROLS, "native", "none", "readout"}
-    return sorted({name for line in group for name in line.rows} - hidden)
+    return sorted({name for line in group for name in line.rows}.difference(CONTROL_NAMES))
 
 
 def by_pair(found: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:

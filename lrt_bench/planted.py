@@ -106,6 +106,7 @@ def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:
 
     size : rows of the embedding. Raises UserError where the tokenizer is no byte-pair encoding.
     """
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -119,20 +120,9 @@ def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:
     for token in spec["added_tokens"]:
         token["id"] = new[token["id"]]
     spec["added_tokens"].sort(key=lambda token: token["id"])
-    special = tokenizer.special_tokens_map
-    built = PreTrainedTokenizerFast(tokenizer_object=_backend(json.dumps(_without_ids(spec))), **special)
-    return built, order
-
-
-def _without_ids(spec: dict[str, Any]) -> dict[str, Any]:
-    """Without what adds special tokens by their old ids: `corpus.encode` puts BOS there itself."""
-    return spec | {"post_processor": None}
-
-
-def _backend(spec: str) -> Any:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(spec)
+    spec["post_processor"] = None  # it adds special tokens by their old ids; `corpus.encode` puts BOS there
+    backend = Tokenizer.from_str(json.dumps(spec))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **tokenizer.special_tokens_map), order
 
 
 def plant(kind: str, base: LanguageModel) -> PlantedModel:

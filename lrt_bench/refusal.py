@@ -32,10 +32,8 @@ def wrapped(tokenizer: Any, card: TaskCard, instruction: str) -> str:
     return render(tokenizer, instruction)
 
 
-def contrast_texts(tokenizer: Any, task: Task) -> Sequence[ContrastPair]:
-    """The texts whose last states make a task's vector; a refusal task's as the model reads them."""
-    if task.card.kind != "refusal":
-        return task.vector
+def instruction_pairs(tokenizer: Any, task: Task) -> Sequence[ContrastPair]:
+    """The texts whose last states make a refusal task's vector, as the model reads them."""
     return [
         ContrastPair(
             positive=wrapped(tokenizer, task.card, pair.positive),

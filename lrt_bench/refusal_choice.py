@@ -19,7 +19,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.generation import offsets_for
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import spread
-from lrt_bench.refusal import ask, contrast_texts, refusal_odds, run_points
+from lrt_bench.refusal import ask, instruction_pairs, refusal_odds, run_points
 from lrt_bench.states import by_length, pad
 from lrt_bench.steering import Interventions
 from lrt_bench.tasks import Task
@@ -93,7 +93,7 @@ def choose_layer(
     The effect is the mean over alphas of the change of the log-odds of refusing, counted down for alpha > 0
     and up for alpha < 0. `lengths` gives each candidate layer's spread (`spreads`). The earliest wins a tie.
     """
-    pairs = contrast_texts(model.tokenizer, task)
+    pairs = instruction_pairs(model.tokenizer, task)
     asked = ask(model.tokenizer, task, task.instructions)
     signs = torch.tensor([math.copysign(1, alpha) for alpha in alphas])
     effects = {}

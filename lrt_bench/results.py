@@ -33,7 +33,8 @@ LARGEST = 1e30  # of a sum of squares: beyond, figures made of it would overflow
 CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")
 # no control characters, none that turn the direction of writing: a name can't pass for another
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]{1,200}$")]
-Link = Annotated[str, Field(pattern=r"^https?://[^\s<>\"'`\\]+$", max_length=2000)]
+LINK = r"^https?://[^\s<>\"'`\\]+$"
+Link = Annotated[str, Field(pattern=LINK, max_length=2000)]
 MAX_BYTES = 20_000_000
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results import write_whole
-from lrt_bench.submissions import CONTROLS
+from lrt_bench.results import CONTROL_NAMES, write_whole
 
 CARD = """\
 name: {name}
@@ -60,7 +59,7 @@ def new_submission(
     """Write the scaffold of a submission; with `weights`, of fitted weights for `pair`. Its files."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", name):
         raise UserError(f"submit new {name}: a name is lower-case letters, digits and hyphens, at most 60")
-    if name in BUILT_IN or name in CONTROLS:
+    if name in BUILT_IN or name in CONTROL_NAMES:
         raise UserError(f"submit new {name}: a built-in row has that name; choose another")
     if (weights is None) != (pair is None):
         raise UserError("submit new: fitted weights are for a pair: give both --weights and --pair")

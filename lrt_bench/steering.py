@@ -6,6 +6,7 @@ alpha), in a batch grown at the layer; only the choice tokens' logits are comput
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,6 +159,9 @@ def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: 
     return ids[0]
 
 
+Held = tuple[list[int], Tensor, Tensor]  # prompts, their states [b, t, d] at the site, last tokens [b]
+
+
 class Sweep:
     """Propensities of choice prompts under steering at a site.
 
@@ -176,7 +180,7 @@ class Sweep:
         self.site, self.rows = site, rows
         self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
         self.encoded = encode_choices(site, prompts)
-        self._batches: list[tuple[list[int], Tensor, Tensor]] = []
+        self._batches: list[Held] = []
         lengths = [len(row.ids) for row in self.encoded]
         for batch in by_length(lengths, max(1, rows // 8)):
             states = site.model.states(pad([self.encoded[i].ids for i in batch]), [site.layer])[site.layer]
@@ -193,6 +197,13 @@ class Sweep:
         if not torch.isfinite(logits).all():
             raise UserError(f"{model.name}: its logits are not finite under steering: try --dtype float32")
         return (logits[:, 0] - logits[:, 1]).cpu()
+
+    def _steered(self, held: Held, offsets: Tensor, chosen: Sequence[int]) -> Tensor:
+        """Propensities of a batch of prompts under each chosen row of `offsets`: [chosen x prompts]."""
+        batch, states, last = held
+        shift = offsets[list(chosen)].to(states.device)
+        steered = states[None].float() + shift[:, None, None]
+        return self._propensity(steered.flatten(0, 1), last.repeat(len(chosen)), batch * len(chosen))
 
     def _baseline(self) -> Tensor:
         found = torch.empty(len(self.encoded))
@@ -216,23 +227,17 @@ class Sweep:
             for a in range(len(steps))
             if float(steps[a]) != 0 and bool(vectors[v].any()) and v not in mirrored
         ]
-        directions = unit(vectors.float())
-        for batch, states, last in self._batches:
-
-            def steered(
-                chunk: Sequence[tuple[int, int]],
-                batch: list[int] = batch,
-                h: Tensor = states,
-                at: Tensor = last,
-            ) -> Tensor:
-                offsets = torch.stack([directions[v] * steps[a] for v, a in chunk])
-                moved = h[None].float() + offsets.to(h.device)[:, None, None]
-                return self._propensity(moved.flatten(0, 1), at.repeat(len(chunk)), batch * len(chunk))
-
+        if moving:
+            directions = unit(vectors.float())
+            offsets = torch.stack([directions[v] * steps[a] for v, a in moving])
+        for held in self._batches if moving else ():
+            batch = held[0]
             grown = max(1, self.rows // len(batch))
             for start in range(0, len(moving), grown):
-                for chunk, m in halving(steered, moving[start : start + grown]):
-                    for (v, a), values in zip(chunk, m.split(len(batch)), strict=True):
+                chunk = range(start, min(start + grown, len(moving)))
+                for part, m in halving(functools.partial(self._steered, held, offsets), chunk):
+                    for index, values in zip(part, m.split(len(batch)), strict=True):
+                        v, a = moving[index]
                         found[v, batch, a] = values
         for v, (twin, order) in mirrored.items():
             found[v] = found[twin][:, order]

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.names import BUILT_IN
+from lrt_bench.results import CONTROL_NAMES, LINK
 from lrt_bench.submission_code import read_code
 from lrt_bench.tasks import Strict
 from lrt_bench.tensors import TensorError, read_header, read_tensors
@@ -35,7 +36,6 @@ SIZES = {CARD: 16 * KB, CODE: 64 * KB, "README.md": 64 * KB, "LICENSE": 64 * KB}
 FOLDERS = {"weights": (".safetensors", 100 * MB), "claimed": (".json", 20 * MB)}
 MAX_TOTAL, MAX_FILES, MAX_DEPTH = 200 * MB, 64, 6
 IGNORED = {"claimed/PULL_REQUEST.md"}
-CONTROLS = {"native", "native-split", "random", "none", "shuffled", "other-concept", "readout"}
 Licence = Literal[
     "0BSD", "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0",
     "CC-BY-4.0", "CC0-1.0", "GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "ISC",
@@ -71,9 +71,7 @@ class SubmissionCard(Strict):
 
     name: Slug
     authors: tuple[Line, ...] = Field(min_length=1, max_length=20)
-    link: Annotated[
-        str, Field(pattern=r"^https?://[^\s<>\"'`\\]+$", max_length=500), AfterValidator(_one_line)
-    ]
+    link: Annotated[str, Field(pattern=LINK, max_length=500), AfterValidator(_one_line)]
     licence: Licence
     description: Line
     track: Literal["corpus", "weights"] = "corpus"
@@ -83,7 +81,7 @@ class SubmissionCard(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> SubmissionCard:
-        if self.name in BUILT_IN or self.name in CONTROLS:
+        if self.name in BUILT_IN or self.name in CONTROL_NAMES:
             raise ValueError(f"name: {self.name} is the name of a built-in row; choose another")
         if len(set(self.pairs)) < len(self.pairs):
             raise ValueError("pairs: a name stands twice")

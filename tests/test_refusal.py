@@ -24,7 +24,7 @@ from lrt_bench.generation import generate, offsets_for
 from lrt_bench.judge import Judge
 from lrt_bench.measure_refusal import Scorers, mean
 from lrt_bench.models import Site
-from lrt_bench.refusal import ask, contrast_texts, refusal_odds, run_points, wrapped
+from lrt_bench.refusal import ask, instruction_pairs, refusal_odds, run_points, wrapped
 from lrt_bench.refusal_choice import choose_alpha, choose_layer, layers_at, spreads, validate_alphas
 from lrt_bench.report_refusal import draw_refusal, refusal_table
 from lrt_bench.resources import TASKS
@@ -45,7 +45,7 @@ def site(nano):
 
 @pytest.fixture(scope="module")
 def vector(site):
-    return concept_states(site, contrast_texts(site.model.tokenizer, TASK)).vector
+    return concept_states(site, instruction_pairs(site.model.tokenizer, TASK)).vector
 
 
 @pytest.fixture(scope="module")
