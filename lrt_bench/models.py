@@ -11,7 +11,6 @@ Layers count blocks: layer k is the residual stream after k decoder blocks, 1 <=
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections import OrderedDict
@@ -22,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrt_bench import lasttoken
+from lrt_bench import llama_block
 from lrt_bench.errors import UserError
+from lrt_bench.shell import Shell
 
 PROBE_TOLERANCE = 2e-3  # float32; relative to the spread of the logits. 16-bit types get PROBE_TOLERANCE_16
 PROBE_TOLERANCE_16 = 5e-2
@@ -144,19 +144,22 @@ class LanguageModel(ABC):
             states = self.block(index, states, frame)
         return states
 
-    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
-        """The last block's output at one token a row: [b, t, d], last [b] -> [b, d]."""
-        return _at(self.block(self.n_layers - 1, states, frame), last)
+    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
+        """The last block's output at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d]."""
+        return take(self.block(self.n_layers - 1, states, frame), at)
 
     @torch.inference_mode()
-    def resume_last(self, states: Tensor, layer: int, last: Tensor) -> Tensor:
-        """`resume`, read at one token a row: [b, t, d], last [b] -> [b, d]; the last block does less."""
-        frame = self.frame(states.shape[1])
+    def resume_at(self, states: Tensor, layer: int, at: Tensor, frame: Frame | None = None) -> Tensor:
+        """`resume`, read at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d].
+
+        The last block does less. frame : of the rows, where they are no plain sequences (prefix_tree.py).
+        """
+        frame = frame or self.frame(states.shape[1])
         for index in range(layer, self.n_layers - 1):
             states = self.block(index, states, frame)
         if layer == self.n_layers:
-            return _at(states, last)
-        return self.last_block(states, frame, last)
+            return take(states, at)
+        return self.last_block(states, frame, at)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor) -> Tensor:
@@ -164,96 +167,10 @@ class LanguageModel(ABC):
         return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
 
 
-def _at(states: Tensor, last: Tensor) -> Tensor:
-    """One token a row: states [b, t, d], last [b] -> [b, d]."""
-    return states[torch.arange(len(states), device=states.device), last.to(states.device)]
-
-
-class _FirstBlockReachedError(Exception):
-    """Raised to leave a forward once the first block's input is known."""
-
-
-class _Recorder(nn.Module):
-    """Stands in for a block: notes what it is handed, gives the states back (or `replacement`)."""
-
-    def __init__(self, block: Any, tupled: bool) -> None:
-        super().__init__()
-        self.__dict__["block"] = block  # not a submodule: the recorder owns nothing
-        self.signature = inspect.signature(block.forward)
-        self.tupled = tupled  # older architectures read block(...)[0]
-        self.states: Tensor | None = None
-        self.call: dict[str, Any] | None = None
-        self.replacement: Tensor | None = None
-        self.leaves = False
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["block"], name)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.states = args[0] if args else kwargs["hidden_states"]
-        if self.leaves:
-            raise _FirstBlockReachedError
-        if self.replacement is None:
-            bound = self.signature.bind(*args, **kwargs).arguments
-            extra = bound.pop("kwargs", {})
-            self.call = dict(list(bound.items())[1:]) | extra
-            self.call.pop("use_cache", None)
-        states = self.states if self.replacement is None else self.replacement
-        return (states,) if self.tupled else states
-
-
-class _Shell:
-    """A shallow copy of the module that owns the blocks, with recorders in their place.
-
-    It does all that the model does around its blocks: embeddings, masks, rotary angles, the final norm.
-    The model itself is not touched.
-    """
-
-    def __init__(self, owner: Any, attribute: str, tupled: bool) -> None:
-        self.recorders = [_Recorder(block, tupled) for block in getattr(owner, attribute)]
-        self.owner = copy.copy(owner)
-        self.owner.__dict__.pop("forward", None)  # accelerate's wrapper is bound to the original
-        self.owner._modules = dict(owner._modules) | {attribute: nn.ModuleList(self.recorders)}
-
-    def _run(self, ids: Tensor, offset: int) -> Tensor:
-        positions = torch.arange(offset, offset + ids.shape[1], device=ids.device)[None]
-        output: Tensor = self.owner(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state
-        return output
-
-    def calls(self, ids: Tensor, offset: int) -> list[dict[str, Any]]:
-        """What each block is handed besides the states."""
-        self._run(ids, offset)
-        found = [recorder.call or {} for recorder in self.recorders]
-        for recorder in self.recorders:
-            recorder.call = recorder.states = None
-        return found
-
-    def embed(self, ids: Tensor, offset: int) -> Tensor:
-        """The first block's input."""
-        first = self.recorders[0]
-        first.leaves = True
-        try:
-            self._run(ids, offset)
-        except _FirstBlockReachedError:
-            pass
-        finally:
-            first.leaves = False
-        states, first.states = first.states, None
-        assert states is not None
-        return states
-
-    def finish(self, ids: Tensor, states: Tensor) -> Tensor:
-        """What follows the last block, on `states` [b, t, d]; `ids` [b, t] are looked up for nothing."""
-        for recorder in self.recorders:
-            recorder.replacement = states
-        try:
-            return self._run(ids, 0)
-        finally:
-            for recorder in self.recorders:
-                recorder.replacement = recorder.states = None
+def take(states: Tensor, at: Tensor) -> Tensor:
+    """Some tokens of each row: states [b, t, d], at [b, q] -> [b, q, d]."""
+    at = at.to(states.device)
+    return states[torch.arange(len(states), device=states.device)[:, None], at]
 
 
 @dataclass
@@ -265,7 +182,7 @@ class TransformersModel(LanguageModel):
     module: Any  # a transformers causal LM
     tokenizer: Any
     _frames: OrderedDict[tuple[int, int], Frame] = field(default_factory=OrderedDict, repr=False)
-    _shortcut: bool = field(default=False, repr=False)  # the last block for the last token only
+    _lean: list[bool] = field(default_factory=list, repr=False)  # blocks that llama_block.py can run
 
     def __post_init__(self) -> None:
         self.module.eval()
@@ -298,17 +215,19 @@ class TransformersModel(LanguageModel):
     @torch.inference_mode()
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
         call = frame.calls[index]
+        if self._lean[index] and llama_block.applies(call, cache):
+            return llama_block.run(self.blocks[index], states.to(self.dtype), call, cache)
         if cache is not None:
             call = call | {self._cache_name: cache, "use_cache": True}
         output = self.blocks[index](states.to(self.dtype), **call)
         return output[0] if isinstance(output, tuple) else output
 
     @torch.inference_mode()
-    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
+    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
         call = frame.calls[-1]
-        if self._shortcut and lasttoken.applies(self.blocks[-1], call):
-            return lasttoken.last_token(self.blocks[-1], states.to(self.dtype), call, last)
-        return super().last_block(states, frame, last)
+        if self._lean[-1] and llama_block.applies(call):
+            return llama_block.some_tokens(self.blocks[-1], states.to(self.dtype), call, at)
+        return super().last_block(states, frame, at)
 
     def new_cache(self) -> Any:
         from transformers import DynamicCache
@@ -333,21 +252,29 @@ class TransformersModel(LanguageModel):
         expected = self.module(input_ids=ids, use_cache=False).logits.float()
         limit = PROBE_TOLERANCE if self.dtype == torch.float32 else PROBE_TOLERANCE_16
         for tupled in (False, True):
-            self._shell = _Shell(self.owner, self.attribute, tupled)
+            self._shell = Shell(self.owner, self.attribute, tupled)
             self._frames.clear()
+            self._lean = [False] * self.n_layers
             try:
                 self.width = self.embed(ids[:, :1]).shape[-1]
                 found = self.logits(ids).to(expected.device)
             except (RuntimeError, TypeError, IndexError, AttributeError):
                 continue
             if (found - expected).abs().max() <= limit * expected.std().clamp_min(1e-6):
-                frame = self.frame(ids.shape[1])
-                self._shortcut = lasttoken.fits(self.blocks[-1], frame.calls[-1], self.embed(ids))
+                self._lean = self._fitting(ids)
                 return
         raise UserError(
             f"{self.name}: architecture {type(self.module).__name__} is not supported: "
             "run block by block it does not give its own logits"
         )
+
+    def _fitting(self, ids: Tensor) -> list[bool]:
+        """Of each block, whether it can be run as llama_block.py runs it."""
+        calls, states, found = self.frame(ids.shape[1]).calls, self.embed(ids), []
+        for index, call in enumerate(calls):
+            found.append(llama_block.fits(self.blocks[index], call, states))
+            states = self.block(index, states, self.frame(ids.shape[1]))
+        return found
 
 
 def _find_blocks(module: Any, count: int, name: str) -> tuple[Any, str]:

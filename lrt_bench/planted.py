@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.models import Frame, LanguageModel
+from lrt_bench.models import Frame, LanguageModel, take
 
 KINDS = ("rotation", "widening", "retokenized")
 RARE_MERGES = 0.05  # of a retokenized model's merges: the last, and so the rarest, are undone
@@ -64,11 +64,10 @@ class PlantedModel(LanguageModel):
         inner = self._in(states)
         return states + self._out(self.base.block(index, inner, frame, cache) - inner)
 
-    def last_block(self, states: Tensor, frame: Frame, last: Tensor) -> Tensor:
+    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
         inner = self._in(states)
-        rows = torch.arange(len(states), device=states.device)
-        change = self.base.last_block(inner, frame, last) - inner[rows, last]
-        return states[rows, last] + self._out(change)
+        change = self.base.last_block(inner, frame, at) - take(inner, at)
+        return take(states, at) + self._out(change)
 
     def new_cache(self) -> Any:
         return self.base.new_cache()

@@ -1,7 +1,7 @@
 """Interventions on the residual stream, and the sweep over prompts x vectors x alphas.
 
-The layers below the target layer run once per prompt; what lies above runs once per (prompt, vector,
-alpha), in a batch grown at the layer; only the choice tokens' logits are computed.
+The layers below the target layer run once per distinct beginning of a prompt; what lies above runs once per
+(beginning, vector, alpha), in a batch grown at the layer; only the choice tokens' logits are computed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.memory import halving
-from lrt_bench.models import Site
+from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, Frame, Site
+from lrt_bench.prefix_tree import prefix_trees, tree_frame, tree_states
 from lrt_bench.states import by_length, pad
 from lrt_bench.tasks import ChoicePrompt
+
+TREE_NODES = 96  # of one prefix tree: more share more, but every node is compared with every other
+CHECKED = 8  # prompts on which a tree is compared with a plain batch
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -159,11 +163,24 @@ def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: 
     return ids[0]
 
 
-Held = tuple[list[int], Tensor, Tensor]  # prompts, their states [b, t, d] at the site, last tokens [b]
+@dataclass(frozen=True)
+class _Packed:
+    """Prompts as they are run: states [b, t, d] at the site, and the tokens at [b, q] that are read.
+
+    A batch of prompts has q = 1; a prefix tree is one row (b = 1), with the frame that makes it a tree.
+    prompts : the prompt of each token that is read, row by row.
+    """
+
+    prompts: list[int]
+    states: Tensor
+    at: Tensor
+    frame: Frame | None = None
 
 
 class Sweep:
     """Propensities of choice prompts under steering at a site.
+
+    Prompts that begin alike are run as a prefix tree, where the model's blocks can be run so.
 
     Parameters
     ----------
@@ -177,39 +194,78 @@ class Sweep:
     def __init__(
         self, site: Site, prompts: Sequence[ChoicePrompt], alphas: Sequence[float], spread: float, rows: int
     ) -> None:
-        self.site, self.rows = site, rows
+        self.site = site
         self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
         self.encoded = encode_choices(site, prompts)
-        self._batches: list[Held] = []
-        lengths = [len(row.ids) for row in self.encoded]
-        for batch in by_length(lengths, max(1, rows // 8)):
-            states = site.model.states(pad([self.encoded[i].ids for i in batch]), [site.layer])[site.layer]
-            last = torch.tensor([lengths[i] - 1 for i in batch], device=states.device)
-            self._batches.append((batch, states, last))
-        self.baseline = self._baseline()
+        self._ids = [row.ids for row in self.encoded]
+        self._tokens = rows * max(map(len, self._ids), default=1)  # in one forward
+        self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, rows // 8))
+        self.baseline = torch.empty(len(self.encoded))
+        for packed in self._packed:
+            self.baseline[packed.prompts] = self._propensity(packed, packed.states)
 
-    def _propensity(self, states: Tensor, last: Tensor, prompts: list[int]) -> Tensor:
-        """m = logit(positive) - logit(negative) at the last token of grown states [b, t, d]: [b], float32."""
+    def _batches(self, prompts: Sequence[int], rows: int) -> list[_Packed]:
+        """Prompts in padded batches of like length."""
+
+        def packed(places: Sequence[int]) -> _Packed:
+            batch = [prompts[place] for place in places]
+            states = self.site.model.states(pad([self._ids[i] for i in batch]), [self.site.layer])
+            last = torch.tensor([[len(self._ids[i]) - 1] for i in batch])
+            return _Packed(batch, states[self.site.layer], last.to(states[self.site.layer].device))
+
+        lengths = [len(self._ids[i]) for i in prompts]
+        return [part for batch in by_length(lengths, rows) for _, part in halving(packed, batch)]
+
+    @torch.inference_mode()
+    def _trees(self) -> list[_Packed]:
+        """Prompts in prefix trees; none where the model's blocks can't be run on a tree.
+
+        That is not guessed: some prompts' propensities are compared with those of a plain batch.
+        """
         model = self.site.model
-        at = model.resume_last(states, self.site.layer, last)[:, None]
-        options = [[self.encoded[i].positive, self.encoded[i].negative] for i in prompts]
-        logits = model.head.choice(model.finish(at)[:, 0], torch.tensor(options))
+        found: list[_Packed] = []
+        for tree in prefix_trees(self._ids, TREE_NODES):
+            frame = tree_frame(model, tree)
+            if frame is None:
+                return []
+            try:
+                states = tree_states(model, tree, frame, self._ids, self.site.layer)[None]
+                packed = _Packed(tree.prompts, states, tree.last[None].to(states.device), frame)
+                if not found and not self._agree(packed):
+                    return []
+            except (RuntimeError, TypeError, IndexError):
+                return []
+            found.append(packed)
+        return found
+
+    def _agree(self, tree: _Packed) -> bool:
+        """Whether a tree gives its first prompts the logits that a plain batch gives them."""
+        [plain] = self._batches(tree.prompts[:CHECKED], CHECKED)
+        order = [tree.prompts.index(prompt) for prompt in plain.prompts]
+        wanted, found = self._logits(plain, plain.states), self._logits(tree, tree.states)[order]
+        limit = PROBE_TOLERANCE if self.site.model.dtype == torch.float32 else PROBE_TOLERANCE_16
+        return bool((found - wanted).abs().max() <= limit * wanted.abs().max())
+
+    def _logits(self, packed: _Packed, states: Tensor) -> Tensor:
+        """The options' logits where `packed` is read, of copies of its states [c b, t, d]: [c b q, 2]."""
+        model, copies = self.site.model, len(states) // len(packed.states)
+        at = model.resume_at(states, self.site.layer, packed.at.repeat(copies, 1), packed.frame)
+        options = [[self.encoded[i].positive, self.encoded[i].negative] for i in packed.prompts] * copies
+        return model.head.choice(model.finish(at.flatten(0, 1)[:, None])[:, 0], torch.tensor(options))
+
+    def _propensity(self, packed: _Packed, states: Tensor) -> Tensor:
+        """m = logit(positive) - logit(negative), float32, of copies of the states [c b, t, d]: [c b q]."""
+        logits = self._logits(packed, states)
         if not torch.isfinite(logits).all():
-            raise UserError(f"{model.name}: its logits are not finite under steering: try --dtype float32")
+            name = self.site.model.name
+            raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
         return (logits[:, 0] - logits[:, 1]).cpu()
 
-    def _steered(self, held: Held, offsets: Tensor, chosen: Sequence[int]) -> Tensor:
-        """Propensities of a batch of prompts under each chosen row of `offsets`: [chosen x prompts]."""
-        batch, states, last = held
-        shift = offsets[list(chosen)].to(states.device)
-        steered = states[None].float() + shift[:, None, None]
-        return self._propensity(steered.flatten(0, 1), last.repeat(len(chosen)), batch * len(chosen))
-
-    def _baseline(self) -> Tensor:
-        found = torch.empty(len(self.encoded))
-        for batch, states, last in self._batches:
-            found[batch] = self._propensity(states, last, batch)
-        return found
+    def _steered(self, packed: _Packed, offsets: Tensor, chosen: Sequence[int]) -> Tensor:
+        """Propensities of some prompts under each chosen row of `offsets`: [chosen x prompts]."""
+        shift = offsets[list(chosen)].to(packed.states.device)
+        steered = packed.states[None].float() + shift[:, None, None]
+        return self._propensity(packed, steered.flatten(0, 1))
 
     def run(self, vectors: Tensor, first: int | None = None) -> Tensor:
         """Propensities [v, prompts, alphas] under each vector [v, d], at the `first` alphas or at all.
@@ -230,15 +286,14 @@ class Sweep:
         if moving:
             directions = unit(vectors.float())
             offsets = torch.stack([directions[v] * steps[a] for v, a in moving])
-        for held in self._batches if moving else ():
-            batch = held[0]
-            grown = max(1, self.rows // len(batch))
+        for packed in self._packed if moving else ():
+            grown = max(1, self._tokens // (packed.states.shape[0] * packed.states.shape[1]))
             for start in range(0, len(moving), grown):
                 chunk = range(start, min(start + grown, len(moving)))
-                for part, m in halving(functools.partial(self._steered, held, offsets), chunk):
-                    for index, values in zip(part, m.split(len(batch)), strict=True):
+                for part, m in halving(functools.partial(self._steered, packed, offsets), chunk):
+                    for index, values in zip(part, m.split(len(packed.prompts)), strict=True):
                         v, a = moving[index]
-                        found[v, batch, a] = values
+                        found[v, packed.prompts, a] = values
         for v, (twin, order) in mirrored.items():
             found[v] = found[twin][:, order]
         return found

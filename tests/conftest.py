@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from architectures import ARCHITECTURES
 
 from lrt_bench.loading import load_model
 from lrt_bench.models import LanguageModel
+
+# A shell that starts the tests in the background has them ignore Ctrl-C; the commands that they interrupt
+# would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def save_random_model(architecture: str, folder: Path, seed: int = 0) -> Path:

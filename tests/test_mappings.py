@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge as ScikitRidge
 from lrt_bench.corpus import Coverage
 from lrt_bench.errors import UserError
 from lrt_bench.mappings import BUILT_IN, FixedLinear, digest_of, find_mapping, name_of
-from lrt_bench.mappings.base import Spectrum, squared_error
+from lrt_bench.mappings.base import Spectrum, rank_errors, squared_error, validation_error
 from lrt_bench.mappings.ridge import STRENGTHS
 from lrt_bench.moments import Moments
 from lrt_bench.states import PairedStates, Sample
@@ -87,6 +87,28 @@ def test_squared_error_from_moments_is_the_mean_over_pairs():
     x, y = (part.double() for part in states.validation)
     expected = (x @ mapping.weight.T + mapping.bias - y).square().sum(1).mean()
     assert squared_error(Moments.of(x, y), mapping.weight, mapping.bias) == pytest.approx(float(expected))
+
+
+def test_the_errors_of_all_strengths_and_ranks_are_those_of_each_weight():
+    """The short ways through the decomposition, against the error of each weight by itself."""
+    states, *_ = problem(n=60, noise=4.0)
+    spectrum = Spectrum(states.moments)
+    weights = [spectrum.weight(strength) for strength in STRENGTHS]
+    found = spectrum.errors(Moments.of(*states.validation), STRENGTHS)
+    np.testing.assert_allclose(found, validation_error(states, weights), rtol=1e-9)
+    full = spectrum.weight(0.0)
+    directions, _ = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))
+    weights = [directions[:, :rank] @ directions[:, :rank].T @ full for rank in range(1, 13)]
+    np.testing.assert_allclose(
+        rank_errors(states, full, directions), validation_error(states, weights), rtol=1e-9
+    )
+
+
+def test_changed_moments_are_decomposed_anew():
+    states, *_ = problem()
+    before = Spectrum(states.moments).values
+    states.moments.s_xx *= 2
+    torch.testing.assert_close(Spectrum(states.moments).values, 2 * before)
 
 
 def test_orthogonal_is_scaled_procrustes():

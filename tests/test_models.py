@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from architectures import ARCHITECTURES
 
+from lrt_bench import llama_block
 from lrt_bench.errors import UserError
 from lrt_bench.models import Site
 from lrt_bench.planted import plant
@@ -61,7 +64,7 @@ def test_a_grown_batch_gives_each_rows_own_answer(random_model, architecture):
     states = model.states(ids, [2])[2]
     last = torch.tensor([10, 7, 4])
     single = model.resume(states, 2)[torch.arange(3), last]
-    grown = model.resume_last(states.repeat(5, 1, 1), 2, last.repeat(5))
+    grown = model.resume_at(states.repeat(5, 1, 1), 2, last.repeat(5)[:, None])[:, 0]
     torch.testing.assert_close(grown, single.repeat(5, 1), atol=2e-4, rtol=1e-4)
 
 
@@ -116,21 +119,34 @@ def test_running_a_model_leaves_it_as_it_was(random_model, architecture):
 def test_blocks_above_the_layer_are_not_run(random_model):
     model = random_model("llama")
     ran = []
-    handles = [b.register_forward_hook(lambda *_, k=k: ran.append(k)) for k, b in enumerate(model.blocks)]
+    handles = [
+        b.self_attn.q_proj.register_forward_hook(lambda *_, k=k: ran.append(k))
+        for k, b in enumerate(model.blocks)
+    ]
     model.states(ids_of(model), [2])
     for handle in handles:
         handle.remove()
     assert ran == [0, 1]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
-def test_the_last_block_shortcut_is_taken_where_it_fits(random_model, architecture):
-    assert random_model(architecture)._shortcut
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+def test_blocks_like_llamas_are_run_with_fewer_passes(random_model, architecture):
+    assert all(random_model(architecture)._lean)
 
 
-@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gpt_neox", "gpt2", "opt", "phi"])
-def test_the_last_block_shortcut_is_refused_elsewhere(random_model, architecture):
-    assert not random_model(architecture)._shortcut
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3", "gpt_neox", "gpt2", "opt", "phi", "phi3"])
+def test_other_blocks_are_run_as_they_are(random_model, architecture):
+    assert not any(random_model(architecture)._lean)
+
+
+def test_a_block_that_only_looks_like_llamas_is_found_out(random_model):
+    """Its parts have the names, and something is done between them that they don't show."""
+    block = copy.deepcopy(random_model("llama").blocks[0])
+    frame, states = random_model("llama").frame(8), random_model("llama").embed(ids_of(random_model("llama")))
+    states = states[:, :8]
+    assert llama_block.fits(block, frame.calls[0], states)
+    block.forward = lambda x, *args, **kwargs: x + 0.9 * (type(block).forward(block, x, *args, **kwargs) - x)
+    assert not llama_block.fits(block, frame.calls[0], states)
 
 
 @pytest.mark.parametrize("kind", ["rotation", "widening"])

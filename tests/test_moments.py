@@ -82,3 +82,31 @@ def test_spread_leaves_the_massive_dimensions_out():
     assert spread(Moments.of(states, states).variance_y) == pytest.approx(
         float(centred.square().sum(1).mean().sqrt()), rel=1e-9
     )
+
+
+def as_tf32(x):
+    """x with 10 bits after the leading one, rounded to the nearest, as a tensor core reads it."""
+    bits = x.float().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def test_tensor_cores_precision_leaves_the_solved_map_as_it_is():
+    """Products of states of 11 bits: the ridge map's error in them is far below what tells maps apart."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 24, generator=generator) @ torch.randn(24, 24, generator=generator)
+    x[:, 0] = 3e3 + 40 * x[:, 0]  # a massive dimension
+    y = x[:, 1:] @ torch.randn(23, 16, generator=generator) + 5 * torch.randn(20_000, 16, generator=generator)
+    exact, rounded, single = Moments.zeros(24, 16), Moments.zeros(24, 16), Moments.zeros(24, 16)
+    for a, b in zip(x.split(4096), y.split(4096), strict=True):
+        exact.update(a, b)
+        single.merge(Moments.in_float32(a, b))
+        a, b = a - a.mean(0), b - b.mean(0)
+        rounded.merge(Moments.in_float32(as_tf32(a), as_tf32(b)))
+
+    def solved(moments):
+        ridge = 1e-3 * exact.s_xx.diagonal().mean() * torch.eye(24)
+        return torch.linalg.solve(moments.s_xx + ridge, moments.s_xy)
+
+    size = solved(exact).norm()
+    assert (solved(single) - solved(exact)).norm() < 1e-5 * size
+    assert 1e-7 * size < (solved(rounded) - solved(exact)).norm() < 1e-3 * size

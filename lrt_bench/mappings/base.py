@@ -9,7 +9,10 @@ A method is a class with two functions:
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,11 +130,33 @@ class FixedLinear(LinearMapping):
         return self.weight
 
 
+class _Matrix:
+    """A matrix that is equal to another by its contents, to look up what was made of it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.digest = hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Matrix) and self.digest == other.digest
+
+
+@functools.lru_cache(maxsize=2)
+def _eigh(matrix: _Matrix) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors; several mappings are fitted on the same moments, one after another."""
+    values, vectors = torch.linalg.eigh(matrix.tensor)
+    return values, vectors
+
+
 class Spectrum:
-    """Ridge solutions of every strength from one eigendecomposition of S_xx."""
+    """Ridge solutions of every strength, and their errors, from one eigendecomposition of S_xx."""
 
     def __init__(self, moments: Moments) -> None:
-        self.values, self.vectors = torch.linalg.eigh(moments.s_xx)
+        self.means = moments.mean_x, moments.mean_y
+        self.values, self.vectors = _eigh(_Matrix(moments.s_xx))
         self.projected = self.vectors.T @ moments.s_xy
         self.scale = moments.s_xx.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -140,10 +165,29 @@ class Spectrum:
 
         With strength 0 directions without variance are left out (the pseudo-inverse).
         """
+        return (self.vectors @ (self._inverse(strength)[:, None] * self.projected)).T
+
+    def _inverse(self, strength: float) -> Tensor:
         damped = self.values + strength * self.scale
         floor = self.values.max() * len(self.values) * torch.finfo(torch.float64).eps
-        inverse = torch.where(damped > floor, 1 / damped, 0.0)
-        return (self.vectors @ (inverse[:, None] * self.projected)).T
+        return torch.where(damped > floor, 1 / damped, 0.0)
+
+    def errors(self, held_out: Moments, strengths: Sequence[float]) -> list[float]:
+        """Mean squared error of the solution of each strength over other pairs, given by their moments.
+
+        In the eigenvectors' basis a strength costs d_x^2 operations, whatever d_y.
+        """
+        gram = (self.vectors.T @ held_out.s_xx @ self.vectors) * (self.projected @ self.projected.T)
+        cross = (self.projected * (self.vectors.T @ held_out.s_xy)).sum(1)
+        moved_x = self.vectors.T @ (held_out.mean_x - self.means[0])
+        moved_y = held_out.mean_y - self.means[1]
+        found = []
+        for strength in strengths:
+            inverse = self._inverse(strength)
+            total = held_out.s_yy.trace() - 2 * inverse @ cross + inverse @ gram @ inverse
+            offset = (inverse * moved_x) @ self.projected - moved_y
+            found.append(float(total / held_out.n + offset @ offset))
+        return found
 
 
 def squared_error(moments: Moments, weight: Tensor, bias: Tensor) -> float:
@@ -153,6 +197,21 @@ def squared_error(moments: Moments, weight: Tensor, bias: Tensor) -> float:
         moments.s_yy.trace() - 2 * (weight * moments.s_xy.T).sum() + ((weight @ moments.s_xx) * weight).sum()
     )
     return float(total / moments.n + offset @ offset)
+
+
+def rank_errors(states: PairedStates, weight: Tensor, directions: Tensor) -> Tensor:
+    """Mean squared validation error of U_r U_r^T weight for r = 1 ... d_y: [d_y].
+
+    U_r : the first r columns of `directions` [d_y, d_y]. The bias is taken from the fit's means.
+    All ranks come from the diagonals of two products.
+    """
+    held_out, moments = Moments.of(*states.validation), states.moments
+    turned = directions.T @ weight
+    gain = ((turned @ held_out.s_xx) * turned).sum(1) - 2 * ((turned @ held_out.s_xy).T * directions).sum(0)
+    moved_x = turned @ (held_out.mean_x - moments.mean_x)
+    moved_y = held_out.mean_y - moments.mean_y
+    offset = moved_x.square() - 2 * moved_x * (directions.T @ moved_y)
+    return (held_out.s_yy.trace() + gain.cumsum(0)) / held_out.n + moved_y @ moved_y + offset.cumsum(0)
 
 
 def validation_error(states: PairedStates, weights: list[Tensor]) -> list[float]:

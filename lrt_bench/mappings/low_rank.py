@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum, validation_error
+from lrt_bench.mappings.base import LinearMapping, Spectrum, rank_errors
 
 if TYPE_CHECKING:
     from lrt_bench.states import PairedStates
@@ -32,8 +32,8 @@ class LowRank(LinearMapping):
         directions = directions.flip(1)  # widest first
         widest = min(full.shape)
         ranks = [2**k for k in range(widest.bit_length()) if 2**k < widest] + [widest]
-        weights = [directions[:, :rank] @ (directions[:, :rank].T @ full) for rank in ranks]
-        errors = validation_error(states, weights)
-        best = next(i for i, error in enumerate(errors) if error <= (1 + TOLERANCE) * min(errors))
-        self.rank_ = ranks[best]
-        return weights[best]
+        every = rank_errors(states, full, directions).tolist()
+        errors = {rank: every[rank - 1] for rank in ranks}
+        self.rank_ = next(rank for rank in ranks if errors[rank] <= (1 + TOLERANCE) * min(errors.values()))
+        kept = directions[:, : self.rank_]
+        return kept @ (kept.T @ full)

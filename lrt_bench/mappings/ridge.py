@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum, validation_error
+from lrt_bench.mappings.base import LinearMapping, Spectrum
+from lrt_bench.moments import Moments
 
 if TYPE_CHECKING:
     from lrt_bench.states import PairedStates
@@ -24,8 +25,6 @@ class Ridge(LinearMapping):
 
     def solve(self, states: PairedStates) -> Tensor:
         spectrum = Spectrum(states.moments)
-        weights = [spectrum.weight(strength) for strength in STRENGTHS]
-        errors = validation_error(states, weights)
-        best = min(range(len(errors)), key=errors.__getitem__)
-        self.strength_ = STRENGTHS[best]
-        return weights[best]
+        errors = spectrum.errors(Moments.of(*states.validation), STRENGTHS)
+        self.strength_ = STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]
+        return spectrum.weight(self.strength_)
