@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings, ratio, seconds
 from benchmarks.timing import Timing, interleaved
 from lrt_bench.corpus import Corpus, Coverage, PairedTokens
-from lrt_bench.loading import load_model
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 from lrt_bench.states import Budget, PairedStates, Sample, by_length, collect, pad
-from lrt_bench.suites import find_suite
 
 EPOCHS = 4  # paper, section 2.3: AdamW, 4 epochs, batches of 32 x 512 tokens, 1e-4 (base) or 1e-3 (instruct)
 BATCH = 32 * 512
@@ -155,7 +154,7 @@ class AdamW:
         return validation_loss(weight, self.layer.bias - weight @ self.mean, self.states)
 
     def until(self, loss: float, limit: float) -> tuple[float, int, float]:
-        """(seconds of training, epochs, the least loss) until `loss` is reached or `limit` seconds are over."""
+        """(seconds, epochs, the least loss) until `loss` is reached or `limit` seconds are spent."""
         spent, number, least = 0.0, 0, self.loss()
         while least > loss and spent < limit:
             began = time.perf_counter()
@@ -200,7 +199,7 @@ def _within(title: str, states: PairedStates, best: float, fast: Timing, patienc
 
 
 def random_states(d_x: int, d_y: int, tokens: int, held_out: int = 4096) -> PairedStates:
-    """States of made-up models: a falling spectrum, an offset, three massive dimensions, a noisy linear map."""
+    """States of made-up models: a falling spectrum, three massive dimensions, a noisy linear map."""
     generator = torch.Generator().manual_seed(d_x)
 
     def noise(*shape: int) -> Tensor:
@@ -224,9 +223,7 @@ def random_states(d_x: int, d_y: int, tokens: int, held_out: int = 4096) -> Pair
 
 def measure(settings: Settings) -> list[Line]:
     """All lines of the fit."""
-    pair = find_suite("nano").pairs[0]
-    source = Site(load_model(pair.source, device=settings.device), int(pair.source_layer))
-    target = Site(load_model(pair.target, device=settings.device), int(pair.target_layer))
+    source, target = embedded_pair(settings.device)
     tokens = 2_000 if settings.quick else 60_000
     budget = Budget(tokens, tokens // 10, tokens)
     title = f"{source.width} to {target.width} wide, embedded S to L"

@@ -1,6 +1,6 @@
 """The same sweep by other means: what people run today, on the same token ids, vectors and strengths.
 
-- one by one: steering-bench's procedure (Tan et al. 2024; its `Pipeline.logprobs` and `evaluate_propensities`)
+- one by one: steering-bench's procedure (Tan et al. 2024; its `Pipeline.logprobs`, `evaluate_propensities`)
   with the steering-vectors package: for each prompt and alpha two forwards of batch 1, one an option, the
   vector hooked in for each, a log-softmax over the whole vocabulary at every token;
 - batched: the same package, one hook a (vector, alpha), full forwards of prompts batched by length;
@@ -188,6 +188,7 @@ def lm_eval_runner(work: Work) -> Iterator[Callable[[], Found]]:
     from lm_eval.tasks import TaskManager
 
     model, zero = work.site.model, torch.zeros(work.site.width)
+    begin = model.tokenizer.bos_token or ""  # written out: not every tokenizer adds it when asked to
 
     def run() -> Found:
         found = _empty(work)
@@ -202,7 +203,7 @@ def lm_eval_runner(work: Work) -> Iterator[Callable[[], Found]]:
 
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder, _silent():
         for name, rows in work.tasks.items():
-            records = [{"prompt": r.prompt, "choices": [r.positive, r.negative]} for r in rows]
+            records = [{"prompt": begin + r.prompt, "choices": [r.positive, r.negative]} for r in rows]
             lines = "".join(json.dumps(record) + "\n" for record in records)
             (Path(folder) / f"{name}.jsonl").write_text(lines)
             (Path(folder) / f"{name}.yaml").write_text(TASK.format(name=name, folder=folder))
@@ -210,8 +211,7 @@ def lm_eval_runner(work: Work) -> Iterator[Callable[[], Found]]:
         for task in loaded["tasks"].values():
             task.set_fewshot_seed(1234)
         with steered(work, zero) as module:
-            begins = model.tokenizer.bos_token_id is not None
-            lm = HFLM(pretrained=module, tokenizer=model.tokenizer, batch_size=BATCH, add_bos_token=begins)
+            lm = HFLM(pretrained=module, tokenizer=model.tokenizer, batch_size=BATCH, add_bos_token=False)
         yield run
 
 

@@ -30,7 +30,7 @@ class Settings:
 class Line:
     """One row of the table.
 
-    value, low, high : the median and the spread of the repetitions; low and high are None where there was one.
+    value, low, high : median and spread of the repetitions; low and high are None where there was one.
     unit : "s", "x" (times another), "%", "MB", or what is counted.
     goal : what the value is to reach, `at least` or `at most`; None where there is no goal.
     note : what a reader has to know to trust it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from benchmarks import peers
 from benchmarks.floor import Shape, operations, product_work
-from benchmarks.models import smollm2
+from benchmarks.models import embedded_pair, smollm2
 from benchmarks.peers import Found, Work, single_tokens
 from benchmarks.record import Line, Settings, ratio, same, seconds
-from benchmarks.timing import Timing, clock, interleaved
+from benchmarks.timing import Timing, interleaved
 from lrt_bench.concepts import last_states
 from lrt_bench.loading import load_model
 from lrt_bench.models import Site
@@ -67,9 +67,9 @@ def flat(found: Found) -> list[float]:
     return torch.cat([values.flatten() for values in found.values()]).tolist()
 
 
-def work_on(site: Site, tasks: dict[str, Sequence[ChoicePrompt]], most: int, vectors: int,
+def work_on(site: Site, tasks: Mapping[str, Sequence[ChoicePrompt]], most: int, vectors: int,
             alphas: Sequence[float]) -> Work:  # fmt: skip
-    """Tasks cut to `most` one-token prompts each, under random directions, in the unit of the prompts' spread."""
+    """Tasks cut to `most` one-token prompts each, under random directions; unit: the prompts' spread."""
     chosen = {name: single_tokens(site, rows, most) for name, rows in tasks.items()}
     chosen = {name: rows for name, rows in chosen.items() if rows}
     texts = [row.prompt for rows in chosen.values() for row in rows]
@@ -172,7 +172,7 @@ def embedded(settings: Settings) -> list[Line]:
     """The embedded L at its suite's layer, on its suite's tasks."""
     suite = find_suite("nano")
     pair = suite.pairs[0]
-    site = Site(load_model(pair.target, device=settings.device), int(pair.target_layer))
+    site = embedded_pair(settings.device)[1]
     tasks = {task.name: task.choices for task in suite.tasks_of(pair) if task.card.kind == "choice"}
     alphas = (*suite.alphas, *suite.over_steering)
     if settings.quick:
@@ -194,7 +194,7 @@ def pretrained(settings: Settings) -> list[Line]:
     model = load_model(spec, device=settings.device)
     site = Site(model, model.n_layers // 2)
     names = ("everyday-sentiment", "everyday-tense", "everyday-dogs")
-    tasks: dict[str, Sequence[ChoicePrompt]] = {name: find_task(name).choices for name in names}
+    tasks = {name: find_task(name).choices for name in names}
     alphas = (-0.5, -0.25, 0.0, 0.25, 0.5)
     goals = {"one by one": 8.0, "batched": 3.0}
     work = work_on(site, tasks, 24, 4, alphas)
@@ -213,8 +213,3 @@ def pretrained(settings: Settings) -> list[Line]:
 def measure(settings: Settings) -> list[Line]:
     """All lines of the sweep."""
     return embedded(settings) + pretrained(settings)
-
-
-if __name__ == "__main__":
-    taken, rows = clock(lambda: measure(Settings(quick=True)))
-    print(taken, *rows, sep="\n")
