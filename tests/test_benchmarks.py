@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks import __main__ as bench
 from benchmarks import fit, generation, gpu, growth, peers, sweep
 from benchmarks.floor import Shape, Tree, operations, product_work
 from benchmarks.record import Line, Settings, ratio, same
@@ -250,12 +250,20 @@ def test_the_committed_pages_are_those_of_the_committed_results(tmp_path):
     assert (tmp_path / "figure.svg").read_text() == (HERE / "figure.svg").read_text()
 
 
-def test_the_command(tmp_path: Path):
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--parts", "generation", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE.parent)
-    assert "ours, one batch" in done.stdout
+def test_the_command(tmp_path, monkeypatch, capsys):
+    command = ["benchmarks", "--quick", "--parts", "generation", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="0"):
+        bench.main()
+    assert "ours, one batch" in capsys.readouterr().out
     assert {line.part for line in Report.read(tmp_path / "results.json").lines} == {"generation"}
-    wrong = [sys.executable, "-m", "benchmarks", "--parts", "speed"]
-    done = subprocess.run(wrong, capture_output=True, text=True, check=False, cwd=HERE.parent)
-    assert done.returncode == 2
-    assert "speed: give some of" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--parts", "speed"])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "speed: give some of" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_is_left_out_and_says_why(tmp_path):
+    missing = Settings(smollm2=tmp_path / "none.gguf")
+    with pytest.raises(UserError, match=r"none\.gguf: no such GGUF file"):
+        sweep.pretrained(missing)
