@@ -1,17 +1,12 @@
 """How the leaderboard grows: seconds to build, bytes of the index's first load, milliseconds of a sort.
 
-    python benchmarks/leaderboard.py [--sizes 100,1000,10000] [--out benchmarks/leaderboard.md]
-
 The boards are the repository's own results under other names, with other errors and the scores that follow,
 a hundred mappings a pair. A sort is timed in Chromium, from the call to the laid out page, over every column.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -23,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.record import Line, Settings
 from lrt_bench.metrics import TaskErrors, transfer_score
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "leaderboard" / "results" / "nano" / "S-L"
 ARRAYS = ("error", "energy", "split_error", "split_energy")
+SIZES = (100, 1_000, 10_000)
 MAPPINGS_A_PAIR = 97
 CONTROLS = ("native", "native-split", "random")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -92,44 +89,26 @@ def in_browser(site: Path) -> tuple[int, list[float]]:
     return sum(loaded), sorts
 
 
-def measure(size: int) -> dict[str, float]:
+def board(size: int) -> dict[str, float]:
+    """Seconds of a build, megabytes of the first load, milliseconds of sorts; the last two want Chromium."""
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         synthetic_board(Path(folder) / "results", size)
-        seconds = build_seconds(Path(folder) / "results", Path(folder) / "site")
-        loaded, sorts = in_browser(Path(folder) / "site")
-    return {
-        "results": size,
-        "build": seconds,
-        "load": loaded / 1e6,
-        "sort": statistics.median(sorts),
-        "slowest": max(sorts),
-    }
+        found = {"build": build_seconds(Path(folder) / "results", Path(folder) / "site")}
+        if shutil.which("chromium"):
+            loaded, sorts = in_browser(Path(folder) / "site")
+            found |= {"load": loaded / 1e6, "sort": statistics.median(sorts), "slowest": max(sorts)}
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sizes", default="100,1000,10000")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "leaderboard.md")
-    arguments = parser.parse_args()
-    rows = [measure(int(size)) for size in arguments.sizes.split(",")]
-    lines = [
-        "# The leaderboard's growth",
-        "",
-        f"By `benchmarks/leaderboard.py` on {os.cpu_count()} cores, {platform.machine()}, Python "
-        f"{platform.python_version()}.",
-        "",
-        "| results | build, s | first load, MB | sort, ms (median) | slowest sort, ms |",
-        "| --- | --- | --- | --- | --- |",
-        *(
-            "| {results:,.0f} | {build:.1f} | {load:.2f} | {sort:.0f} | {slowest:.0f} |".format(**row)
-            for row in rows
-        ),
-    ]
-    arguments.out.write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    main()
+def measure(settings: Settings) -> list[Line]:
+    """A build's seconds for each size of the board, and what a reader's browser has to do."""
+    lines = []
+    for size in (20,) if settings.quick else SIZES:
+        found = board(size)
+        note = "no Chromium here: loads and sorts are not timed"
+        if "load" in found:
+            note = "first load {load:.2f} MB; a sort {sort:.0f} ms, the slowest {slowest:.0f} ms".format(
+                **found
+            )
+        lines.append(Line("leaderboard", f"build of {size:,} results", found["build"], "s", note=note))
+    return lines
