@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,10 +49,12 @@ class Ray(Engine):
     memory: float | None = None
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
-        if importlib.util.find_spec("ray") is None:
-            raise UserError("--engine ray: Ray is not installed: pip install 'lrt-bench[ray]'")
-        from lrt_bench.cluster.ray_engine import run
-
+        try:
+            from lrt_bench.cluster.ray_engine import run
+        except ModuleNotFoundError as error:
+            if error.name != "ray":
+                raise
+            raise UserError("--engine ray: Ray is not installed: pip install 'lrt-bench[ray]'") from error
         return run(evaluation, self)
 
 

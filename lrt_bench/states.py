@@ -267,7 +267,7 @@ class Pass:
         self.moments = Moments.zeros(*widths)
         self.sample = Sample(budget.sample_tokens, *widths, seed)
         self._held_out: list[PairedTokens] = []
-        self._validation = torch.empty(0), torch.empty(0)
+        self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
 
     def shards(self) -> Iterator[Shard]:
         """The shards in their order, fit first; they may be read before earlier ones are added.
@@ -296,8 +296,8 @@ class Pass:
         """Validation states stand in the order of `held_out`, so that each text's rows are known."""
         texts = self._held_out
         ends = np.cumsum([len(text.source_at) for text in texts])
-        means = self.moments.mean_x, self.moments.mean_y
-        self._validation = torch.empty(ends[-1], len(means[0])), torch.empty(ends[-1], len(means[1]))
+        x, y = (np.empty((ends[-1], side.shape[1]), np.float32) for side in self._validation)
+        self._validation = x, y
         for chosen in by_length([len(text.source_ids) for text in texts], self._shard_rows):
             slots = [np.arange(ends[i] - len(texts[i].source_at), ends[i]) for i in chosen]
             places = np.concatenate(slots)
@@ -310,13 +310,15 @@ class Pass:
             self.sample.put(shard.slots, found.x, found.y)
         else:
             for side, kept in zip(self._validation, (found.x, found.y), strict=True):
-                side[torch.from_numpy(shard.slots)] = torch.from_numpy(kept)
+                side[shard.slots] = kept
         return min(1.0, self.moments.n / self.budget.fit_tokens)
 
     def states(self) -> PairedStates:
         """The paired states, once every shard is added."""
+        x, y = self._validation
+        validation = torch.from_numpy(x), torch.from_numpy(y)
         return PairedStates(
-            self.moments, self.sample, self._validation, self._held_out, self.moments.n,
+            self.moments, self.sample, validation, self._held_out, self.moments.n,
             self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
         )  # fmt: skip
 

@@ -179,6 +179,7 @@ class _Run:
             for reference in ray.wait(list(busy), num_returns=1, timeout=1.0)[0]:
                 self._take_in(busy[reference])
             self._check_start()
+        self.evaluation.report("done", self._total, self._total)
 
     def end(self) -> None:
         """Let the workers go, whatever they are at."""
@@ -217,7 +218,7 @@ class _Run:
             unit.pair.take(unit, found)
             self._report()
         elif not hand.about:
-            _check_version(*found)
+            check_version(*found)
             hand.about, hand.reference = True, hand.actor.begin.remote(self.settings)
         else:
             hand.ready = True
@@ -262,7 +263,7 @@ class _Run:
             self.evaluation.report(f"{busy[0]}{others}", done, self._total)
 
 
-def _check_version(version: str, digest: str, host: str, process: int) -> None:
+def check_version(version: str, digest: str, host: str, process: int) -> None:
     """Raise UserError where a worker would compute with other code."""
     if version != __version__ or digest != code_digest():
         which = f"lrt-bench {version}" if version != __version__ else f"other code of lrt-bench {version}"
