@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,6 +50,9 @@ class Ray(Engine):
     memory: float | None = None
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
+        # before Ray is imported: workers use this very Python, under `uv run` too, and nobody is told of it
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             from lrt_bench.cluster.ray_engine import run
         except ModuleNotFoundError as error:

@@ -78,7 +78,6 @@ def connected(wanted: Ray) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = (wanted.workers or 1) * (wanted.cpus or 1)
     parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SHORT else "/tmp"
