@@ -81,7 +81,7 @@ class PairBench:
         self._sweeps: dict[str, Sweep] = {}
         self._contrasts: dict[str, tuple[ContrastPair, ...]] = {}
         self._concepts: dict[tuple[str, str], ConceptStates] = {}
-        self._alphas: dict[str, AlphaChoice] = {}
+        self.alpha_choices: dict[str, AlphaChoice] = {}
 
     def of_kind(self, kind: Kind) -> list[Task]:
         return [task for task in self.tasks if task.card.kind == kind]
@@ -141,10 +141,12 @@ class PairBench:
 
     def alpha_choice(self, task: Task) -> AlphaChoice:
         """The alphas that the native vector chooses on a refusal task's validation split, for every row."""
-        if task.name not in self._alphas:
+        if task.name not in self.alpha_choices:
             vector = self.target_states(task).vector
-            self._alphas[task.name] = validate_alphas(self.target, task, vector, self.spread, self.batch_size)
-        return self._alphas[task.name]
+            self.alpha_choices[task.name] = validate_alphas(
+                self.target, task, vector, self.spread, self.batch_size
+            )
+        return self.alpha_choices[task.name]
 
     @functools.cached_property
     def ridge(self) -> Ridge:

@@ -11,6 +11,7 @@ import click
 
 from lrt_bench import __version__
 from lrt_bench.cli_decoders import decoder_relation
+from lrt_bench.cli_engine import running
 from lrt_bench.cli_layers import layers, sweep_layers
 from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_options import computing
@@ -19,6 +20,7 @@ from lrt_bench.cli_submit import submit, verify
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
+    from lrt_bench.engines import Engine
     from lrt_bench.measure_refusal import Scorers
     from lrt_bench.side_effects import SideEffects
     from lrt_bench.suites import LayerChoice, Suite
@@ -89,7 +91,9 @@ main.add_command(reports)
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sequences in one forward.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly
+@running
 def evaluate(
+    engine: Engine,
     suite_spec: str | None,
     pairs: tuple[str, ...],
     mappings: tuple[str, ...],
@@ -149,7 +153,7 @@ def evaluate(
         from lrt_bench.cli_submit import rows_of
 
         settings["submissions"] = rows_of(submissions, suite, submission_seconds, unsafe_no_sandbox)
-    _run(as_json, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
+    _run(as_json, engine, suite, mappings=mappings, tasks=tasks, out=out, batch_size=batch_size, **settings)
 
 
 def _side_effects(
@@ -176,14 +180,14 @@ def _scorers(judge_url: str | None, judge_model: str | None, classifier: Path | 
     return Scorers(Classifier(classifier) if classifier else None, judge)
 
 
-def _run(as_json: bool, suite: Suite, **settings: Any) -> None:
+def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
     """Evaluate with a progress bar, draw the figures, print."""
     from lrt_bench import report
     from lrt_bench.evaluate import Evaluation
 
     with report.progress() as update:
         evaluation = Evaluation(suite, report=update, **settings)
-        cells = evaluation.run()
+        cells = engine.run(evaluation)
         update("drawing", 1, 1)
         figures = report.draw(cells)
     if as_json:

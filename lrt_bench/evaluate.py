@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lrt_bench import __version__, metrics
 from lrt_bench.bench import PairBench, Reference
+from lrt_bench.cells import Cell, Failure, cell_path, finished, store
 from lrt_bench.data import Data
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.layer_search import choose_layers
@@ -38,10 +39,7 @@ from lrt_bench.results import (
     Result,
     Settings,
     TaskFigures,
-    pack_propensities,
     read_propensities,
-    read_result,
-    write_result,
 )
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.sae import SparseAutoencoder, load_sae
@@ -56,24 +54,6 @@ PROTOCOL = 1  # raised whenever the same inputs would give other numbers
 REFERENCES = ("native", "native-split", "random")
 DISTURBED = ("native", "random")  # controls whose writing and side effects are measured too
 STATES_WEIGHT = 4  # the pass over the corpus, in cells, for the progress bar
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A finished cell: one row of one pair, where it lies, and whether this run computed it."""
-
-    result: Result
-    path: Path
-    computed: bool
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A submission's cell that could not be computed, and why, in one line."""
-
-    mapping: str
-    pair: str
-    reason: str
 
 
 @dataclass
@@ -116,19 +96,8 @@ class Evaluation:
     def run(self) -> list[Cell]:
         """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
         it can be known by then."""
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"--out {self.out}: a file is there; give a folder")
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size {self.batch_size}: give 1 or more")
-        rows = [*map(mapping_row, self.mappings or self.suite.mappings), *self.submissions]
-        self._check_names(rows)
-        chosen = [find_task(spec) for spec in self.tasks]
-        for kind, tasks in (("--task", chosen), ("suite: tasks", self.suite.read_tasks())):
-            names = [task.name for task in tasks]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
-        models = Models(self.dtype, self.device, self.device_map, self.local_models)
-        check_stand_ins(self.local_models, self.suite.models)
+        rows, chosen = self.rows(), self.checked_tasks()
+        models = self.models()
         self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
         cells: list[Cell] = []
@@ -136,9 +105,36 @@ class Evaluation:
             models.keep(
                 {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
             )
-            fresh = [*controls(), *(replace(row, mappings=[]) for row in rows if row.applies(pair))]
-            cells += self._pair(pair, models, chosen, fresh)
+            cells += self._pair(pair, models, chosen, rows_of(pair, rows))
         return cells
+
+    def rows(self) -> list[Row]:
+        """The mappings' and submissions' rows. Raises UserError where two have one name."""
+        rows = [*map(mapping_row, self.mappings or self.suite.mappings), *self.submissions]
+        self._check_names(rows)
+        return rows
+
+    def checked_tasks(self) -> list[Task]:
+        """The tasks that were asked for, if any were. Raises UserError on them, and on other bad settings."""
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: a file is there; give a folder")
+        if self.batch_size < 1:
+            raise UserError(f"--batch-size {self.batch_size}: give 1 or more")
+        chosen = [find_task(spec) for spec in self.tasks]
+        for kind, tasks in (("--task", chosen), ("suite: tasks", self.suite.read_tasks())):
+            names = [task.name for task in tasks]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
+        check_stand_ins(self.local_models, self.suite.models)
+        return chosen
+
+    def models(self) -> Models:
+        """Where the models come from; none is loaded yet."""
+        return Models(self.dtype, self.device, self.device_map, self.local_models)
+
+    def tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
+        """The pair's tasks with their data."""
+        return [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
 
     def _check_names(self, rows: Sequence[Row]) -> None:
         names = [row.name for row in [*controls(), *rows]]
@@ -153,36 +149,48 @@ class Evaluation:
     def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
         began = self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
-        tasks = [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
-        sides = models.get(pair.source), models.get(pair.target)
-        pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
-        source = source_site(sides[0], pair, self._sae)
-        target = target_site(sides[1], pair)
 
         def states_done(share: float) -> None:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
-        bench = PairBench(
-            self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
-        )
-        job = _PairJob(self, bench, rows, layers)
+        job = self.job(pair, models, self.tasks_of(pair, chosen), rows, states_done)
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
-            try:
-                yield job.cell(row)
-            except SubmissionError as error:
-                self.failures.append(Failure(row.name, pair.name, str(error)))
-            except ValidationError as error:  # a figure that is no number
-                if row.about.get("origin") != "submission":
-                    raise
-                self.failures.append(Failure(row.name, pair.name, f"{row.name}: {first_problem(error)}"))
+            found = job.cell(row)
+            if isinstance(found, Failure):
+                self.failures.append(found)
+            else:
+                yield found
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
 
+    def job(
+        self,
+        pair: PairSpec,
+        models: Models,
+        tasks: list[Task],
+        rows: list[Row],
+        states_done: Callable[[float], None] = lambda done: None,
+    ) -> PairJob:
+        """The pair's cells, its models loaded and its layers found."""
+        sides = models.get(pair.source), models.get(pair.target)
+        pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
+        source = source_site(sides[0], pair, self._sae)
+        target = target_site(sides[1], pair)
+        bench = PairBench(
+            self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+        )
+        return PairJob(self, bench, rows, layers)
+
+
+def rows_of(pair: PairSpec, rows: Sequence[Row]) -> list[Row]:
+    """The rows of one pair: the controls, and fresh ones of `rows` that are for it."""
+    return [*controls(), *(replace(row, mappings=[]) for row in rows if row.applies(pair))]
+
 
 @dataclass
-class _PairJob:
+class PairJob:
     """The cells of one pair. The reference controls come first, from their files if they are finished."""
 
     evaluation: Evaluation
@@ -195,8 +203,7 @@ class _PairJob:
     _references: dict[str, Reference] | None = None
 
     def path(self, row: Row) -> Path:
-        bench = self.bench
-        return self.evaluation.out / bench.suite.name / bench.pair.name / f"{row.name}.json"
+        return cell_path(self.evaluation.out, self.bench.suite, self.bench.pair, row)
 
     def key(self, row: Row) -> str:
         """Hash of all that the cell's numbers depend on."""
@@ -216,23 +223,26 @@ class _PairJob:
 
     def finished(self, row: Row) -> Result | None:
         """The cell's result if it lies there under the same key, its propensities with it."""
-        path = self.path(row)
-        if not path.exists():
-            return None
-        result = read_result(path)
-        if result.key != self.key(row) or read_propensities(path, result) is None:
-            return None
-        return result
+        return finished(self.path(row), self.key(row))
 
-    def cell(self, row: Row) -> Cell:
-        path = self.path(row)
+    def cell(self, row: Row) -> Cell | Failure:
+        """The row's cell, read or computed and written."""
         if result := self.finished(row):
-            return Cell(result, path, computed=False)
-        result, arrays = self._compute(row)
-        data, digest = pack_propensities(arrays)
-        result = result.model_copy(update={"propensities": digest})
-        write_result(path, result, data)
-        return Cell(result, path, computed=True)
+            return Cell(result, self.path(row), computed=False)
+        found = self.computed(row)
+        return found if isinstance(found, Failure) else store(self.path(row), *found)
+
+    def computed(self, row: Row) -> tuple[Result, dict[str, Tensor]] | Failure:
+        """The row's result and propensities; what goes wrong with a submission is a failure of its own."""
+        name = self.bench.pair.name
+        try:
+            return self._compute(row)
+        except SubmissionError as error:
+            return Failure(row.name, name, str(error))
+        except ValidationError as error:  # a figure that is no number
+            if row.about.get("origin") != "submission":
+                raise
+            return Failure(row.name, name, f"{row.name}: {first_problem(error)}")
 
     def references(self) -> dict[str, Reference]:
         if self._references is None:
@@ -240,6 +250,10 @@ class _PairJob:
             m = [self.propensities(rows[name]) for name in REFERENCES]
             self._references = self.bench.reference(*m)
         return self._references
+
+    def know(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
+        """Take a reference control's propensities, which were swept elsewhere in so many seconds."""
+        self._propensities[name], self._sweep_seconds[name] = propensities, seconds
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
         if row.name not in self._vectors:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from lrt_bench.evaluate import Cell, Failure
+    from lrt_bench.cells import Cell, Failure
     from lrt_bench.ranking import RankedRow
     from lrt_bench.results import LmEvalFigures, Result
 

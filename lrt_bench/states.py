@@ -2,6 +2,9 @@
 
 The pass keeps the moments of the fit split (whole), a bounded sample of it (memory-mapped, uniform over
 the stream), and a bounded validation set. Nothing else is held, so memory does not grow with the corpus.
+
+It is cut into shards whose bounds depend on the text alone. Whoever reads a shard, and whenever, the moments
+are merged in the shards' order and the sample's choices depend on counts: the states are the same.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.corpus import Corpus, Coverage, PairedTokens
+from lrt_bench.corpus import Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.memory import halving
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
+
+SHARD = 128  # sequences of a shard; whole batches, one at least
 
 
 @dataclass(frozen=True)
@@ -38,23 +44,45 @@ class Sample:
 
     def __init__(self, size: int, d_x: int, d_y: int, seed: int) -> None:
         with tempfile.TemporaryDirectory(prefix="lrt-bench-", ignore_cleanup_errors=True) as folder:
-            self.x = np.memmap(Path(folder) / "x.f32", np.float32, "w+", shape=(size, d_x))
-            self.y = np.memmap(Path(folder) / "y.f32", np.float32, "w+", shape=(size, d_y))
+            self.x: np.ndarray = np.memmap(Path(folder) / "x.f32", np.float32, "w+", shape=(size, d_x))
+            self.y: np.ndarray = np.memmap(Path(folder) / "y.f32", np.float32, "w+", shape=(size, d_y))
         # The files have no name any more: the system frees them with the process, however it ends.
         self.size, self.seen = size, 0
         self._rng = np.random.default_rng([seed, 7])
 
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> Sample:
+        """A sample that holds these pairs, x [n, d_x] and y [n, d_y], where they lie; it is not for more."""
+        sample = cls.__new__(cls)
+        sample.x, sample.y = x, y
+        sample.size = sample.seen = len(x)
+        return sample
+
     def __len__(self) -> int:
         return min(self.seen, self.size)
 
-    def update(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Algorithm R: pair number i replaces a random one with probability size / (i + 1)."""
-        index = np.arange(self.seen, self.seen + len(x))
+    def draw(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the next `count` pairs are kept, and their slots, before any of them is there.
+
+        Algorithm R: pair number i replaces a random one with probability size / (i + 1). A pair that a later
+        one of the same draw replaces is left out.
+        """
+        index = np.arange(self.seen, self.seen + count)
         slots = np.where(index < self.size, index, self._rng.integers(0, index + 1))
-        chosen = slots < self.size
-        self.x[slots[chosen]] = x[chosen]
-        self.y[slots[chosen]] = y[chosen]
-        self.seen += len(x)
+        self.seen += count
+        rows = np.flatnonzero(slots < self.size)
+        _, last = np.unique(slots[rows][::-1], return_index=True)
+        rows = np.sort(rows[len(rows) - 1 - last])
+        return rows, slots[rows]
+
+    def put(self, slots: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+        """Keep pairs in the slots that were drawn for them."""
+        self.x[slots], self.y[slots] = x, y
+
+    def update(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Draw and keep the next pairs."""
+        rows, slots = self.draw(len(x))
+        self.put(slots, x[rows], y[rows])
 
 
 @dataclass
@@ -170,6 +198,131 @@ def paired_states(
             yield list(part), x, y
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Texts of one split that are read together, and which of their states are kept.
+
+    Attributes
+    ----------
+    texts : in batches of like length.
+    rows : of the shard's pairs, in the order in which they are read, those whose states are kept.
+    slots : the kept ones' places, in the sample or among the validation states.
+    """
+
+    split: Split
+    texts: list[PairedTokens]
+    rows: np.ndarray
+    slots: np.ndarray
+
+
+@dataclass(frozen=True)
+class ShardStates:
+    """What is read of a shard: a fit shard's moments, and the kept rows x [n, d_source], y [n, d_target]."""
+
+    moments: Moments | None
+    x: np.ndarray
+    y: np.ndarray
+
+
+def read_shard(source: Site, target: Site, shard: Shard, batch_size: int) -> ShardStates:
+    """Run both models on a shard."""
+    moments = Moments.zeros(source.width, target.width) if shard.split == "fit" else None
+    xs, ys = [], []
+    seen = 0
+    for _, x, y in paired_states(source, target, shard.texts, batch_size):
+        if moments is not None:
+            moments.update(x.cpu(), y.cpu())
+        inside = (seen <= shard.rows) & (shard.rows < seen + len(x))
+        rows = torch.from_numpy(shard.rows[inside] - seen)
+        xs.append(x[rows.to(x.device)].cpu().numpy())
+        ys.append(y[rows.to(y.device)].cpu().numpy())
+        seen += len(x)
+    return ShardStates(moments, np.concatenate(xs), np.concatenate(ys))
+
+
+class Pass:
+    """One pass over a corpus up to a budget: it hands out shards, and puts together what is read of them.
+
+    Parameters
+    ----------
+    tokenizers, limits, widths : of the source and of the target: tokenizer, longest text, width of the site.
+    batch_size : sequences in one forward.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        budget: Budget,
+        tokenizers: tuple[Any, Any],
+        limits: tuple[int, int],
+        widths: tuple[int, int],
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+    ) -> None:
+        self._began = time.perf_counter()
+        self.corpus, self.budget = corpus, budget
+        self._tokenizers, self._limits = tokenizers, limits
+        self._rows, self._shard_rows = batch_size, max(1, SHARD // batch_size) * batch_size
+        self.moments = Moments.zeros(*widths)
+        self.sample = Sample(budget.sample_tokens, *widths, seed)
+        self._held_out: list[PairedTokens] = []
+        self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
+
+    def shards(self) -> Iterator[Shard]:
+        """The shards in their order, fit first; they may be read before earlier ones are added.
+
+        Raises UserError where the corpus has too little text for a fit or for a validation.
+        """
+        handed_out = held_out = 0
+        for block in self.corpus.pairs(*self._tokenizers, self._limits):
+            fit = []
+            for text in block:
+                if text.split == "fit" and handed_out < self.budget.fit_tokens:
+                    fit.append(text)
+                    handed_out += len(text.source_at)
+                elif text.split == "validation" and held_out < self.budget.validation_tokens:
+                    self._held_out.append(text)
+                    held_out += len(text.source_at)
+            for chosen in by_length([len(text.source_ids) for text in fit], self._shard_rows):
+                texts = [fit[i] for i in chosen]
+                yield Shard("fit", texts, *self.sample.draw(sum(len(text.source_at) for text in texts)))
+            if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
+                break
+        _check_size(self.corpus, handed_out, held_out)
+        yield from self._validation_shards()
+
+    def _validation_shards(self) -> Iterator[Shard]:
+        """Validation states stand in the order of `held_out`, so that each text's rows are known."""
+        texts = self._held_out
+        ends = np.cumsum([len(text.source_at) for text in texts])
+        x, y = (np.empty((ends[-1], side.shape[1]), np.float32) for side in self._validation)
+        self._validation = x, y
+        for chosen in by_length([len(text.source_ids) for text in texts], self._shard_rows):
+            slots = [np.arange(ends[i] - len(texts[i].source_at), ends[i]) for i in chosen]
+            places = np.concatenate(slots)
+            yield Shard("validation", [texts[i] for i in chosen], np.arange(len(places)), places)
+
+    def add(self, shard: Shard, found: ShardStates) -> float:
+        """Take in what was read of a shard, in the shards' order: the share of the fit that is done."""
+        if found.moments is not None:
+            self.moments.merge(found.moments)
+            self.sample.put(shard.slots, found.x, found.y)
+        else:
+            for side, kept in zip(self._validation, (found.x, found.y), strict=True):
+                side[shard.slots] = kept
+        return min(1.0, self.moments.n / self.budget.fit_tokens)
+
+    def states(self) -> PairedStates:
+        """The paired states, once every shard is added."""
+        x, y = self._validation
+        validation = torch.from_numpy(x), torch.from_numpy(y)
+        return PairedStates(
+            self.moments, self.sample, validation, self._held_out, self.moments.n,
+            self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
+        )  # fmt: skip
+
+
 def collect(
     source: Site,
     target: Site,
@@ -180,37 +333,18 @@ def collect(
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
 ) -> PairedStates:
-    """One pass over the corpus up to the budget.
+    """One pass over the corpus up to the budget, here and now.
 
     Raises UserError where the corpus has too little text for a fit or for a validation.
     """
-    began = time.perf_counter()
-    moments = Moments.zeros(source.width, target.width)
-    sample = Sample(budget.sample_tokens, source.width, target.width, seed)
-    held_out: list[PairedTokens] = []
-    held_out_tokens = 0
-    limits = source.model.context, target.model.context
-    for block in corpus.pairs(source.model.tokenizer, target.model.tokenizer, limits):
-        fit, room = [], budget.fit_tokens - moments.n
-        for text in block:
-            if text.split == "fit" and room > 0:
-                fit.append(text)
-                room -= len(text.source_at)
-            elif text.split == "validation" and held_out_tokens < budget.validation_tokens:
-                held_out.append(text)
-                held_out_tokens += len(text.source_at)
-        for _, x, y in paired_states(source, target, fit, batch_size):
-            moments.update(x.cpu(), y.cpu())
-            sample.update(x.cpu().numpy(), y.cpu().numpy())
-            progress(min(1.0, moments.n / budget.fit_tokens))
-        if moments.n >= budget.fit_tokens and held_out_tokens >= budget.validation_tokens:
-            break
-    _check_size(corpus, moments.n, held_out_tokens)
-    x, y = _validation_states(source, target, held_out, batch_size)
-    return PairedStates(
-        moments, sample, (x, y), held_out, moments.n, corpus.coverage, corpus.digest,
-        time.perf_counter() - began,
+    sides = source.model, target.model
+    whole = Pass(
+        corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
+        (source.width, target.width), seed=seed, batch_size=batch_size,
     )  # fmt: skip
+    for shard in whole.shards():
+        progress(whole.add(shard, read_shard(source, target, shard, batch_size)))
+    return whole.states()
 
 
 def _check_size(corpus: Corpus, fit: int, validation: int) -> None:
@@ -219,16 +353,3 @@ def _check_size(corpus: Corpus, fit: int, validation: int) -> None:
             f"{corpus.source}: too little text for a fit ({fit} tokens) and a validation ({validation} "
             "tokens) that share no document; give more documents (blank lines part them in a .txt file)"
         )
-
-
-def _validation_states(
-    source: Site, target: Site, texts: list[PairedTokens], batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """Validation states in the order of `texts`, so that each text's rows are known."""
-    parts: dict[int, tuple[Tensor, Tensor]] = {}
-    for batch, x, y in paired_states(source, target, texts, batch_size):
-        sizes = [len(texts[i].source_at) for i in batch]
-        for index, x_part, y_part in zip(batch, x.split(sizes), y.split(sizes), strict=True):
-            parts[index] = (x_part.cpu(), y_part.cpu())
-    ordered = [parts[index] for index in range(len(texts))]
-    return torch.cat([x for x, _ in ordered]), torch.cat([y for _, y in ordered])

@@ -1,0 +1,316 @@
+"""Engines: the same numbers from any number of workers, in any order, though some are lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from lrt_bench.cli import main
+from lrt_bench.cluster.pair import PairRun
+from lrt_bench.cluster.worker import Settings, Worker
+from lrt_bench.corpus import Corpus
+from lrt_bench.engines import Local, Ray, engine
+from lrt_bench.errors import UserError
+from lrt_bench.evaluate import Evaluation, rows_of
+from lrt_bench.models import Site
+from lrt_bench.rows import Nothing
+from lrt_bench.states import Budget, Pass, Sample, collect, read_shard
+from lrt_bench.suites import find_suite
+
+ray = pytest.importorskip("ray")
+
+SUITE = """
+name: two-pairs
+corpus: {source: nano, context: 32, fit_tokens: 6000, validation_tokens: 400, sample_tokens: 1000}
+shuffles: 1
+fit_seeds: 1
+bootstrap: 100
+tasks: [person, topic-dogs, nano-refusal, perplexity]
+mappings: [mlp, ridge]
+pairs:
+  - {name: S-S2, source: nano/S, source_layer: 2, target: nano/S2, target_layer: 2}
+  - {name: rotated, source: nano/S, source_layer: 2, target: "planted-rotation:nano/S", target_layer: 2,
+     skip_kinds: [refusal]}
+"""
+TIMES = {"cost": True, "provenance": {"created"}}
+
+
+@pytest.fixture(scope="module")
+def suite_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "two-pairs.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def suite(suite_file):
+    return find_suite(str(suite_file))
+
+
+@pytest.fixture(scope="module")
+def here(suite, tmp_path_factory):
+    """The local engine's results."""
+    return numbers(Local().run(Evaluation(suite, out=tmp_path_factory.mktemp("local"))))
+
+
+def numbers(cells) -> list[dict]:
+    return [cell.result.model_dump(mode="json", exclude=TIMES) for cell in cells]
+
+
+def furthest(one, two, at="") -> float:
+    """The greatest difference between two records; what is no number must be the same."""
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), at
+        return max((furthest(one[key], two[key], f"{at}.{key}") for key in one), default=0.0)
+    if isinstance(one, list):
+        assert len(one) == len(two), at
+        return max((furthest(a, b, f"{at}[]") for a, b in zip(one, two, strict=True)), default=0.0)
+    if isinstance(one, float) and isinstance(two, float):
+        return abs(one - two)
+    assert one == two, at
+    return 0.0
+
+
+def test_shards_read_in_any_order_are_the_pass(nano):
+    source, target = Site(nano("S"), 2), Site(nano("S2"), 3)
+    budget = Budget(16_000, 500, 2_000)
+    whole = collect(source, target, Corpus("nano"), budget, seed=3, batch_size=32)
+    models = source.model, target.model
+    tokenizers, limits = tuple(m.tokenizer for m in models), tuple(m.context for m in models)
+    parts = Pass(
+        Corpus("nano"), budget, tokenizers, limits, (source.width, target.width), seed=3, batch_size=32
+    )
+    shards = list(parts.shards())
+    order = list(range(len(shards)))
+    random.Random(0).shuffle(order)
+    assert len(order) >= 3
+    read = {index: read_shard(source, target, shards[index], 32) for index in order}
+    for index, shard in enumerate(shards):
+        parts.add(shard, read[index])
+    found = parts.states()
+    for name in ("n", "mean_x", "mean_y", "s_xx", "s_xy", "s_yy"):
+        one, two = getattr(found.moments, name), getattr(whole.moments, name)
+        assert torch.equal(torch.as_tensor(one), torch.as_tensor(two)), name
+    assert np.array_equal(found.sample.x, whole.sample.x)
+    assert np.array_equal(found.sample.y, whole.sample.y)
+    assert all(torch.equal(a, b) for a, b in zip(found.validation, whole.validation, strict=True))
+    assert (found.digest, found.coverage) == (whole.digest, whole.coverage)
+
+
+def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
+    stream = np.arange(700, dtype=np.float32)[:, None]
+    samples = []
+    for size in (1, 64, 700):
+        sample = Sample(40, 1, 1, seed=5)
+        for start in range(0, 700, size):
+            sample.update(stream[start : start + size], -stream[start : start + size])
+        samples.append((np.array(sample.x), np.array(sample.y)))
+    for x, y in samples:
+        assert np.array_equal(x, samples[0][0])
+        assert np.array_equal(y, -x)
+
+
+def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, here, tmp_path):
+    """The driver's side and the workers' without Ray: every unit that is ready, in a random order."""
+    evaluation = Evaluation(suite, out=tmp_path)
+    workers = [Worker(), Worker()]
+    for worker in workers:
+        worker.begin(Settings.of(evaluation))
+    rows, chosen, draw = evaluation.rows(), evaluation.checked_tasks(), random.Random(1)
+    pairs = [
+        PairRun(evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows), share, 4)
+        for number, pair in enumerate(suite.pairs)
+    ]
+    for pair in pairs:
+        while not pair.done:
+            ready = list(iter(pair.next, None))
+            draw.shuffle(ready)
+            for unit in ready:
+                found = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
+                pair.take(unit, found)
+    cells = [pair.cells[row.name] for pair in pairs for row in pair.rows]
+    assert furthest(numbers(cells), here) == 0
+
+
+def share(value):
+    return value
+
+
+def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(suite, here, tmp_path):
+    """One worker's process is killed while it reads the corpus, one while it computes a cell."""
+    seen, killed = [], {}
+
+    def report(*said):
+        seen.append(said)
+        stage = {"rotated: states": "states", "rotated: mlp": "cell"}.get(said[0].partition(" (+")[0])
+        if stage and stage not in killed:
+            killed[stage] = processes()
+            threading.Timer(0.05, os.kill, (killed[stage][0], signal.SIGKILL)).start()
+
+    before = set(Path(tempfile.gettempdir()).glob("lrt-ray-*"))
+    cells = Ray(workers=2, cpus=1).run(Evaluation(suite, out=tmp_path, report=report))
+    assert furthest(numbers(cells), here) <= 1e-9
+    assert all(cell.computed and cell.path.exists() for cell in cells)
+    assert killed["states"][0] not in killed["cell"]
+    assert any("(+1)" in what for what, _, _ in seen)  # two at a time
+    done = [share / total for _, share, total in seen]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    # the cluster leaves nothing behind; the local engine takes the cells for its own
+    assert set(Path(tempfile.gettempdir()).glob("lrt-ray-*")) == before
+    assert not processes()
+    again = Evaluation(suite, out=tmp_path).run()
+    assert not any(cell.computed for cell in again)
+
+
+def processes() -> list[int]:
+    """Process ids of this process's living workers: Ray names them after their class."""
+    parents, workers = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            name = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+        if name.startswith(b"ray::Worker"):
+            workers.append(int(folder.name))
+    return [pid for pid in workers if os.getpid() in ancestors(pid, parents)]
+
+
+def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while pid in parents:
+        pid = parents[pid]
+        yield pid
+
+
+@pytest.fixture(scope="module")
+def _cluster():
+    """One cluster for tests that look at no process: the engine uses the one it finds itself in."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_what_is_wrong_on_a_worker_is_one_line_and_what_was_finished_stays(suite, suite_file, tmp_path):
+    out = tmp_path / "out"
+    Evaluation(suite.model_copy(update={"pairs": suite.pairs[1:]}), ["ridge"], out=out).run()
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    missing = out / "two-pairs" / "rotated" / "ridge.json"
+    missing.unlink()
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "from lrt_bench import LinearMapping\n"
+        "class Broken(LinearMapping):\n"
+        "    def solve(self, states):\n"
+        "        raise ValueError('no\\nsolution')\n"
+    )
+    options = ["--mapping", "ridge", "--mapping", f"{broken}:Broken", "--out", str(out), "--pair", "rotated"]
+    command = ["evaluate", "--suite", str(suite_file), "--engine", "ray", "--workers", "1", *options]
+    run = CliRunner().invoke(main, command)
+    assert run.exit_code == 2, run.output
+    assert run.stderr == "error: mapping broken.Broken: fit fails: ValueError: no solution\n"
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    assert after.keys() == stamps.keys()  # the cell before it is written, and no other anew
+    assert {path for path in after if after[path] != stamps[path]} == {missing}
+
+
+class Deadly(Nothing):
+    """A row that ends every process to which it is sent."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.usefixtures("_cluster")
+def test_work_that_loses_every_worker_ends_in_one_line(suite, tmp_path, monkeypatch):
+    monkeypatch.setattr("lrt_bench.cluster.ray_engine.ATTEMPTS", 2)
+    evaluation = Evaluation(suite, out=tmp_path, submissions=[Deadly("deadly", "none")])
+    with pytest.raises(UserError, match=r"starting: its worker was lost 2 times; .* fewer --workers"):
+        Ray(workers=1, cpus=1).run(evaluation)
+
+
+def test_other_code_on_a_worker_is_refused():
+    from lrt_bench.cluster.ray_engine import check_version
+
+    version, digest, host, process = Worker().about()
+    check_version(version, digest, host, process)
+    with pytest.raises(UserError, match=rf"worker on {host} .* runs lrt-bench 0.0.1, this is"):
+        check_version("0.0.1", digest, host, process)
+    with pytest.raises(UserError, match="other code of lrt-bench"):
+        check_version(version, "0" * 64, host, process)
+
+
+def test_a_folder_that_a_worker_has_not_is_one_line(suite, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    settings = Settings.of(Evaluation(suite))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match=r"no folder .*gone: run from one that all machines share"):
+        Worker().begin(settings)
+
+
+def test_without_ray_one_line_says_what_to_install(suite, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "lrt_bench.cluster.ray_engine", raising=False)
+    with pytest.raises(UserError, match=r"pip install 'lrt-bench\[ray\]'"):
+        engine("ray").run(Evaluation(suite))
+
+
+def test_the_default_needs_no_ray():
+    """Neither the command line nor the local engine imports it."""
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "sys.modules['ray'] = None\n"
+        "from lrt_bench.cli import main\n"
+        "import lrt_bench.evaluate\n"
+        "from lrt_bench.engines import engine\n"
+        "engine('local')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_local_engine_has_no_workers():
+    with pytest.raises(UserError, match="--workers: the local engine has no workers"):
+        engine("local", workers=2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "device", "options", "expected"),
+    [
+        ([{"CPU": 8.0}], "cpu", {}, (2, {"num_cpus": 4.0, "num_gpus": 0.0})),
+        ([{"CPU": 8.0}], "cpu", {"workers": 5}, (5, {"num_cpus": 1.0, "num_gpus": 0.0})),
+        ([{"CPU": 1.0}], "cpu", {}, (2, {"num_cpus": 1.0, "num_gpus": 0.0})),
+        (
+            [{"CPU": 4.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 8.0}], "cuda", {},
+            (16, {"num_cpus": 4.0, "num_gpus": 1.0}),
+        ),
+        (
+            [{"CPU": 64.0, "GPU": 8.0}], "cuda", {"gpus": 2.0, "memory": 3.0},
+            (4, {"num_cpus": 16.0, "num_gpus": 2.0, "memory": 3 * 2**30}),
+        ),
+        ([{"CPU": 64.0, "GPU": 8}], "cpu", {"workers": 4, "cpus": 3}, (4, {"num_cpus": 3, "num_gpus": 0})),
+    ],
+)  # fmt: skip
+def test_workers_share_out_what_the_machines_have(nodes, device, options, expected):
+    from lrt_bench.cluster.ray_engine import crew
+
+    found = crew(nodes, device, Ray(**options))
+    assert (found.count, found.request) == expected
