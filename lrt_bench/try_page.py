@@ -1,4 +1,4 @@
-"""A tryout as one self-contained page: no script, nothing fetched, each token's shift as colour and number."""
+"""A tryout as one page: no script, nothing fetched, every token's shift as colour and number."""
 
 from __future__ import annotations
 

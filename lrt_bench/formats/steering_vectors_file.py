@@ -45,7 +45,7 @@ def encode(vector: SteeringVector) -> bytes:
     stood.layer_activations = {layer - 1: v for layer, v in vector.layers.items()}
     stood.layer_type = "decoder_block"
     stream = io.BytesIO()
-    torch.save(stood, stream, pickle_module=types.SimpleNamespace(Pickler=_Pickler))
+    torch.save(stood, stream, pickle_module=types.SimpleNamespace(__name__="pickle", Pickler=_Pickler))
     return stream.getvalue()
 
 
