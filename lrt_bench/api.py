@@ -54,7 +54,8 @@ from lrt_bench.vectors import ModelHint, SteeringVector
 
 Scale = Literal["spread", "map"]
 LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")
-MIN_VALIDATION = 200  # tokens, where a fit is on few
+MIN_TOKENS = 200  # of a fit
+MIN_VALIDATION = 200  # where a fit is on few
 
 
 def parse_site(spec: str) -> tuple[str, int | str | None]:
@@ -152,6 +153,8 @@ def corpus_of(pair: Pair, corpus: str | CorpusSpec | None = None, tokens: int | 
 
 def _sized(spec: CorpusSpec, tokens: int) -> CorpusSpec:
     """The same text, `tokens` of it to fit on, and no more for validation than an eighth of that."""
+    if tokens < MIN_TOKENS:
+        raise UserError(f"--tokens {tokens}: give {MIN_TOKENS} or more")
     sizes = {
         "fit_tokens": tokens,
         "validation_tokens": min(spec.validation_tokens, max(MIN_VALIDATION, tokens // 8)),
@@ -180,15 +183,29 @@ def fit(
     Raises UserError.
     """
     row = mapping_row(mapping)  # a wrong name is told before anything is loaded
-    if tokens is not None and tokens < 200:
-        raise UserError(f"--tokens {tokens}: give 200 or more")
     spec = corpus_of(pair, corpus, tokens)
-    source, target = pair.source_site, pair.target_site
-    budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
-    text = spec.corpus(data or Data())
-    states = collect(source, target, text, budget, seed=seed, batch_size=batch_size, progress=progress)
+    states = states_of(pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress)
     fitted = row.fitted(states, seed)
-    return FittedMap(fitted, _card(pair, mapping, fitted, states, spec.named, seed))
+    return FittedMap(fitted, _card(pair, mapping, fitted, states, spec.named, seed), states)
+
+
+def states_of(
+    pair: Pair,
+    corpus: str | CorpusSpec | None = None,
+    *,
+    tokens: int | None = None,
+    seed: int = 0,
+    data: Data | None = None,
+    batch_size: int = 64,
+    progress: Callable[[float], None] = lambda done: None,
+) -> PairedStates:
+    """The pass over the corpus that a fit reads; parameters as of `fit`."""
+    spec = corpus_of(pair, corpus, tokens)
+    budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
+    return collect(
+        pair.source_site, pair.target_site, spec.corpus(data or Data()), budget,
+        seed=seed, batch_size=batch_size, progress=progress,
+    )  # fmt: skip
 
 
 def _card(pair: Pair, spec: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:

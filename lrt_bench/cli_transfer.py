@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli_options import Command
+from lrt_bench.cli_options import MODELS, SEED, TEXT, WHERE, with_options
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
@@ -20,24 +20,14 @@ FILE = click.Path(path_type=Path)
 SITE = "MODEL, MODEL:LAYER (from 1) or MODEL:20/26 (a share of the depth)  [default layer: 70%]"
 FITTING = (
     click.option("--mapping", help="Built-in name or PATH.py:CLASS.  [default: ridge]"),
-    click.option("--corpus", help="Text that the map is fitted on: file, folder or Hub data set id."),
-    click.option("--tokens", type=click.IntRange(min=200), help="Of which so many.  [default: the suite's]"),
-    click.option("--data", multiple=True, help="ID=PATH: in the place of a data set (repeatable)."),
-    click.option("--model", "models", multiple=True, help="ID=PATH: in the place of a model (repeatable)."),
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
-    click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
-    click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    *TEXT,
+    click.option("--tokens", type=click.IntRange(min=200), help="Fit on so many.  [default: the suite's]"),
+    *MODELS,
+    *WHERE,
+    *SEED,
     click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
 )
-
-
-def fitting(command: Command) -> Command:
-    """The command with the options of a fit, shown in their order."""
-    for option in reversed(FITTING):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -47,7 +37,7 @@ def fitting(command: Command) -> Command:
 @click.option("--push", help="Model repository on the Hub, as ORG/NAME: one commit.")
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
-@fitting
+@with_options(FITTING)
 @plainly
 def fit(
     source: str,
@@ -141,7 +131,7 @@ def _fit(pair: Pair, settings: dict[str, Any]) -> FittedMap:
     help="Length: as many spreads as the source's vector had, or as the map gives it.",
 )  # fmt: skip
 @click.option("--alpha", type=float, help="Length instead: so many spreads, to be added as it is.")
-@fitting
+@with_options(FITTING)
 @plainly
 def transfer(
     vector: Path | None,
@@ -178,16 +168,26 @@ def transfer(
     made = replace(made, concept=name or made.concept)
     if fitted is None:
         fitted = _fit(pair, settings)
+    if made.model.digest not in (None, fitted.card.source.digest):
+        _note(f"the vector is of {made.model.name}, other weights than the map's {fitted.card.source.model}")
     carried = api.transfer(made, fitted, scale="map" if scale == "map" else "spread")
     if alpha is not None:
         carried = carried.of_length(alpha)
     if out is not None:
         formats.write_vector(out, carried, out_format)
-    # The forecast of how well the carried vector will steer (lrt_bench/forecast.py) belongs here.
+        for note in formats.notes(out, carried, out_format):
+            _note(note)
+    # The place of the forecast, for which the states are at hand where the map was fitted just now:
+    #     forecast(pair.source_site, pair.target_site, fitted.mapping, fitted.states, made.at(layer))
+    # with `api.states_of(pair, ...)` where it comes from --map.
     if as_json:
         click.echo(json.dumps(summary(fitted, made, carried, out), indent=1, allow_nan=False))
     else:
         print_transfer(fitted, made, carried, out)
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)
 
 
 def _planned(
@@ -246,18 +246,14 @@ def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) 
     from lrt_bench.formats import read_vector
 
     if fitted is not None:
-        model, layer = fitted.card.source.model, fitted.card.source.layer
-        width, digest = fitted.card.source.width, fitted.card.source.digest
+        at = fitted.card.source
+        model, layer, width = at.model, at.layer, at.width
     else:
         site = pair.source_site
-        model, layer, width, digest = site.model.name, site.layer, site.width, site.model.digest
+        model, layer, width = site.model.name, site.layer, site.width
     found = read_vector(path, name, layer)
     if found.width != width:
         raise UserError(f"{path}: {found.width} wide, and {model} is {width}: not a vector of that model")
-    if found.model.digest not in (None, digest):
-        click.echo(
-            f"note: {path}: says that it is of {found.model.name}, other weights than {model}", err=True
-        )
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrt_bench.cli_options import TEXT, WHERE, with_options
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of sampling.")
 @click.option("--html", type=FILE, help="Also a page with each token's shift.")
-@click.option("--corpus", help="Text to measure the spread on, where the file does not say it.")
-@click.option("--data", multiple=True, help="ID=PATH: in the place of a data set (repeatable).")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto.")
-@click.option("--device-map", help="Spread the model over devices (accelerate), for instance auto.")
+@with_options([*TEXT, *WHERE])
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @plainly
 def try_(

@@ -8,7 +8,7 @@ people). A linear map's tensors are ``weight`` [d_target, d_source] and ``bias``
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, fi
 from lrt_bench.mappings.network import NetworkMapping
 from lrt_bench.models import Site
 from lrt_bench.results import write_whole
+from lrt_bench.states import PairedStates
 from lrt_bench.tasks import Strict, first_problem
 from lrt_bench.tensors import TensorError, read_tensors
 from lrt_bench.vectors import MAX_WIDTH, ModelHint
@@ -100,10 +101,11 @@ class MapCard(Strict):
 
 @dataclass(frozen=True)
 class FittedMap:
-    """A fitted mapping with its card."""
+    """A fitted mapping with its card, and with the states that it was fitted on where that was just now."""
 
     mapping: Mapping
     card: MapCard
+    states: PairedStates | None = field(default=None, repr=False, compare=False)
 
     @property
     def linear(self) -> bool:

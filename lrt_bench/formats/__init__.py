@@ -78,6 +78,13 @@ def check_out(path: Path, name: str | None) -> None:
         raise UserError(f"--out {path}: a folder is there; give a file")
 
 
+def notes(path: Path, vector: SteeringVector, name: str | None = None) -> list[str]:
+    """What a reader of the file should know that is no error."""
+    module = _module(path, name, "--format", readable=False)
+    found: list[str] = getattr(module, "notes", lambda vector: [])(vector)
+    return found
+
+
 def _module(path: Path, name: str | None, flag: str, *, readable: bool) -> ModuleType:
     """The module of a format, by its name or by the path's suffix."""
     if name is None:

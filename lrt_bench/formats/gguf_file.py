@@ -60,6 +60,12 @@ def encode(vector: SteeringVector) -> bytes:
         return path.read_bytes()
 
 
+def notes(vector: SteeringVector) -> list[str]:
+    if 1 not in vector.layers:
+        return []
+    return ["layer 1 is direction.0, which repeng takes and llama.cpp refuses: choose a higher target layer"]
+
+
 class _Reader:
     """Steps through a GGUF header; whatever leads out of the file is a FormatError."""
 
