@@ -8,7 +8,7 @@ from lrt_bench import __version__
 from lrt_bench.resources import PACKAGE
 from lrt_bench.tryout import Tryout
 
-FULL = 4.0  # nats at which the colour is full
+FULL = 2.0  # nats at which the colour is full
 
 
 def colour(shift: float) -> str:

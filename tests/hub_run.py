@@ -41,13 +41,19 @@ def run(what: str, arguments: dict[str, Any]) -> Any:
     return [dataclasses.asdict(published) for published in done]
 
 
-def maps(report: Any, push: str | None = None, find: str = "", folder: str = "", **settings: Any) -> Any:
-    """Push a map's folder, or find a map: what came of it, or the user's line."""
+def maps(
+    report: Any, push: str = "", find: str = "", cli: Any = (), folder: str = "", **settings: Any
+) -> Any:
+    """Push a map's folder, find a map, or run a command: what came of it, or the user's line."""
     from lrt_bench.fitted import load_map
     from lrt_bench.hub_maps import find_map, push_map
 
     try:
-        if push is None:
+        if cli:
+            from lrt_bench.cli import main
+
+            return main(cli, standalone_mode=False)
+        if find:
             return find_map(find, report).card.model_dump(mode="json")
         return dataclasses.asdict(push_map(load_map(folder), push, **settings, report=report))
     except UserError as error:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import html.parser
+import itertools
 import json
 
 import pytest
 import torch
 from vector_desk import error_of, real_vector, run
 
+from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.formats import write_vector
 from lrt_bench.models import Site
+from lrt_bench.nano import grammar
 from lrt_bench.try_page import colour, render_page
 from lrt_bench.tryout import token_shifts, try_vector
 from lrt_bench.vectors import SteeringVector
@@ -140,7 +143,7 @@ def test_the_page_shows_every_shift_and_runs_nothing(nano, vector):
     assert None not in scopes
 
 
-@pytest.mark.parametrize("shift", [-9.0, -4.0, -1.0, 0.0, 1.0, 4.0, 9.0])
+@pytest.mark.parametrize("shift", [-9.0, -2.0, -1.0, 0.0, 1.0, 2.0, 9.0])
 def test_black_text_is_readable_on_every_colour(shift):
     channels = [int(colour(shift)[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
@@ -163,6 +166,18 @@ def test_the_command(file, tmp_path):
     told = json.loads(found.stdout)
     assert told["prompts"] == ["[red]It"]
     assert [attempt["alpha"] for attempt in told["attempts"][0]] == [-0.5, 0.0, 0.5]
+
+
+def test_where_the_file_does_not_say_it_the_spread_is_measured(nano, vector, tmp_path):
+    """Within a tenth of the unit of alpha on other text of the same kind."""
+    write_vector(tmp_path / "v.npy", vector)
+    found = run("try", "--model", "nano/S", "--vector", tmp_path / "v.npy", "--layer", 2, "--alpha", 0.25,
+                "--prompt", "It", "--max-tokens", 1, "--json")  # fmt: skip
+    texts = itertools.islice(grammar.documents(seed=99), 60)
+    ids = [row.ids[:128] for row in encode(nano("S").tokenizer, list(texts))]
+    states = torch.cat([nano("S").states(torch.tensor([row]), [2])[2][0, 1:] for row in ids])
+    variance = states.double().var(0).sort().values
+    assert json.loads(found.stdout)["step"] == pytest.approx(float(variance[:-8].sum().sqrt()), rel=0.1)
 
 
 def test_bad_input_is_one_line(file, tmp_path):

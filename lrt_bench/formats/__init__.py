@@ -37,12 +37,13 @@ class FormatError(ValueError):
     """What is wrong with a file, in a few words; the caller names the file."""
 
 
-def read_vector(path: Path, name: str | None = None, layer: int | None = None) -> SteeringVector:
+def read_vector(path: str | Path, name: str | None = None, layer: int | None = None) -> SteeringVector:
     """The vector in a file. Raises UserError.
 
     name : its format, where the suffix does not tell.
     layer : the layer of a vector whose file does not say it (.npy), or the one to take of several.
     """
+    path = Path(path)
     module = _module(path, name, "--format", readable=True)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
@@ -55,10 +56,9 @@ def read_vector(path: Path, name: str | None = None, layer: int | None = None) -
         raise UserError(f"{path}: {error}") from error
 
 
-def write_vector(path: Path, vector: SteeringVector, name: str | None = None) -> None:
+def write_vector(path: str | Path, vector: SteeringVector, name: str | None = None) -> None:
     """Write the vector whole or not at all. Raises UserError where the format cannot hold it."""
-    data = encode(path, vector, name)
-    write_whole(path, data)
+    write_whole(Path(path), encode(Path(path), vector, name))
 
 
 def encode(path: Path, vector: SteeringVector, name: str | None = None) -> bytes:
