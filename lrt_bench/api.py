@@ -238,7 +238,7 @@ def _card(pair: Pair, spec: str, mapping: Mapping, states: PairedStates, corpus:
 def transfer(
     vector: SteeringVector, how: FittedMap | Pair, *, scale: Scale = "spread", mapping: str = "ridge"
 ) -> SteeringVector:
-    """Carry a vector into the target.
+    """Carry a vector into the target: its direction at the map's source layer, whatever others it has.
 
     how : a fitted map; or a pair, on which `mapping` is then fitted first.
     scale : ``spread`` keeps the vector's length in spreads, the unit of alpha: it is as long in the target's

@@ -99,13 +99,13 @@ class MapCard(Strict):
     tensors: Short = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedMap:
     """A fitted mapping with its card, and with the states that it was fitted on where that was just now."""
 
     mapping: Mapping
     card: MapCard
-    states: PairedStates | None = field(default=None, repr=False, compare=False)
+    states: PairedStates | None = field(default=None, repr=False)
 
     @property
     def linear(self) -> bool:

@@ -6,6 +6,7 @@ read the same text before it: what steering adds to that very choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from lrt_bench.suites import CorpusSpec
 from lrt_bench.vectors import SteeringVector
 
 Unit = Literal["spread", "norm"]
+MIN_TOKENS = 20  # of validation text, which is not looked at
 SPREAD_TOKENS = 4000  # that the spread is measured on, where the vector's file does not say it
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -79,9 +81,6 @@ def measured_spread(site: Site, corpus: CorpusSpec, data: Data, batch_size: int 
     return spread(states.moments.variance_y)
 
 
-MIN_TOKENS = 20  # of validation text, which is not looked at
-
-
 def try_vector(
     site: Site,
     vector: SteeringVector,
@@ -109,6 +108,8 @@ def try_vector(
         raise UserError(
             f"the vector is {len(direction)} wide, {site.model.name} is {site.width}: not its vector"
         )
+    if not all(map(math.isfinite, alphas)):
+        raise UserError("an alpha is no number: give finite strengths")
     if not prompts or max_tokens < 1:
         raise UserError("nothing to write: give at least one prompt, and one token")
     if unit == "norm":

@@ -42,7 +42,7 @@ class ModelHint:
         return cls(model.name, model.digest, model.module.config.model_type, blocks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SteeringVector:
     """Directions of the residual stream, to be added at every token: h' = h + c v (paper, section 3).
 
@@ -63,7 +63,7 @@ class SteeringVector:
     concept: str | None = None
     spread: Mapping[int, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    states: ConceptStates | None = field(default=None, repr=False, compare=False)
+    states: ConceptStates | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.layers) <= MAX_LAYERS:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from vector_desk import effect, error_of, real_vector, steered_logits
 
 from lrt_bench.errors import UserError
-from lrt_bench.formats import FORMATS, read_vector, write_vector
+from lrt_bench.formats import FORMATS, notes, read_vector, write_vector
 from lrt_bench.models import Site
 from lrt_bench.vectors import ModelHint, SteeringVector
 
@@ -163,6 +163,13 @@ def test_what_cannot_be_written_is_said_and_nothing_is_left(vector, tmp_path):
     with pytest.raises(UserError, match="gguff: no such format"):
         write_vector(tmp_path / "v.gguf", two, "gguff")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_llama_cpp_refuses_is_noted(vector):
+    """Its loader takes direction.1 and above alone."""
+    low, high = SteeringVector({1: vector.at()}), SteeringVector({2: vector.at()})
+    assert "llama.cpp refuses" in notes(Path("v.gguf"), low)[0]
+    assert notes(Path("v.gguf"), high) == notes(Path("v.npy"), low) == []
 
 
 def test_lm_eval_files_are_not_read(vector, tmp_path):

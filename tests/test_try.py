@@ -183,6 +183,7 @@ def test_where_the_file_does_not_say_it_the_spread_is_measured(nano, vector, tmp
 def test_bad_input_is_one_line(file, tmp_path):
     here = ("try", "--vector", file, "--prompt", "x")
     assert "give at least one --prompt" in error_of("try", "--vector", file, "--model", "nano/S")
+    assert "an alpha is no number" in error_of(*here, "--model", "nano/S", "--alpha", "nan")
     assert "no layer 3: it has 2" in error_of(*here, "--model", "nano/S", "--layer", 3)
     assert "96 wide, nano/L is 192" in error_of(*here, "--model", "nano/L")
     assert "nano/Q: no such member" in error_of(*here, "--model", "nano/Q")
