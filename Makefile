@@ -55,9 +55,9 @@ results: .venv/.installed
 bench: .venv/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# steering-vectors asks for transformers 4 in its metadata, and yet runs with 5: it is installed without what it
-# asks for, beside which nothing could be resolved. The tests compare with it too.
-PEERS := steering-vectors==0.12.2
+# Packages that the bench times and whose files we read and write; tests run them. Their metadata asks for older
+# libraries than they need, beside which nothing could be resolved.
+PEERS := steering-vectors==0.12.2 repeng==0.4.0
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

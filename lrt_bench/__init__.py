@@ -1,20 +1,60 @@
-"""lrt-bench: the public benchmark of the Linear Representation Transferability hypothesis."""
+"""lrt-bench: the public benchmark of the Linear Representation Transferability hypothesis.
+
+>>> from lrt_bench import Pair, evaluate, fit, transfer  # see lrt_bench.api
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["LinearMapping", "Mapping", "__version__"]
+__all__ = [
+    "FittedMap",
+    "LinearMapping",
+    "Mapping",
+    "Pair",
+    "Site",
+    "SteeringVector",
+    "__version__",
+    "concept_vector",
+    "evaluate",
+    "fit",
+    "load_map",
+    "load_model",
+    "read_vector",
+    "transfer",
+    "write_vector",
+]
 
 if TYPE_CHECKING:
+    from lrt_bench.api import Pair, concept_vector, evaluate, fit, transfer
+    from lrt_bench.fitted import FittedMap, load_map
+    from lrt_bench.formats import read_vector, write_vector
+    from lrt_bench.loading import load_model
     from lrt_bench.mappings.base import LinearMapping, Mapping
+    from lrt_bench.models import Site
+    from lrt_bench.vectors import SteeringVector
+
+_PLACES = {
+    "api": ("Pair", "concept_vector", "evaluate", "fit", "transfer"),
+    "fitted": ("FittedMap", "load_map"),
+    "formats": ("read_vector", "write_vector"),
+    "loading": ("load_model",),
+    "mappings.base": ("LinearMapping", "Mapping"),
+    "models": ("Site",),
+    "vectors": ("SteeringVector",),
+}
 
 
 def __getattr__(name: str) -> object:
     """Import the public names when they are first used: `lrt-bench --help` must not wait for torch."""
-    if name in ("LinearMapping", "Mapping"):
-        from lrt_bench.mappings import base
+    for module, names in _PLACES.items():
+        if name in names:
+            import importlib
 
-        return getattr(base, name)
-    raise AttributeError(name)
+            return getattr(importlib.import_module(f"lrt_bench.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,6 +17,8 @@ from lrt_bench.cli_leaderboard import leaderboard
 from lrt_bench.cli_options import computing
 from lrt_bench.cli_report import reports
 from lrt_bench.cli_submit import submit, verify
+from lrt_bench.cli_transfer import fit, transfer
+from lrt_bench.cli_try import try_
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
@@ -267,8 +269,11 @@ def schema() -> None:
 
 
 main.add_command(decoder_relation)
+main.add_command(fit)
 main.add_command(submit)
 main.add_command(sweep_layers)
+main.add_command(transfer)
+main.add_command(try_)
 main.add_command(verify)
 
 if __name__ == "__main__":

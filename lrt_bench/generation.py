@@ -17,7 +17,7 @@ from lrt_bench.steering import Interventions, unit
 
 @dataclass(frozen=True)
 class Written:
-    """Texts written on from prompts: texts[v][p] under vector v, and their unsteered cross-entropy.
+    """Texts written on from prompts: texts[v][p] under vector v, tokens[v][p], and unsteered cross-entropy.
 
     cross_entropy [v, p] : nats a token of the written part, under the model unsteered (its perplexity is
     the exponential); NaN where nothing was written.
@@ -25,6 +25,7 @@ class Written:
 
     texts: list[list[str]]
     cross_entropy: Tensor
+    tokens: list[list[list[int]]]
 
 
 def generate(
@@ -56,13 +57,11 @@ def generate(
             written = _write(site, ids, change, luck, new_tokens)
             found |= dict(zip(chunk, written, strict=True))
     tokenizer = site.model.tokenizer
-    texts = [
-        [tokenizer.decode(found[v, p], skip_special_tokens=True) for p in range(len(prompts))]
-        for v in range(len(changes))
-    ]
+    tokens = [[found[v, p] for p in range(len(prompts))] for v in range(len(changes))]
+    texts = [[tokenizer.decode(ids, skip_special_tokens=True) for ids in row] for row in tokens]
     sequences = [(encoded[p], found[v, p]) for v, p in jobs]
     losses = continuation_cross_entropy(site.model, sequences, rows)
-    return Written(texts, losses.view(len(changes), len(prompts)))
+    return Written(texts, losses.view(len(changes), len(prompts)), tokens)
 
 
 def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:

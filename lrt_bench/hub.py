@@ -52,7 +52,11 @@ FRESH = KEPT | {
     "index.html",
     "style.css",
 }  # what a repository made on the Hub's pages begins with
-MARKS = {"space": "site.json", "dataset": "data/table.parquet"}  # what a leaderboard's repository holds
+MARKS: dict[Kind, str] = {  # what a leaderboard's repository holds, and a fitted map's
+    "space": "site.json",
+    "dataset": "data/table.parquet",
+    "model": "map.json",
+}
 TITLE = "lrt-bench: steering-vector transfer"
 
 
@@ -247,7 +251,7 @@ def _read(repo: Repo, report: Report) -> tuple[str | None, dict[str, RemoteFile]
 def _verify(repo: Repo, local: Mapping[str, LocalFile], revision: str) -> None:
     """Download what was published and compare; UserError naming the files that differ."""
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
-        paths = _download(repo, local, revision, Path(folder))
+        paths = download(repo, local, revision, Path(folder))
         wrong = [name for name, path in paths.items() if _sha256(path) != local[name].sha256]
     if wrong:
         names = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
@@ -257,7 +261,7 @@ def _verify(repo: Repo, local: Mapping[str, LocalFile], revision: str) -> None:
         )
 
 
-def _download(repo: Repo, names: Iterable[str], revision: str, folder: Path) -> dict[str, Path]:
+def download(repo: Repo, names: Iterable[str], revision: str, folder: Path) -> dict[str, Path]:
     """Files into a temporary folder, some at a time; the first failure stops the rest."""
 
     def fetch(name: str) -> tuple[str, Path]:
@@ -300,7 +304,7 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
     ]
     new = sorted(set(wanted) - set(old))
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
-        paths = _download(remote, new, head or "main", Path(folder)) if new else {}
+        paths = download(remote, new, head or "main", Path(folder)) if new else {}
         for name, path in paths.items():
             if path.stat().st_size > MAX_BYTES or not wanted[name].holds(LocalFile.of(path)):
                 raise UserError(f"{repo}: {name}: arrived damaged, nothing was written: run again")

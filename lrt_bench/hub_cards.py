@@ -82,7 +82,7 @@ def space_files(site: Path, title: str, *, dataset: str | None = None) -> dict[s
     if dataset:
         front["datasets"] = [dataset]
     link = f"The figures as a data set: [{dataset}](../../datasets/{dataset}). " if dataset else ""
-    files["README.md"] = _card(front, title, SPACE_TEXT.format(link=link, paper=PAPER))
+    files["README.md"] = card(front, title, SPACE_TEXT.format(link=link, paper=PAPER))
     return files
 
 
@@ -124,7 +124,7 @@ def _dataset_card(tables: dict[str, Path], repo: str) -> bytes:
     )
     loads = "\n".join(f'{name} = load_dataset("{repo}", "{name}", split="train")' for name in tables)
     text = DATASET_TEXT.format(loads=loads, columns=columns, paper=PAPER)
-    return _card(front, "lrt-bench results", text)
+    return card(front, "lrt-bench results", text)
 
 
 def _columns(path: Path) -> str:
@@ -143,7 +143,7 @@ def _columns(path: Path) -> str:
     return f"| column | type | meaning |\n| --- | --- | --- |\n{rows}"
 
 
-def _card(front: dict[str, Any], title: str, text: str) -> bytes:
+def card(front: dict[str, Any], title: str, text: str) -> bytes:
     matter = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
     return f"---\n{matter}---\n\n# {title}\n\n{text}".encode()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 T = TypeVar("T")
-Kind = Literal["space", "dataset"]
+Kind = Literal["space", "dataset", "model"]
 Content = Path | bytes
 Report = Callable[[str], None]
 PAUSES = (1.0, 3.0)  # seconds before the second and the third try; the client has its own, longer ones
@@ -128,7 +128,7 @@ class Repo:
         self.api: HfApi = HfApi(
             token=self.token or False, library_name="lrt-bench", library_version=__version__
         )
-        self.url = f"{self.api.endpoint}/{kind}s/{name}"
+        self.url = f"{self.api.endpoint}/{name}" if kind == "model" else f"{self.api.endpoint}/{kind}s/{name}"
         # A token that a CI job was lent for one repository belongs to no account: nobody to ask for.
         if write and not os.environ.get("HF_OIDC_RESOURCE"):
             self.patiently(lambda: self._call(self.api.whoami))

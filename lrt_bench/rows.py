@@ -183,7 +183,7 @@ class MappingRow(Row):
         states = bench.states
         seeds = range(bench.suite.fit_seeds if self.method.stochastic else 1)
         began = time.perf_counter()
-        self.mappings = [self._fitted(states, bench.seed + seed) for seed in seeds]
+        self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
         for mapping in self.mappings:
             self._check(mapping, bench)
@@ -195,7 +195,7 @@ class MappingRow(Row):
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
         return found
 
-    def _fitted(self, states: PairedStates, seed: int) -> Mapping:
+    def fitted(self, states: PairedStates, seed: int) -> Mapping:
         """A fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)

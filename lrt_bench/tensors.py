@@ -28,12 +28,8 @@ class Entry:
     shape: tuple[int, ...]
 
 
-def read_header(data: bytes, keys: set[str]) -> dict[str, Entry]:
-    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
-
-    Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
-    tensors fill the data part without a gap or an overlap.
-    """
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    """A safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
     if len(data) < 8:
         raise TensorError("not safetensors: shorter than a header")
     size = int.from_bytes(data[:8], "little")
@@ -47,11 +43,30 @@ def read_header(data: bytes, keys: set[str]) -> dict[str, Entry]:
         raise TensorError("not safetensors: its header is no JSON") from error
     if not isinstance(header, dict):
         raise TensorError("not safetensors: its header is no JSON object")
+    return header, len(data) - 8 - size
+
+
+def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
+    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+
+    keys : None takes any.
+    Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
+    tensors fill the data part without a gap or an overlap.
+    """
+    header, available = _header(data)
     header.pop("__metadata__", None)
-    if set(header) != keys:
+    if keys is not None and set(header) != keys:
         found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
         raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
-    return _entries(header, len(data) - 8 - size)
+    return _entries(header, available)
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The strings beside the tensors of a safetensors stream. Raises TensorError."""
+    found = _header(data)[0].get("__metadata__", {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise TensorError("its __metadata__ is no table of texts")
+    return found
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -93,13 +108,24 @@ def _whole_numbers(value: Any, most: int) -> bool:
 
 def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Finite float tensors of exactly these names and shapes. Raises TensorError."""
-    import torch
-    from safetensors.torch import load
-
     entries = read_header(data, set(shapes))
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):
             raise TensorError(f"{name} is {list(entries[name].shape)}: want {list(shape)}")
+    return _loaded(data)
+
+
+def read_any_tensors(data: bytes) -> dict[str, Tensor]:
+    """Finite float tensors of one or two dimensions, whatever their names. Raises TensorError."""
+    read_header(data, None)
+    return _loaded(data)
+
+
+def _loaded(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a stream whose header was checked."""
+    import torch
+    from safetensors.torch import load
+
     try:
         tensors: dict[str, Tensor] = load(data)
     except Exception as error:  # Python's JSON reader takes headers that the library refuses

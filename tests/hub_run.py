@@ -29,6 +29,8 @@ def run(what: str, arguments: dict[str, Any]) -> Any:
     if what == "pull":
         arguments["out"] = Path(arguments["out"])
         return hub.pull(**arguments, report=report)
+    if what == "maps":
+        return [maps(report, **step) for step in arguments["steps"]]
     if what == "publish":
         destination = hub.Destination(arguments.pop("repo"), arguments.pop("kind"))
         files = {name: Path(path) for name, path in arguments.pop("files").items()}
@@ -37,6 +39,25 @@ def run(what: str, arguments: dict[str, Any]) -> Any:
         results, site = Path(arguments.pop("results")), Path(arguments.pop("site"))
         done = hub.publish_leaderboard(records_of(results), site, **arguments, report=report)
     return [dataclasses.asdict(published) for published in done]
+
+
+def maps(
+    report: Any, push: str = "", find: str = "", cli: Any = (), folder: str = "", **settings: Any
+) -> Any:
+    """Push a map's folder, find a map, or run a command: what came of it, or the user's line."""
+    from lrt_bench.fitted import load_map
+    from lrt_bench.hub_maps import find_map, push_map
+
+    try:
+        if cli:
+            from lrt_bench.cli import main
+
+            return main(cli, standalone_mode=False)
+        if find:
+            return find_map(find, report).card.model_dump(mode="json")
+        return dataclasses.asdict(push_map(load_map(folder), push, **settings, report=report))
+    except UserError as error:
+        return str(error)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,10 @@ class Handler(BaseHTTPRequestHandler):
     def _dispatch(self, body: bytes) -> tuple[int, Any, dict[str, str]]:
         for pattern, method in ROUTES:
             if match := re.fullmatch(pattern, f"{self.command} {self.route}"):
-                status, answer, *headers = getattr(self, method)(body, **match.groupdict())
+                found = match.groupdict()
+                if "kind" in found:
+                    found["kind"] = found["kind"] or "model"
+                status, answer, *headers = getattr(self, method)(body, **found)
                 return status, answer, headers[0] if headers else {}
         raise RefusalError(404, message=f"no such route: {self.command} {self.route}")
 
@@ -291,7 +294,8 @@ class Handler(BaseHTTPRequestHandler):
         return 200, self.hub.content(Blob(sha256=sha256, size=int(self.query["size"][0])))
 
 
-REPO = r"(?P<kind>dataset|space)s/(?P<repo>[^/]+/[^/]+)"
+REPO = r"(?P<kind>dataset|space|model)s/(?P<repo>[^/]+/[^/]+)"
+PLACE = r"(?:(?P<kind>dataset|space)s/)?(?P<repo>[^/]+/[^/]+)"  # outside the API models have no prefix
 ROUTES = [
     (r"GET /api/whoami-v2", "whoami"),
     (r"POST /oauth/token", "lend"),
@@ -302,8 +306,8 @@ ROUTES = [
     (rf"POST /api/{REPO}/preupload/(?P<revision>.+)", "preupload"),
     (rf"POST /api/{REPO}/commit/(?P<revision>.+)", "commit"),
     (rf"GET /api/{REPO}/xet-(?P<right>read|write)-token/(?P<revision>.+)", "xet_token"),
-    (rf"POST /{REPO}\.git/info/lfs/objects/batch", "batch"),
+    (rf"POST /{PLACE}\.git/info/lfs/objects/batch", "batch"),
     (r"PUT /lfs/(?P<sha256>\w{64})", "upload"),
-    (rf"(?:GET|HEAD) /{REPO}/resolve/(?P<revision>refs/pr/\d+|[^/]+)/(?P<path>.+)", "resolve"),
+    (rf"(?:GET|HEAD) /{PLACE}/resolve/(?P<revision>refs/pr/\d+|[^/]+)/(?P<path>.+)", "resolve"),
     (r"(?:GET|HEAD) /objects/(?P<sha256>\w{64})", "stored"),
 ]
