@@ -19,7 +19,7 @@ LONG = 12  # of them
 
 
 def longer(prompts: Sequence[ChoicePrompt], before: int) -> list[ChoicePrompt]:
-    """Each prompt with `before` others in front of it, from a place of its own: they share hardly any beginning."""
+    """Each prompt with `before` others in front of it, from a place of its own on: little is shared."""
     texts = [row.prompt for row in prompts]
     found = []
     for i, row in enumerate(prompts):
@@ -29,7 +29,7 @@ def longer(prompts: Sequence[ChoicePrompt], before: int) -> list[ChoicePrompt]:
 
 
 def measure(settings: Settings) -> list[Line]:
-    """The comparison on short prompts, bfloat16, and that on long prompts, which share hardly any beginning."""
+    """The comparison on short prompts, bfloat16, and that on long prompts, which share little."""
     spec = smollm2(settings)
     model = load_model(spec, device=settings.device)
     site = Site(model, model.n_layers // 2)
