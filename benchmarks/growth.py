@@ -102,7 +102,7 @@ def _solve(width: int) -> Callable[[], object]:
 
 def _fitted(what: str, calls: dict[int, Callable[[], object]], rounds: int) -> Line:
     calls[min(calls)]()
-    timings, _ = interleaved({str(size): call for size, call in calls.items()}, rounds)
+    timings, _ = interleaved({str(size): call for size, call in calls.items()}, rounds, 8)
     sizes, taken = list(calls), [timings[str(size)].median for size in calls]
     note = ", ".join(f"{size:,}: {value:.2f} s" for size, value in zip(sizes, taken, strict=True))
     return Line("growth", what, exponent(sizes, taken), "exponent", note=note)

@@ -6,6 +6,7 @@ python -m benchmarks.memory TOKENS      prints the tokens read and the peak of r
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -21,13 +22,11 @@ STRIDE = 0.25  # seconds between two looks at the memory
 
 def resident() -> int:
     """Bytes of this process that lie in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def over_time(tokens: int, sample: int) -> dict[str, object]:
     """Collect states of the embedded S and L on `tokens` tokens; the peak, and the memory as it went."""
-    import resource
-
     from benchmarks.models import embedded_pair
     from lrt_bench.corpus import Corpus
     from lrt_bench.states import Budget, collect

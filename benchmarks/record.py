@@ -12,6 +12,10 @@ from benchmarks.timing import Timing
 from lrt_bench.errors import UserError
 
 
+class UnavailableError(UserError):
+    """Something that a part needs can't be had here; the part is left out, and that is no failure."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a part is run.
@@ -80,7 +84,8 @@ def same(what: str, ours: Sequence[float], theirs: Sequence[float], limit: float
     """
     if len(ours) != len(theirs):
         raise UserError(f"{what}: {len(theirs)} numbers where ours are {len(ours)}")
-    worst = max((abs(a - b) for a, b in zip(ours, theirs, strict=True)), default=0.0)
-    if not worst <= limit or math.isnan(worst):
+    apart = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+    worst = math.nan if any(map(math.isnan, apart)) else max(apart, default=0.0)
+    if not worst <= limit:
         raise UserError(f"{what}: differs from ours by {worst:.2e}, over {limit:.0e}: not the same work")
     return worst

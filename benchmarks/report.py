@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 TITLES = {
     "fit": "Fit",
     "sweep": "Sweep over prompts x vectors x alphas",
+    "pretrained": "The same sweep on a pretrained model, at half its depth",
     "memory": "Memory",
     "growth": "Growth: seconds ~ size^exponent",
     "leaderboard": "Leaderboard",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks import peers
 from benchmarks.floor import Shape, operations, product_work
-from benchmarks.models import embedded_pair, smollm2
+from benchmarks.models import embedded_pair
 from benchmarks.peers import Found, Work, single_tokens
 from benchmarks.record import Line, Settings, ratio, same, seconds
 from benchmarks.timing import Timing, interleaved
@@ -21,7 +21,7 @@ from lrt_bench.models import Site
 from lrt_bench.moments import spread
 from lrt_bench.steering import Sweep, unit
 from lrt_bench.suites import find_suite
-from lrt_bench.tasks import ChoicePrompt, find_task
+from lrt_bench.tasks import ChoicePrompt
 
 ROWS = 128  # sequences in one forward, as the default evaluation has it
 LIMIT = 1e-4  # greatest difference between our propensities and a peer's, float32, in logits
@@ -38,6 +38,7 @@ NAMES = {
 class Plan:
     """What is compared on one model: the goals by peer, and each peer's share of the work (`Work.part`)."""
 
+    part: str
     title: str
     goals: dict[str, float]
     parts: dict[str, tuple[int, int, int, int]]
@@ -97,15 +98,17 @@ def compare(work: Work, plan: Plan) -> list[Line]:
                 calls[name] = stack.enter_context(peers.lm_eval_runner(part))
             else:
                 calls[name] = _bound(known[name], part)
-        ours(work.part(1, 8, 1, 1))  # masks and rotations of each length are made once a model
+        ours(
+            work.part(len(work.tasks), 10_000, 1, 1)
+        )  # masks and rotations of each length are made once a model
         timings, found = interleaved(calls, plan.rounds, plan.budget)
     cells, fast = work.cells, timings["ours"]
-    lines = [seconds("sweep", f"{plan.title}: ours", fast, f"{cells:,} cells (prompt, vector, alpha)")]
+    lines = [seconds(plan.part, f"{plan.title}: ours", fast, f"{cells:,} cells (prompt, vector, alpha)")]
     for name, part in parts.items():
         worst = same(NAMES[name], common(found["ours"], work, part), flat(found[name]), LIMIT)
         slow = timings[name].times(cells / part.cells)
         note = f"greatest difference {worst:.0e}" + _scaled(part.cells, cells)
-        line = ratio("sweep", f"{plan.title}: against {NAMES[name]}", slow, fast, note)
+        line = ratio(plan.part, f"{plan.title}: against {NAMES[name]}", slow, fast, note)
         lines.append(line.aims("at least", plan.goals[name]) if name in plan.goals else line)
     rate = timings["product"].times(1 / (product * repeats))
     return [*lines, _share(work, plan, shape, fast, rate)]
@@ -126,21 +129,21 @@ def _scaled(part: int, whole: int) -> str:
 def _share(work: Work, plan: Plan, shape: Shape, fast: Timing, per_operation: Timing) -> Line:
     """The floor's seconds at the measured rate of matrix products, over ours."""
     least = sum(operations(shape, [row.ids for row in rows], work.moved) for rows in work.encoded.values())
-    share = ratio("sweep", f"{plan.title}: share of the floor", per_operation.times(100 * least), fast,
+    share = ratio(plan.part, f"{plan.title}: share of the floor", per_operation.times(100 * least), fast,
                   f"{least / 1e9:.0f} Gflop cannot be avoided; products run at "
                   f"{1e-9 / per_operation.median:.0f} Gflop/s")  # fmt: skip
     share = replace(share, unit="%")
     return share.aims("at least", 100 * plan.floor) if plan.floor else share
 
 
-def in_bfloat16(spec: str, work: Work, title: str, rounds: int) -> list[Line]:
+def in_bfloat16(spec: str, work: Work, plan: Plan, rounds: int) -> list[Line]:
     """The same sweep with the model in bfloat16: how much faster, and how far the effects move."""
     device = str(work.site.model.device)
     short = Work(
         Site(load_model(spec, dtype="bfloat16", device=device), work.site.layer),
         work.tasks, work.vectors, work.alphas, work.spread,
     )  # fmt: skip
-    ours(short.part(1, 8, 1, 1))
+    ours(short.part(len(work.tasks), 10_000, 1, 1))
     timings, found = interleaved({"float32": lambda: ours(work), "bfloat16": lambda: ours(short)}, rounds)
     zero = work.alphas.index(0.0)
     full, rounded = (_effects(found[name], zero) for name in ("float32", "bfloat16"))
@@ -148,8 +151,10 @@ def in_bfloat16(spec: str, work: Work, title: str, rounds: int) -> list[Line]:
     size = float(full.square().mean().sqrt())
     note = f"rms error {error:.3f} on effects of rms {size:.2f} logits"
     return [
-        ratio("sweep", f"{title}: bfloat16 over float32", timings["float32"], timings["bfloat16"], note),
-        Line("sweep", f"{title}: rms error of bfloat16 on effects", 100 * error / size, "%"),
+        ratio(
+            plan.part, f"{plan.title}: bfloat16 over float32", timings["float32"], timings["bfloat16"], note
+        ),
+        Line(plan.part, f"{plan.title}: rms error of bfloat16 on effects", 100 * error / size, "%"),
     ]
 
 
@@ -158,17 +163,7 @@ def _effects(found: Found, zero: int) -> Tensor:
     return torch.cat([(values - values[..., zero : zero + 1]).flatten() for values in found.values()])
 
 
-def longer(prompts: Sequence[ChoicePrompt], before: int) -> list[ChoicePrompt]:
-    """Each prompt with `before` others in front of it, in an order of its own: no beginning is shared."""
-    texts = [row.prompt for row in prompts]
-    found = []
-    for i, row in enumerate(prompts):
-        others = [texts[(i + 1 + step) % len(texts)] for step in range(before)]
-        found.append(row.model_copy(update={"prompt": "\n".join([*others, row.prompt])}))
-    return found
-
-
-def embedded(settings: Settings) -> list[Line]:
+def measure(settings: Settings) -> list[Line]:
     """The embedded L at its suite's layer, on its suite's tasks."""
     suite = find_suite("nano")
     pair = suite.pairs[0]
@@ -177,39 +172,10 @@ def embedded(settings: Settings) -> list[Line]:
     alphas = (*suite.alphas, *suite.over_steering)
     if settings.quick:
         work = work_on(site, {"number": tasks["number"]}, 8, 2, (-0.5, 0.0, 0.5))
-        return compare(work, Plan("embedded L", {}, dict.fromkeys(NAMES, (1, 8, 2, 2)), 1, 60))
+        return compare(work, Plan("sweep", "embedded L", {}, dict.fromkeys(NAMES, (1, 8, 2, 2)), 1, 60))
     work = work_on(site, tasks, 48, 12, alphas)
     goals = {"one by one": 40.0, "batched": 6.0, "lm-eval": 15.0}
     shares = {"one by one": (10, 4, 2, 8), "batched": (10, 48, 2, 4), "last only": (10, 48, 2, 4),
               "lm-eval": (2, 48, 2, 4)}  # fmt: skip
-    lines = compare(work, Plan("embedded L", goals, shares, 5, 60))
-    return lines + in_bfloat16(pair.target, work, "embedded L", 2)
-
-
-def pretrained(settings: Settings) -> list[Line]:
-    """SmolLM2-135M at half its depth: everyday tasks, and the same with text in front."""
-    if settings.quick:
-        return []
-    spec = smollm2(settings)
-    model = load_model(spec, device=settings.device)
-    site = Site(model, model.n_layers // 2)
-    names = ("everyday-sentiment", "everyday-tense", "everyday-dogs")
-    tasks = {name: find_task(name).choices for name in names}
-    alphas = (-0.5, -0.25, 0.0, 0.25, 0.5)
-    goals = {"one by one": 8.0, "batched": 3.0}
-    work = work_on(site, tasks, 24, 4, alphas)
-    shares = {"one by one": (3, 2, 1, 4), "batched": (3, 24, 1, 4), "last only": (3, 24, 1, 4),
-              "lm-eval": (1, 24, 1, 2)}  # fmt: skip
-    lines = compare(work, Plan("SmolLM2-135M", goals, shares, 3, 70))
-    lines += in_bfloat16(spec, work, "SmolLM2-135M", 1)
-    wordy = {name: longer(rows, 9) for name, rows in list(tasks.items())[:1]}
-    work = work_on(site, wordy, 12, 3, alphas)
-    shares = {"one by one": (1, 2, 1, 4), "batched": (1, 12, 1, 4), "last only": (1, 12, 1, 4)}
-    tokens = sum(len(row.ids) for rows in work.encoded.values() for row in rows) / 12
-    title = f"SmolLM2-135M, {tokens:.0f} tokens a prompt"
-    return lines + compare(work, Plan(title, goals, shares, 2, 70))
-
-
-def measure(settings: Settings) -> list[Line]:
-    """All lines of the sweep."""
-    return embedded(settings) + pretrained(settings)
+    plan = Plan("sweep", "embedded L", goals, shares, 5, 60)
+    return compare(work, plan) + in_bfloat16(pair.target, work, plan, 2)

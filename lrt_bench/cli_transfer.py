@@ -183,7 +183,7 @@ def transfer(
     if as_json:
         click.echo(json.dumps(summary(fitted, made, carried, out), indent=1, allow_nan=False))
     else:
-        print_transfer(fitted, made, carried, out)
+        print_transfer(fitted, made, carried, out, pair.specs[1])
 
 
 def _note(text: str) -> None:

@@ -58,9 +58,12 @@ def summary(
 
 
 def print_transfer(
-    fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None
+    fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None, model: str
 ) -> None:
-    """The map, the two vectors' lengths, the strengths that are useful, and where the file is."""
+    """The map, the two vectors' lengths, the strengths that are useful, and where the file is.
+
+    model : the target, as a command names it.
+    """
     print_map(fitted)
     told = summary(fitted, made, carried, out)
     title = f"vector: {carried.concept}" if carried.concept else None
@@ -79,5 +82,4 @@ def print_transfer(
     )
     if out is not None:
         line(f"written: {out}")
-        model = fitted.card.target.model
         line(f'next: lrt-bench try --model {model} --vector {out} --alpha -0.5 --alpha 0.5 --prompt "..."')

@@ -15,18 +15,17 @@ import torch
 from torch import Tensor
 
 from lrt_bench.chat import render
-from lrt_bench.corpus import encode
+from lrt_bench.corpus import PairedTokens, encode
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.generation import generate, offsets_for
-from lrt_bench.models import Site
-from lrt_bench.moments import spread
-from lrt_bench.states import Budget, collect
+from lrt_bench.models import LanguageModel, Site
+from lrt_bench.moments import Moments, spread
+from lrt_bench.states import by_length, pad
 from lrt_bench.suites import CorpusSpec
 from lrt_bench.vectors import SteeringVector
 
 Unit = Literal["spread", "norm"]
-MIN_TOKENS = 20  # of validation text, which is not looked at
 SPREAD_TOKENS = 4000  # that the spread is measured on, where the vector's file does not say it
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -74,11 +73,34 @@ class Tryout:
     attempts: tuple[tuple[Attempt, ...], ...]
 
 
-def measured_spread(site: Site, corpus: CorpusSpec, data: Data, batch_size: int = 64) -> float:
-    """The unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`)."""
-    budget = Budget(SPREAD_TOKENS, MIN_TOKENS, 1)
-    states = collect(site, site, corpus.corpus(data), budget, batch_size=batch_size)
-    return spread(states.moments.variance_y)
+def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) -> float:
+    """The unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
+
+    Raises UserError where the corpus has too little text.
+    """
+    texts = _few_texts(site.model, corpus, data)
+    moments = Moments.zeros(0, site.width)
+    for batch in by_length([len(text.target_ids) for text in texts], rows):
+        states = site.read(pad([texts[i].target_ids for i in batch])).cpu()
+        kept = torch.cat([states[row, texts[i].target_at] for row, i in enumerate(batch)])
+        moments.update(kept[:, :0], kept)
+    if moments.n < SPREAD_TOKENS // 10:
+        raise UserError(f"{corpus.named}: too little text to measure the spread on ({moments.n} tokens)")
+    return spread(moments.variance_y)
+
+
+def _few_texts(model: LanguageModel, corpus: CorpusSpec, data: Data) -> list[PairedTokens]:
+    """The corpus' first texts, SPREAD_TOKENS in all."""
+    found: list[PairedTokens] = []
+    tokens = 0
+    limits = model.context, model.context
+    for block in corpus.corpus(data).pairs(model.tokenizer, model.tokenizer, limits):
+        for text in block:
+            if tokens >= SPREAD_TOKENS:
+                return found
+            found.append(text)
+            tokens += len(text.target_at)
+    return found
 
 
 def try_vector(

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import fit, generation, gpu, growth, peers, sweep
+from benchmarks import adamw, fit, generation, gpu, growth, peers, pretrained, sweep
 from benchmarks.floor import Shape, Tree, operations, product_work
-from benchmarks.record import Line, Settings, ratio, same
+from benchmarks.record import Line, Settings, UnavailableError, ratio, same
 from benchmarks.report import HERE, Report
 from benchmarks.timing import Timing, interleaved, machine
 from lrt_bench.errors import UserError
@@ -130,7 +130,7 @@ def test_other_work_is_refused():
     with pytest.raises(UserError, match="differs from ours by"):
         same("it", [1.0, 2.0], [1.0, 2.1], 1e-4)
     with pytest.raises(UserError, match="not the same work"):
-        same("it", [1.0], [float("nan")], 1e-4)
+        same("it", [1.0, 2.0], [1.0, float("nan")], 1e-4)
     with pytest.raises(UserError, match="3 numbers"):
         same("it", [1.0], [1.0] * 3, 1e-4)
 
@@ -154,8 +154,8 @@ def test_ratios_are_taken_round_by_round():
 
 def test_closed_form_is_ridge_and_adamw_comes_towards_it():
     states = fit.random_states(12, 20, 3_000)
-    best = fit.closed_form(states)
-    trainer = fit.AdamW(states, 1e-2, batch=256, standardised=True)
+    best = adamw.closed_form(states)
+    trainer = adamw.AdamW(states, 1e-2, batch=256, standardised=True)
     first = trainer.loss()
     _, epochs, last = trainer.until(1.01 * best, 3.0)
     assert best < last < first
@@ -263,7 +263,42 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert "speed: give some of" in capsys.readouterr().err
 
 
-def test_a_part_that_fails_is_left_out_and_says_why(tmp_path):
+def test_a_model_that_is_not_there_is_one_line(tmp_path):
     missing = Settings(smollm2=tmp_path / "none.gguf")
     with pytest.raises(UserError, match=r"none\.gguf: no such GGUF file"):
-        sweep.pretrained(missing)
+        pretrained.measure(missing)
+
+
+def test_a_part_that_fails_is_left_out_and_the_others_go_on(monkeypatch):
+    def failing(part, settings):
+        if part == "sweep":
+            raise UserError("not the same work")
+        if part == "pretrained":
+            raise UnavailableError("not here")
+        return [Line(part, "it", 1.0, "s")]
+
+    monkeypatch.setattr(bench, "measured", failing)
+    report, well = bench.run(("pretrained", "fit"), QUICK)
+    assert (report.left_out, well) == ({"pretrained": "not here"}, True)
+    report, well = bench.run(("sweep", "fit"), QUICK)
+    assert (report.left_out, well) == ({"sweep": "not the same work"}, False)
+    words = subprocess.CalledProcessError(3, "it", stderr="Traceback\nno such thing\n")
+    assert bench.reason(words) == "a command of it ended with 3: no such thing"
+    assert [line.part for line in report.lines] == ["fit"]
+
+
+def test_long_prompts_share_hardly_any_beginning(nano):
+    rows = pretrained.longer(find_task("everyday-sentiment").choices[:12], 9)
+    ids = [tokens.ids for tokens in growth.encode(nano("L").tokenizer, [row.prompt for row in rows])]
+    assert Tree.of(ids).nodes > 0.85 * sum(map(len, ids))
+    assert all(row.prompt.count("\n") == 9 for row in rows)
+
+
+def test_moments_are_compared_with_float64():
+    source, target = sweep.embedded_pair("cpu")
+    budget = fit.Budget(1_500, 200, 500)
+    corpus = fit.tokenised(source, target, budget)
+    states = fit.collect(source, target, corpus, budget)
+    assert fit.moments_error(source, target, corpus, states, 64) < 1e-5
+    states.moments.s_xy *= 1.01
+    assert fit.moments_error(source, target, corpus, states, 64) == pytest.approx(0.01, rel=1e-3)
