@@ -225,19 +225,25 @@ class ShardStates:
 
 
 def read_shard(source: Site, target: Site, shard: Shard, batch_size: int) -> ShardStates:
-    """Run both models on a shard."""
-    moments = Moments.zeros(source.width, target.width) if shard.split == "fit" else None
-    xs, ys = [], []
+    """Run both models on a shard.
+
+    On a GPU nothing waits for it until the shard's end: moments are summed there, and what is kept is copied
+    in one go, so that the next batch's text is prepared while it computes.
+    """
+    device = target.model.device if target.model.device.type == "cuda" else torch.device("cpu")
+    moments = Moments.zeros(source.width, target.width, device) if shard.split == "fit" else None
+    kept: list[tuple[Tensor, Tensor]] = []
     seen = 0
     for _, x, y in paired_states(source, target, shard.texts, batch_size):
+        x, y = x.to(device), y.to(device)
         if moments is not None:
-            moments.update(x.cpu(), y.cpu())
+            moments.update(x, y)
         inside = (seen <= shard.rows) & (shard.rows < seen + len(x))
-        rows = torch.from_numpy(shard.rows[inside] - seen)
-        xs.append(x[rows.to(x.device)].cpu().numpy())
-        ys.append(y[rows.to(y.device)].cpu().numpy())
+        rows = torch.from_numpy(shard.rows[inside] - seen).to(device)
+        kept.append((x[rows], y[rows]))
         seen += len(x)
-    return ShardStates(moments, np.concatenate(xs), np.concatenate(ys))
+    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
+    return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
 class Pass:
