@@ -59,9 +59,7 @@ def test_moments_are_those_of_a_plain_loop(states, sites, corpus_file):
     expected = Moments.of(x, y)
     assert states.tokens == states.moments.n == len(x)
     for name in ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy"):
-        wanted = getattr(
-            expected, name
-        )  # sums of both signs: small entries are no surer
+        wanted = getattr(expected, name)  # sums of both signs: small entries are no surer
         torch.testing.assert_close(
             getattr(states.moments, name), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max())
         )
