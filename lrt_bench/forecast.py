@@ -2,8 +2,8 @@
 
 The forecast reads the user's corpus, what the map does to the vector, and how the built-in concepts transfer
 on the same pair; the embedded family says how much each of these tells (`forecast_model`), and how good the
-forecast is (`forecast_check`). It is of how near the vector comes to the target's own for the same concept, not
-of whether the concept can be steered there, nor the vector's in the source.
+forecast is (`forecast_check`). It says how near the carried vector comes to the target's own of the same
+concept; not whether the concept can be steered there at all, nor whether the vector steers the source.
 """
 
 from __future__ import annotations

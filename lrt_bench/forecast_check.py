@@ -139,15 +139,20 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
     return found
 
 
+def kept_at(cache: Path, pair: PairSpec, models: Models) -> Path:
+    """Where a pair's rows are kept, by all that they depend on."""
+    sites = [models.get(spec).digest for spec in (pair.source, pair.target)]
+    parts = [MEASURED, find_suite(SUITE).digest, pair.model_dump(mode="json"), sites, FEW_TOKENS, RANK]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return cache / f"{pair.name}-{key}.json"
+
+
 def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """All pairs' rows; each pair is computed once and kept in the cache."""
-    models, suite = Models(), find_suite(SUITE)
+    models = Models()
     rows = []
     for pair in pairs():
-        sites = [models.get(spec).digest for spec in (pair.source, pair.target)]
-        parts = [MEASURED, suite.digest, pair.model_dump(mode="json"), sites, FEW_TOKENS, RANK]
-        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-        path = cache / f"{pair.name}-{key}.json"
+        path = kept_at(cache, pair, models)
         if not path.is_file():
             say(f"{pair.name}: measuring")
             write_whole(path, json.dumps(measure_pair(pair, models)).encode())

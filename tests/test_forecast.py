@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from lrt_bench.concepts import concept_states
 from lrt_bench.corpus import Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.forecast import Forecast, forecast, forecast_lines, verdict
+from lrt_bench.forecast_check import kept_at, main, pairs
 from lrt_bench.forecast_features import (
     PROBE_ALPHA,
     PROBE_TEXTS,
@@ -49,6 +51,7 @@ from lrt_bench.forecast_model import (
     unstretched,
 )
 from lrt_bench.forecast_score import Scored, judged, ranks, spearman, within
+from lrt_bench.loading import Models
 from lrt_bench.mappings import FixedLinear, LinearMapping
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.mlp import Mlp
@@ -439,6 +442,38 @@ def test_forecasts_of_the_family_correlate_with_what_was_measured(record: dict[s
         assert said[name]["n"] == chosen.sum()
         assert said[name]["spearman"] == pytest.approx(rho, abs=0.01)
         assert said[name]["null"] < rho
+
+
+def test_few_prompts_and_alphas_rank_concepts_as_all_do(record: dict[str, Any]) -> None:
+    quick, whole = (
+        [point[key] for point in record["points"] if "planted" not in point["pair"]]
+        for key in ("quick_r2", "steering_r2")
+    )
+    assert spearmanr(quick, whole)[0] > 0.98
+
+
+def test_a_stopped_check_goes_on_from_its_cache(tmp_path: Path, record: dict[str, Any]) -> None:
+    """Every pair's rows lie in the cache: nothing is measured, and all three outputs are written."""
+    models, cache, rng = Models(), tmp_path / "cache", np.random.default_rng(0)
+    cache.mkdir()
+    points = record["points"][:5]
+    for pair in pairs():
+        rows = [
+            {"pair": pair.name, "map": "ridge", "states_r2": rng.uniform(), "agreement": rng.uniform()}
+            | {key: point[key] for key in ("concept", "steering_r2", "quick_r2")}
+            | dict(zip(FEATURES, point["features"], strict=True))
+            for point in points
+        ]
+        kept_at(cache, pair, models).write_text(json.dumps(rows))
+    out, figure = tmp_path / "points.json", tmp_path / "scatter.svg"
+    done = CliRunner().invoke(main, ["--cache", str(cache), "--out", str(out), "--figure", str(figure)])
+    assert done.exit_code == 0, done.output
+    assert "measuring" not in done.output
+    assert "S-L: Spearman" in done.output
+    written = json.loads(out.read_text())
+    assert len(written["points"]) == len(pairs()) * len(points)
+    assert len(family_points(out)) == len(written["points"])
+    assert f"n = {len(points) * sum('planted' not in pair.name for pair in pairs())}" in figure.read_text()
 
 
 def test_judgement_of_forecasts_without_content() -> None:
