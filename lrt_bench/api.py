@@ -37,7 +37,7 @@ from lrt_bench import __version__
 from lrt_bench.concepts import ConceptStates, last_states
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.fidelity import state_fidelity
 from lrt_bench.fitted import FittedMap, MapCard, Side
 from lrt_bench.loading import Models

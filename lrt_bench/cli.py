@@ -185,7 +185,7 @@ def _scorers(judge_url: str | None, judge_model: str | None, classifier: Path | 
 def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
     """Evaluate with a progress bar, draw the figures, print."""
     from lrt_bench import report
-    from lrt_bench.evaluate import Evaluation
+    from lrt_bench.evaluation import Evaluation
 
     with report.progress() as update:
         evaluation = Evaluation(suite, report=update, **settings)

@@ -14,6 +14,7 @@ from lrt_bench.errors import UserError, plainly
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
     from lrt_bench.fitted import FittedMap
+    from lrt_bench.forecast import Forecast
     from lrt_bench.vectors import SteeringVector
 
 FILE = click.Path(path_type=Path)
@@ -131,6 +132,10 @@ def _fit(pair: Pair, settings: dict[str, Any]) -> FittedMap:
     help="Length: as many spreads as the source's vector had, or as the map gives it.",
 )  # fmt: skip
 @click.option("--alpha", type=float, help="Length instead: so many spreads, to be added as it is.")
+@click.option(
+    "--forecast/--no-forecast", "forecasting", default=True, show_default=True,
+    help="Say how well it will steer: runs the known concepts on the pair.",
+)  # fmt: skip
 @with_options(FITTING)
 @plainly
 def transfer(
@@ -145,6 +150,7 @@ def transfer(
     out_format: str | None,
     scale: str,
     alpha: float | None,
+    forecasting: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -157,7 +163,7 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api, formats
-    from lrt_bench.report_vectors import print_transfer, summary
+    from lrt_bench.report_vectors import line, print_transfer, summary
 
     if (vector is None) == (concept is None):
         raise UserError("give the vector as --vector FILE, or --concept POSITIVE.txt NEGATIVE.txt")
@@ -177,13 +183,35 @@ def transfer(
         formats.write_vector(out, carried, out_format)
         for note in formats.notes(out, carried, out_format):
             _note(note)
-    # The place of the forecast, for which the states are at hand where the map was fitted just now:
-    #     forecast(pair.source_site, pair.target_site, fitted.mapping, fitted.states, made.at(layer))
-    # with `api.states_of(pair, ...)` where it comes from --map.
+    told = _forecast(pair, fitted, made, settings) if forecasting else None
     if as_json:
-        click.echo(json.dumps(summary(fitted, made, carried, out), indent=1, allow_nan=False))
+        about = summary(fitted, made, carried, out) | {"forecast": told.record() if told else None}
+        click.echo(json.dumps(about, indent=1, allow_nan=False))
     else:
         print_transfer(fitted, made, carried, out, pair.specs[1])
+        for text in told.lines() if told else ():
+            line(text)
+
+
+def _forecast(
+    pair: Pair, fitted: FittedMap, made: SteeringVector, settings: dict[str, Any]
+) -> Forecast | None:
+    """How well the vector will steer the target, where the map is linear."""
+    from lrt_bench import api
+    from lrt_bench.data import Data, stand_ins
+    from lrt_bench.forecast import forecast
+
+    if not fitted.linear:
+        _note(f"no forecast: {fitted.card.mapping} is not linear, and what is known is of linear maps")
+        return None
+    states = fitted.states or api.states_of(
+        pair, settings["corpus"], tokens=settings["tokens"], seed=settings["seed"],
+        data=Data(stand_ins(settings["data"], "--data")), batch_size=settings["batch_size"],
+    )  # fmt: skip
+    return forecast(
+        pair.source_site, pair.target_site, fitted.mapping, states, made.at(fitted.card.source.layer),
+        seed=settings["seed"], batch_size=settings["batch_size"],
+    )  # fmt: skip
 
 
 def _note(text: str) -> None:

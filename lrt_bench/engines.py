@@ -11,7 +11,7 @@ from lrt_bench.errors import UserError
 
 if TYPE_CHECKING:
     from lrt_bench.cells import Cell
-    from lrt_bench.evaluate import Evaluation
+    from lrt_bench.evaluation import Evaluation
 
 
 class Engine(ABC):

@@ -23,7 +23,7 @@ from lrt_bench.bench import PairBench, Reference
 from lrt_bench.concepts import ConceptStates
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import PROTOCOL, STATES_WEIGHT
+from lrt_bench.evaluation import PROTOCOL, STATES_WEIGHT
 from lrt_bench.layer_maps import LayerMap, LayerMaps, check_memory, fit_layers, load_maps, save_maps
 from lrt_bench.layer_results import (
     FLOOR,

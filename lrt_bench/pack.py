@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.results import Result, write_whole
 from lrt_bench.submission_row import submission_rows
 from lrt_bench.submissions import Submission, load

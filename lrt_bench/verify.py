@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.mappings import BUILT_IN, name_of
 from lrt_bench.results import Result, read_propensities, read_result
 from lrt_bench.rows import Row

@@ -106,7 +106,7 @@ def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_run(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of that suite, whole."""
-    from lrt_bench.evaluate import Evaluation
+    from lrt_bench.evaluation import Evaluation
     from lrt_bench.suites import find_suite
 
     out = tmp_path_factory.mktemp("results")

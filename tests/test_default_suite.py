@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.suites import find_suite, narrowed
 
 MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")

@@ -22,7 +22,7 @@ from lrt_bench.cluster.worker import Settings, Worker
 from lrt_bench.corpus import Corpus
 from lrt_bench.engines import Local, Ray, engine
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation, rows_of
+from lrt_bench.evaluation import Evaluation, rows_of
 from lrt_bench.models import Site
 from lrt_bench.rows import Nothing
 from lrt_bench.states import Budget, Pass, Sample, collect, read_shard
@@ -280,7 +280,7 @@ def test_the_default_needs_no_ray():
         "import sys\n"
         "sys.modules['ray'] = None\n"
         "from lrt_bench.cli import main\n"
-        "import lrt_bench.evaluate\n"
+        "import lrt_bench.evaluation\n"
         "from lrt_bench.engines import engine\n"
         "engine('local')\n"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lrt_bench import metrics
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.ranking import ranked
 from lrt_bench.results import read_propensities, read_result
 from lrt_bench.suites import ad_hoc, find_suite

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from click.testing import CliRunner
 
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.everyday import gate, make_tasks
 from lrt_bench.everyday.frames import frame, shouted
 from lrt_bench.resources import TASKS

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from lrt_bench.cli import main
 from lrt_bench.corpus import Corpus
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.fidelity import state_fidelity
 from lrt_bench.layer_maps import block, check_memory, fit_layers, load_maps, save_maps
 from lrt_bench.layer_results import (

@@ -7,7 +7,7 @@ import torch
 
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.loading import Models
 from lrt_bench.pair_sites import layer_at
 from lrt_bench.planted import retokenized

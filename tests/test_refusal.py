@@ -19,7 +19,7 @@ from lrt_bench.concepts import concept_states
 from lrt_bench.corpus import Corpus, encode
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.generation import generate, offsets_for
 from lrt_bench.judge import Judge
 from lrt_bench.measure_refusal import Scorers, mean

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from lrt_bench.cli import main
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.models import Site
 from lrt_bench.nano.grammar import documents
 from lrt_bench.results import LmEvalFigures, read_result

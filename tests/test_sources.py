@@ -11,7 +11,7 @@ import torch
 
 from lrt_bench.corpus import Corpus
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.fidelity import state_fidelity
 from lrt_bench.leaderboard.views import reproduce
 from lrt_bench.mappings.affine import Affine

@@ -16,7 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from lrt_bench.cli import main
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.mappings.base import FixedLinear
 from lrt_bench.results import CONTROL_NAMES, read_result
 from lrt_bench.rows import controls
@@ -202,7 +202,7 @@ def _code(folder: Path, rng: random.Random) -> None:
         text + f"\nA = {[rng.random() for _ in range(400)]}\n", text + f"\nA = {'z' * 9000!r}\n",
         text + "\nclass B(LinearMapping):\n    def solve(self, states): ...\n",
         text + "\n    def transfer(self): ...\n",
-        text + "\nimport lrt_bench.evaluate\n", text.replace("class", "async class"), text + "\n\u200b",
+        text + "\nimport lrt_bench.evaluation\n", text.replace("class", "async class"), text + "\n\u200b",
         text + "\nx = " + "-" * 30_000 + "1",
     ]))  # fmt: skip
 

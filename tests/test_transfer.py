@@ -14,7 +14,7 @@ from hub_desk import desk as desk
 from vector_desk import error_of, real_vector, run, texts_of
 
 from lrt_bench import api, metrics
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.fitted import load_map
 from lrt_bench.formats import read_vector, write_vector
 from lrt_bench.loading import Models
@@ -98,7 +98,7 @@ def real_native(site: Site) -> torch.Tensor:
 def test_a_carried_vector_steers_as_the_table_says(nano, table, concept, tmp_path, mapping):
     out = tmp_path / "v.safetensors"
     found = run(
-        "transfer", "--concept", *concept, "--source", "nano/S:3", "--target", "nano/L:5",
+        "transfer", "--no-forecast", "--concept", *concept, "--source", "nano/S:3", "--target", "nano/L:5",
         "--mapping", mapping, "--tokens", TOKENS, "--out", out, "--json",
     )  # fmt: skip
     assert found.exit_code == 0, found.output
@@ -143,8 +143,9 @@ def test_a_kept_map_is_the_fit_itself(folder, concept, tmp_path):
         "kept": ("--map", folder),
         "fresh": ("--source", "nano/S:3", "--target", "nano/L:5", "--tokens", TOKENS),
     }
+    bare = "--no-forecast", "--concept"
     for name, way in ways.items():
-        assert run("transfer", "--concept", *concept, *way, "--out", tmp_path / f"{name}.npy").exit_code == 0
+        assert run("transfer", *bare, *concept, *way, "--out", tmp_path / f"{name}.npy").exit_code == 0
     kept, fresh = (read_vector(tmp_path / f"{name}.npy", layer=5).at() for name in ways)
     torch.testing.assert_close(kept, fresh, rtol=1e-4, atol=1e-3)
 
@@ -179,8 +180,8 @@ def test_the_papers_rule_survives_the_folder(nano, tmp_path):
 def test_a_length_of_ones_own(folder, nano, tmp_path):
     write_vector(tmp_path / "v.safetensors", real_vector(nano("S"), 3))
     out = tmp_path / "half.pt"
-    found = run("transfer", "--vector", tmp_path / "v.safetensors", "--map", folder, "--alpha", -0.5,
-                "--out", out, "--format", "lm-eval")  # fmt: skip
+    found = run("transfer", "--no-forecast", "--vector", tmp_path / "v.safetensors", "--map", folder,
+                "--alpha", -0.5, "--out", out, "--format", "lm-eval")  # fmt: skip
     assert found.exit_code == 0, found.output
     hook = torch.load(out, weights_only=True)["layers.4"]
     spread = load_map(folder).card.target.spread
@@ -296,7 +297,8 @@ def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept,
         {"push": place, "verify": True, **mine}, {"push": place, **mine}, {"find": place},
         {"find": "acme/damaged"}, {"find": "acme/other"}, {"find": "acme/absent"},
         {"push": "acme/other", **mine},
-        {"cli": ["transfer", "--concept", *texts, "--map", place, "--out", str(tmp_path / "v.npy")]},
+        {"cli": ["transfer", "--no-forecast", "--concept", *texts, "--map", place,
+                 "--out", str(tmp_path / "v.npy")]},
     ]  # fmt: skip
     pushed, again, card, *refused, done = desk.run("maps", steps=steps, xet=True).value
     assert (pushed["kind"], pushed["url"]) == ("model", f"{desk.hub.endpoint}/{place}")
@@ -312,8 +314,23 @@ def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept,
     assert files["map.safetensors"] == (folder / "map.safetensors").read_bytes()
     assert f"--map {place}".encode() in files["README.md"]
 
-    assert run("transfer", "--concept", *concept, "--map", folder, "--out", tmp_path / "w.npy").exit_code == 0
+    again = run(
+        "transfer", "--no-forecast", "--concept", *concept, "--map", folder, "--out", tmp_path / "w.npy"
+    )
+    assert again.exit_code == 0
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
+
+
+def test_a_forecast_comes_with_the_vector(concept):
+    way = "--concept", *concept, "--source", "nano/S:2", "--target", "planted-rotation:nano/S:2"
+    found = run("transfer", *way, "--tokens", TOKENS, "--json")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)["forecast"]
+    assert told["steering_r2"] > 0.9, "a rotation is linear"
+    assert "person" in told["left_out"], "the concept's own measurement was looked at"
+    found = run("transfer", *way, "--tokens", 400, "--mapping", "mlp", "--json")
+    assert json.loads(found.stdout)["forecast"] is None
+    assert "no forecast: mlp is not linear" in found.stderr
 
 
 def test_models_are_loaded_once_each():

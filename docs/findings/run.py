@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lrt_bench import report
-from lrt_bench.evaluate import Evaluation
+from lrt_bench.evaluation import Evaluation
 from lrt_bench.layers import LayerSweep
 from lrt_bench.loading import Models
 from lrt_bench.suites import Suite, find_suite, narrowed

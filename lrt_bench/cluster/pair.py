@@ -15,7 +15,7 @@ from typing import Any
 from lrt_bench.cells import Cell, Failure, cell_path, finished, store
 from lrt_bench.cluster.worker import Opened, PackedStates, PairTask, Shared, Swept
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import DISTURBED, REFERENCES, STATES_WEIGHT, Evaluation
+from lrt_bench.evaluation import DISTURBED, REFERENCES, STATES_WEIGHT, Evaluation
 from lrt_bench.measure_refusal import measured
 from lrt_bench.results import Result, read_propensities
 from lrt_bench.rows import MappingRow, Row

@@ -24,7 +24,7 @@ from lrt_bench.cells import Cell
 from lrt_bench.cluster.pair import PairRun, Unit
 from lrt_bench.cluster.worker import Settings, Worker, code_digest
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import STATES_WEIGHT, Evaluation, rows_of
+from lrt_bench.evaluation import STATES_WEIGHT, Evaluation, rows_of
 
 if TYPE_CHECKING:
     from lrt_bench.engines import Ray

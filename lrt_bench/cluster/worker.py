@@ -21,7 +21,7 @@ from lrt_bench import __version__
 from lrt_bench.cells import Failure
 from lrt_bench.data import Data, hash_files
 from lrt_bench.errors import UserError
-from lrt_bench.evaluate import Evaluation, PairJob, rows_of
+from lrt_bench.evaluation import Evaluation, PairJob, rows_of
 from lrt_bench.judge import KEY, Judge
 from lrt_bench.loading import Models
 from lrt_bench.moments import Moments

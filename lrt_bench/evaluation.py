@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -399,18 +397,3 @@ def _mapping_record(row: Row) -> MappingRecord:
         "description": BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
     }
     return MappingRecord.model_validate(fields | row.about)
-
-
-class _Module(types.ModuleType):
-    """This module under the name of the function that `from lrt_bench import evaluate` means.
-
-    Importing a module makes it an attribute of its package, in the place of the function: both can be called.
-    """
-
-    def __call__(self, *args: Any, **settings: Any) -> list[Result]:
-        from lrt_bench import api
-
-        return api.evaluate(*args, **settings)
-
-
-sys.modules[__name__].__class__ = _Module
