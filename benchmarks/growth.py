@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from benchmarks.fit import random_states
+from benchmarks.fit import random_states, tokenised
 from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings
 from benchmarks.timing import interleaved
 from lrt_bench.concepts import last_states
-from lrt_bench.corpus import Corpus, encode
+from lrt_bench.corpus import encode
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import LanguageModel, Site, TransformersModel
 from lrt_bench.moments import spread
@@ -80,7 +80,9 @@ def measure(settings: Settings) -> list[Line]:
         return sweep_call(target, chosen["prompts"], chosen["tokens"], chosen["vectors"], chosen["alphas"])
 
     def fitted(tokens: int) -> Callable[[], object]:
-        return lambda: collect(source, target, Corpus("nano"), Budget(tokens, 1_000, 1_000))
+        budget = Budget(tokens, 200, 1_000)
+        corpus = tokenised(source, target, budget)
+        return lambda: collect(source, target, corpus, budget)
 
     wide = [32, 64] if few else [128, 256, 512]
     across = {

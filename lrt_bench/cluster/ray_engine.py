@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -78,12 +79,16 @@ def connected(wanted: Ray) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
+    # other users of this machine cannot give our workers work; Ray would leave a token in the home folder
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = (wanted.workers or 1) * (wanted.cpus or 1)
     parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SHORT else "/tmp"
     folder = tempfile.mkdtemp(prefix="lrt-ray-", dir=parent)
     try:
-        ray.init(num_cpus=max(processors, asked), include_dashboard=False, _temp_dir=folder, **quietly)
+        ray.init(
+            "local", num_cpus=max(processors, asked), include_dashboard=False, _temp_dir=folder, **quietly
+        )
         yield
     finally:
         ray.shutdown()
