@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: evaluate test lint family tasks figures leaderboard results bench vendor clean \
-	check-submissions score-submissions summary publish gpu namespaces audit-workflows
+	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -45,6 +45,16 @@ vendor:
 figures: .venv/.installed-test
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/screenshot.py
+
+# The documentation, in site-docs/; a warning is an error. The variable silences the theme's notice of its successor.
+docs: .venv/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The findings page from nothing: about an hour on one core, and it goes on where it was stopped.
+findings: .venv/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python docs/findings/run.py
+	$(BIN)/python docs/findings/collect.py
+	$(BIN)/python docs/findings/page.py
 
 # The results that are committed, computed anew; say why in the ledger afterwards.
 results: .venv/.installed
@@ -106,4 +116,4 @@ audit-workflows: .venv/.installed-test
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 clean:
-	rm -rf .venv results dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv results site-docs dist .pytest_cache .mypy_cache .ruff_cache
