@@ -298,12 +298,23 @@ def _layers(table: Table) -> dict[str, Any]:
     for pair in dict.fromkeys(row["pair"] for row in table):
         rows = [row for row in table if row["pair"] == pair and row["steering_r2"] is not None]
         best = max(rows, key=lambda row: row["steering_r2"])
+        choices = [_chosen(rows, target) for target in sorted({row["target_layer"] for row in rows})]
         found[pair] = {
-            "cells": len(rows),
+            "targets": len(choices),
+            "agree": sum(by_fvu == by_steering for by_fvu, by_steering in choices),
+            "earlier": sum(by_fvu < by_steering for by_fvu, by_steering in choices),
             "spearman": spearman([-row["fvu"] for row in rows], [row["steering_r2"] for row in rows]),
             "best": {name: best[name] for name in ("source_layer", "target_layer", "steering_r2", "fvu")},
         }
     return found
+
+
+def _chosen(rows: Table, target: int) -> tuple[int, int]:
+    """The source layer of least FVU to a target layer, and the one of best steering R2."""
+    there = [row for row in rows if row["target_layer"] == target]
+    by_fvu = min(there, key=lambda row: row["fvu"])
+    by_steering = max(there, key=lambda row: row["steering_r2"])
+    return by_fvu["source_layer"], by_steering["source_layer"]
 
 
 def _concepts(tasks: Table) -> dict[str, Any]:
