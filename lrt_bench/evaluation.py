@@ -30,17 +30,16 @@ from lrt_bench.measure import (
 from lrt_bench.measure_refusal import Scorers, measured, refusal_figures
 from lrt_bench.pair_sites import identity, site_record, source_site, target_site
 from lrt_bench.provenance import peak_memory, provenance
-from lrt_bench.results import (
+from lrt_bench.records import (
     Cost,
     LayersChosen,
     LmEvalFigures,
     MappingRecord,
     PairRecord,
-    Result,
     Settings,
     TaskFigures,
-    read_propensities,
 )
+from lrt_bench.results import Result, read_propensities
 from lrt_bench.rows import Row, controls, mapping_row
 from lrt_bench.sae import SparseAutoencoder, load_sae
 from lrt_bench.suites import PairSpec, Suite

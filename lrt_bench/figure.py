@@ -10,7 +10,8 @@ from typing import Any
 
 import matplotlib
 
-from lrt_bench.results import Result, TaskFigures, write_whole
+from lrt_bench.records import TaskFigures
+from lrt_bench.results import Result, write_whole
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 COLUMNS = 5

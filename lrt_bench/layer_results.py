@@ -14,7 +14,8 @@ from pydantic import ValidationError, field_serializer
 
 from lrt_bench.errors import UserError
 from lrt_bench.metrics import Array, interval, mean_of, rank
-from lrt_bench.results import Count, Name, Provenance, Record, Seconds, Share, read_bounded
+from lrt_bench.records import Count, Name, Provenance, Record, Seconds, Share
+from lrt_bench.results import read_bounded
 from lrt_bench.tasks import first_problem
 
 FLOOR = -1.0  # of a task's steering R2 where tasks are averaged, as in the Transfer Score

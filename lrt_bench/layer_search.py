@@ -5,8 +5,8 @@ from __future__ import annotations
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.models import LanguageModel
+from lrt_bench.records import LayersChosen
 from lrt_bench.refusal_choice import LayerChoice, choose_layer, layers_at, spreads
-from lrt_bench.results import LayersChosen
 from lrt_bench.suites import CorpusSpec, PairSpec
 from lrt_bench.task_data import resolve
 from lrt_bench.tasks import find_task

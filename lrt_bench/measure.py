@@ -15,7 +15,7 @@ from lrt_bench.fidelity import reachable_share
 from lrt_bench.generation import generate, offsets_for, text_cross_entropy
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.metrics import Array, TaskErrors
-from lrt_bench.results import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
+from lrt_bench.records import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
 from lrt_bench.rows import NativeSplit, RandomDirections, Row, Vectors
 from lrt_bench.scorers import score_text
 from lrt_bench.tasks import Task

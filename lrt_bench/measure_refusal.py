@@ -11,8 +11,8 @@ import numpy as np
 from lrt_bench.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.bench import PairBench
 from lrt_bench.judge import Judge
+from lrt_bench.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
 from lrt_bench.refusal import Point, run_points
-from lrt_bench.results import JudgeRecord, Mean, RefusalFigures, RefusalPoint
 from lrt_bench.rows import Row, Vectors
 from lrt_bench.tasks import Prompt, Task
 

@@ -8,7 +8,7 @@ from typing import Any
 from lrt_bench.errors import UserError
 from lrt_bench.features import Features
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.results import SiteRecord
+from lrt_bench.records import SiteRecord
 from lrt_bench.sae import SparseAutoencoder
 from lrt_bench.sources import ManyLayers, many_layers
 from lrt_bench.suites import PairSpec

@@ -16,7 +16,8 @@ import numpy as np
 
 from lrt_bench.errors import UserError
 from lrt_bench.metrics import mean_of
-from lrt_bench.results import CONTROL_NAMES, Result, TaskFigures, read_result, write_whole
+from lrt_bench.records import CONTROL_NAMES, TaskFigures
+from lrt_bench.results import Result, read_result, write_whole
 
 
 @dataclass(frozen=True)

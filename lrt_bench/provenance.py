@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 
 from lrt_bench import __version__
+from lrt_bench.records import Provenance
 from lrt_bench.resources import PACKAGE
-from lrt_bench.results import Provenance
 
 
 def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None = None) -> Provenance:

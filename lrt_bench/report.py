@@ -15,7 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lrt_bench.cells import Cell, Failure
     from lrt_bench.ranking import RankedRow
-    from lrt_bench.results import LmEvalFigures, Result
+    from lrt_bench.records import LmEvalFigures
+    from lrt_bench.results import Result
 
 
 @contextlib.contextmanager

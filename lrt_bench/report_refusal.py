@@ -11,7 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lrt_bench.results import Mean, RefusalFigures, RefusalPoint, Result, write_whole
+from lrt_bench.records import Mean, RefusalFigures, RefusalPoint
+from lrt_bench.results import Result, write_whole
 
 CONTROL_STYLES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 AXES = {

@@ -19,7 +19,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.mappings import FixedLinear, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.results import AuditRecord
+from lrt_bench.records import AuditRecord
 from lrt_bench.states import PairedStates
 from lrt_bench.suites import PairSpec
 from lrt_bench.tasks import Task

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results import CONTROL_NAMES, write_whole
+from lrt_bench.records import CONTROL_NAMES
+from lrt_bench.results import write_whole
 
 CARD = """\
 name: {name}

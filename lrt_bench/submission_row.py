@@ -20,7 +20,7 @@ from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.exchange import Answered, Bases, Code, Fitted, fit_in_worker, plain
 from lrt_bench.mappings import Mapping
 from lrt_bench.queries import Queries
-from lrt_bench.results import AuditRecord
+from lrt_bench.records import AuditRecord
 from lrt_bench.rows import Row, Vectors, transferred
 from lrt_bench.sandbox import Limits, WorkerError, check_isolation
 from lrt_bench.submissions import Submission, load

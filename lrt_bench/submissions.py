@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results import CONTROL_NAMES, LINK
+from lrt_bench.records import CONTROL_NAMES, LINK
 from lrt_bench.submission_code import read_code
 from lrt_bench.tasks import Strict
 from lrt_bench.tensors import TensorError, read_header, read_tensors

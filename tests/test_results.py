@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lrt_bench.errors import UserError
+from lrt_bench.records import CONTROL_NAMES
 from lrt_bench.results import (
-    CONTROL_NAMES,
     Result,
     json_schema,
     pack_propensities,

@@ -17,7 +17,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation
 from lrt_bench.models import Site
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results import LmEvalFigures, read_result
+from lrt_bench.records import LmEvalFigures
+from lrt_bench.results import read_result
 from lrt_bench.side_effects import SteeredLM, load
 from lrt_bench.suites import find_suite
 

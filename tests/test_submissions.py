@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from lrt_bench.cli import main
 from lrt_bench.evaluation import Evaluation
 from lrt_bench.mappings.base import FixedLinear
-from lrt_bench.results import CONTROL_NAMES, read_result
+from lrt_bench.records import CONTROL_NAMES
+from lrt_bench.results import read_result
 from lrt_bench.rows import controls
 from lrt_bench.sandbox import Limits
 from lrt_bench.scaffold import new_submission

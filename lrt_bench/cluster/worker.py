@@ -25,9 +25,10 @@ from lrt_bench.evaluation import Evaluation, PairJob, rows_of
 from lrt_bench.judge import KEY, Judge
 from lrt_bench.loading import Models
 from lrt_bench.moments import Moments
+from lrt_bench.records import LayersChosen
 from lrt_bench.refusal_choice import AlphaChoice
 from lrt_bench.resources import PACKAGE
-from lrt_bench.results import LayersChosen, Result
+from lrt_bench.results import Result
 from lrt_bench.rows import Row
 from lrt_bench.states import PairedStates, Sample, Shard, ShardStates, read_shard
 from lrt_bench.suites import PairSpec

@@ -19,7 +19,8 @@ from lrt_bench.leaderboard.plain import plain
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.ranking import Scored, ranked_rows
-from lrt_bench.results import PairRecord, Result, read_result
+from lrt_bench.records import PairRecord
+from lrt_bench.results import Result, read_result
 from lrt_bench.suites import find_suite, known_suites
 
 CLAIMED = "claimed"

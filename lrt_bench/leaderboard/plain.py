@@ -12,14 +12,14 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from lrt_bench import results
+from lrt_bench import records
 from lrt_bench.results import Result
 
 # Arrays of prompts are most of a record, and the ranking has them apart.
 LEFT_OUT: dict[type[BaseModel], set[str]] = {
-    results.TaskFigures: {"error", "energy", "split_error", "split_energy"}
+    records.TaskFigures: {"error", "energy", "split_error", "split_energy"}
 }
-ADDED: dict[type[BaseModel], tuple[str, ...]] = {Result: ("fvu",), results.SiteRecord: ("where",)}
+ADDED: dict[type[BaseModel], tuple[str, ...]] = {Result: ("fvu",), records.SiteRecord: ("where",)}
 
 
 def _tuple_class(model: type[BaseModel]) -> Any:
@@ -30,7 +30,7 @@ def _tuple_class(model: type[BaseModel]) -> Any:
 
 CLASSES: dict[type[BaseModel], Any] = {
     model: _tuple_class(model)
-    for model in vars(results).values()
+    for model in (*vars(records).values(), Result)
     if isinstance(model, type) and issubclass(model, BaseModel) and model.model_fields
 }
 GETTERS = {model: attrgetter(*made._fields) for model, made in CLASSES.items()}

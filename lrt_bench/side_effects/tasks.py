@@ -28,7 +28,7 @@ from torch import Tensor
 from lrt_bench.bench import PairBench
 from lrt_bench.errors import UserError
 from lrt_bench.generation import offsets_for
-from lrt_bench.results import LmEvalFigures
+from lrt_bench.records import LmEvalFigures
 from lrt_bench.rows import RandomDirections, Row
 from lrt_bench.side_effects.model import SteeredLM
 
