@@ -15,7 +15,8 @@ TASKS = ("everyday-sentiment", "everyday-tense", "everyday-dogs")
 ALPHAS = (-0.5, -0.25, 0.0, 0.25, 0.5)
 GOALS = {"one by one": 8.0, "batched": 3.0}
 BEFORE = 9  # prompts in front of a long one
-LONG = 12  # of them
+LONG = 8  # of them
+SHORT = 16  # prompts of each task
 
 
 def longer(prompts: Sequence[ChoicePrompt], before: int) -> list[ChoicePrompt]:
@@ -37,9 +38,9 @@ def measure(settings: Settings) -> list[Line]:
     if settings.quick:
         work = work_on(site, {TASKS[0]: tasks[TASKS[0]]}, 4, 1, (0.0, 0.5))
         return compare(work, Plan("pretrained", "SmolLM2-135M", {}, {"batched": (1, 2, 1, 1)}, 1, 60))
-    work = work_on(site, tasks, 24, 4, ALPHAS)
-    shares = {"one by one": (3, 2, 1, 4), "batched": (3, 24, 1, 4), "last only": (3, 24, 1, 4),
-              "lm-eval": (1, 24, 1, 2)}  # fmt: skip
+    work = work_on(site, tasks, SHORT, 4, ALPHAS)
+    shares = {"one by one": (3, 2, 1, 4), "batched": (3, SHORT, 1, 4), "last only": (3, SHORT, 1, 4),
+              "lm-eval": (1, SHORT, 1, 2)}  # fmt: skip
     plan = Plan("pretrained", "SmolLM2-135M", GOALS, shares, 3, 60)
     lines = compare(work, plan) + in_bfloat16(spec, work, plan, 1)
     work = work_on(site, {TASKS[0]: longer(tasks[TASKS[0]], BEFORE)}, LONG, 3, ALPHAS)
