@@ -225,28 +225,25 @@ def judgements(points: Sequence[Scored]) -> list[Judgement]:
     return [judged(name, chosen) for name, chosen in sets.items()]
 
 
-def write_points(rows: Sequence[dict[str, Any]], points: Sequence[Scored], path: Path) -> None:
-    """Points and judgements as JSON, one point a line."""
-    kept = [
-        {
-            "pair": f"{row['pair']}, {row['map']}",
-            "concept": row["concept"],
-            "steering_r2": round(row["steering_r2"], 4),
-            "quick_r2": round(row["quick_r2"], 4),
-            "forecast": round(point.forecast, 4),
-            "features": [round(row[name], 4) for name in FEATURES],
-        }
-        for row, point in zip(rows, points, strict=True)
-    ]
+def write_points(
+    rows: Sequence[dict[str, Any]], points: Sequence[Scored], found: Sequence[Judgement], path: Path
+) -> None:
+    """Points and judgements as JSON, one concept of a pair and map a line."""
+    columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
+    groups: dict[str, list[str]] = {}
+    for row, point in zip(rows, points, strict=True):
+        figures = row | {"forecast": point.forecast}
+        values = json.dumps([round(figures[name], 4) for name in columns], separators=(",", ":"))
+        groups.setdefault(point.group, []).append(f"{json.dumps(row['concept'])}:{values}")
     head = {
-        "about": "python -m lrt_bench.forecast_check wrote this file",
+        "about": "python -m lrt_bench.forecast_check wrote this file: {pair and map: {concept: columns}}",
         "measured": MEASURED,
         "level": LEVEL,
-        "features": FEATURES,
-        "judgements": [vars(each) for each in judgements(points)],
+        "judgements": [vars(each) for each in found],
+        "columns": columns,
     }
-    lines = ",\n".join(json.dumps(point, separators=(",", ":")) for point in kept)
-    text = json.dumps(head, indent=1)[:-2] + f',\n "points": [\n{lines}\n]}}\n'
+    blocks = (f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "}" for name, lines in groups.items())
+    text = json.dumps(head, indent=1)[:-2] + ',\n "points": {\n' + ",\n".join(blocks) + "}\n}\n"
     write_whole(path, text.encode())
 
 
@@ -284,10 +281,11 @@ def main(cache: Path, out: Path, figure: Path | None) -> None:
     torch.set_num_threads(1)
     rows = measured(cache, click.echo)
     points = scored(rows)
-    write_points(rows, points, out)
+    found = judgements(points)
+    write_points(rows, points, found, out)
     if figure:
         draw_scatter(points, figure)
-    for line in [*by_pair(points), "", *table(judgements(points))]:
+    for line in [*by_pair(points), "", *table(found)]:
         click.echo(line)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from lrt_bench.forecast_score import Scored, judged
+from lrt_bench.forecast_score import Scored, spearman
 from lrt_bench.results import write_whole
 
 LOWEST = -0.5  # what lies below is drawn at the edge
@@ -26,16 +26,21 @@ def draw_scatter(points: Sequence[Scored], path: Path) -> Path:
     axes: Any = figure.subplots(1, 2, sharey=True)
     real = [point for point in points if "planted" not in point.pair]
     maps = list(dict.fromkeys(point.map for point in real))
-    _panel(axes[0], [point for point in real if point.map == maps[0]], f"{maps[0]}, the suite's budget")
+    full = [point for point in real if point.map == maps[0]]
+    _panel(axes[0], full, f"{maps[0]}, the suite's budget")
+    x, y = _places(full)
+    ends = np.array([point.interval or (point.forecast,) * 2 for point in full]).clip(LOWEST, 1)
+    axes[0].vlines(x, *ends.T, color="tab:gray", alpha=0.15, linewidth=1.5, rasterized=True)
+    axes[0].plot(x, y, ".", color="tab:blue", markersize=5)
     _panel(axes[1], real, "all maps")
     for name in maps:
         here = [point for point in real if point.map == name]
-        axes[1].plot(*_places(here), ".", markersize=4, alpha=0.6, label=name)
+        axes[1].plot(*_places(here), ".", markersize=4, alpha=0.6, label=name, rasterized=True)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left")
     axes[0].set_ylabel("measured steering R2")
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lrt-bench", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
     write_whole(path, buffer.getvalue().encode())
     return path
 
@@ -46,14 +51,9 @@ def _places(points: Sequence[Scored]) -> tuple[Any, Any]:
 
 
 def _panel(axis: Any, points: Sequence[Scored], name: str) -> None:
-    figures = judged(name, points)
+    rho = spearman(*(np.array([getattr(p, key) for p in points]) for key in ("forecast", "measured")))
     axis.plot([LOWEST, 1], [LOWEST, 1], color="black", linewidth=0.6, linestyle=":")
-    for point, x, y in zip(points, *_places(points), strict=True):
-        if point.interval:
-            ends = np.clip(point.interval, LOWEST, 1)
-            axis.plot([x, x], ends, color="tab:gray", alpha=0.15, linewidth=1.5, zorder=0)
-            axis.plot(x, y, ".", color="tab:blue", markersize=5)
-    axis.set_title(f"{name}: Spearman {figures.spearman or 0:.2f}, n = {figures.n}", fontsize=10)
+    axis.set_title(f"{name}: Spearman {rho or 0:.2f}, n = {len(points)}", fontsize=10)
     axis.set_xlabel("forecast steering R2, the concept left out on all pairs")
     axis.set_xlim(LOWEST - 0.03, 1.03)
     axis.set_ylim(LOWEST - 0.03, 1.03)

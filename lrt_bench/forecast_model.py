@@ -56,11 +56,11 @@ def unstretched(value: Array) -> Array:
 def family_points(path: Path = FAMILY_DATA) -> tuple[Point, ...]:
     """The embedded family's points, as `forecast_check` measured them."""
     record = json.loads(path.read_text())
-    names = record["features"]
-    order = [names.index(name) for name in FEATURES]
+    place = record["columns"].index
     return tuple(
-        Point(row["pair"], row["concept"], row["quick_r2"], tuple(row["features"][i] for i in order))
-        for row in record["points"]
+        Point(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))
+        for pair, concepts in record["points"].items()
+        for concept, row in concepts.items()
     )
 
 
