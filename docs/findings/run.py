@@ -18,7 +18,7 @@ from lrt_bench.suites import Suite, find_suite, narrowed
 HERE = Path(__file__).parent
 RESULTS = Path("results")
 TOKENS = (200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 80_000)
-LAYER_PAIRS = ("S-L", "L-S")
+LAYER_PAIRS = ("S-L", "M-L", "L-S")
 PARTS = ("pairs", "tokens", "layers")
 
 
