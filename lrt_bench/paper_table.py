@@ -17,7 +17,7 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.metrics import mean_of
 from lrt_bench.records import CONTROL_NAMES, TaskFigures
-from lrt_bench.results import Result, read_result, write_whole
+from lrt_bench.results import Result, read_result, result_files, write_whole
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ def read_results(folder: Path) -> list[Result]:
     """Every result below a folder. Raises UserError where there is none."""
     if not folder.exists():
         raise UserError(f"{folder}: no such folder: give one that `lrt-bench evaluate --out` wrote")
-    files = [folder] if folder.is_file() else sorted(folder.rglob("*.json"))
-    names = [path for path in files if not path.name.startswith(".") and path.parent.name != "claimed"]
-    found = [read_result(path) for path in names if path.name not in ("layers.json", "relation.json")]
+    files = [folder] if folder.is_file() else result_files(folder)
+    found = [read_result(path) for path in files if path.parent.name != "claimed"]
     if not found:
         raise UserError(f"{folder}: no result (.json) in it: give a folder that `lrt-bench evaluate` wrote")
     return found

@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -119,6 +120,17 @@ def write_result(path: Path, result: Result, propensities: bytes) -> None:
     """Write the propensities, then the record that vouches for them."""
     write_whole(path.with_suffix(".safetensors"), propensities)
     write_whole(path, (result.model_dump_json(indent=1) + "\n").encode())
+
+
+def result_files(folder: Path) -> Iterator[Path]:
+    """What may be a result under a folder, in order: *.json, but not what is hidden, nor the record of
+    `sweep-layers` or of `decoder-relation`."""
+    for path in sorted(folder.rglob("*.json")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        of_layers = path.name == "layers.json" and path.parent.parent.name == "layers"
+        of_decoders = path.name == "relation.json" and path.with_suffix(".svg").exists()
+        if not (hidden or of_layers or of_decoders):
+            yield path
 
 
 def read_bounded(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation
 from lrt_bench.mappings import BUILT_IN, name_of
-from lrt_bench.results import Result, read_propensities, read_result
+from lrt_bench.results import Result, read_propensities, read_result, result_files
 from lrt_bench.rows import Row
 from lrt_bench.submission_row import submission_rows
 from lrt_bench.suites import PairSpec, Suite, find_suite
@@ -67,7 +67,7 @@ class Verification:
     def _files(self) -> list[Path]:
         if not self.path.is_dir():
             return [self.path]
-        files = [path for path in sorted(self.path.rglob("*.json")) if not path.name.startswith(".")]
+        files = list(result_files(self.path))
         if not files:
             raise UserError(f"{self.path}: no result (.json) in it")
         return files

@@ -17,6 +17,7 @@ from lrt_bench.results import (
     pack_propensities,
     read_propensities,
     read_result,
+    result_files,
     write_result,
     write_whole,
 )
@@ -120,6 +121,16 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path, kind):
         path.mkdir()
     with pytest.raises(UserError, match=r"x\.json"):
         read_result(path)
+
+
+def test_other_commands_records_are_no_results(tmp_path):
+    """A layer sweep and a decoder relation write JSON into the same folder."""
+    results = ["nano/S-L/ridge.json", "nano/S-L/layers.json", "relation.json"]
+    others = ["layers/S-L/layers.json", "decoders/relation.json", ".cache/ridge.json"]
+    for name in [*results, *others, "decoders/relation.svg", "nano/S-L/ridge.safetensors"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [str(path.relative_to(tmp_path)) for path in result_files(tmp_path)] == sorted(results)
 
 
 def test_the_controls_are_those_that_a_run_computes():

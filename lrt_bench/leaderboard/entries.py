@@ -6,7 +6,7 @@ import functools
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.ranking import Scored, ranked_rows
 from lrt_bench.records import PairRecord
-from lrt_bench.results import Result, read_result
+from lrt_bench.results import Result, read_result, result_files
 from lrt_bench.suites import find_suite, known_suites
 
 CLAIMED = "claimed"
@@ -261,14 +261,6 @@ def _place_in_suite(suite: str, pair: str) -> int:
 @functools.cache
 def _pair_names(suite: str) -> list[str]:
     return [pair.name for pair in find_suite(suite).pairs] if suite in known_suites() else []
-
-
-def result_files(results: Path) -> Iterator[Path]:
-    """What is called *.json under a folder, hidden ones left out, in order."""
-    for path in sorted(results.rglob("*.json")):
-        parts = path.relative_to(results).parts
-        if not any(part.startswith(".") for part in parts):
-            yield path
 
 
 def _check(path: Path, result: Result, errors: dict[str, TaskErrors]) -> None:
