@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import sys
@@ -21,14 +22,16 @@ from lrt_bench.cluster.pair import PairRun
 from lrt_bench.cluster.worker import Settings, Worker
 from lrt_bench.corpus import Corpus
 from lrt_bench.engines import Local, Ray, engine
-from lrt_bench.errors import UserError
-from lrt_bench.evaluation import Evaluation, rows_of
+from lrt_bench.errors import SubmissionError, UserError
+from lrt_bench.evaluation import STATES_WEIGHT, Evaluation, rows_of
+from lrt_bench.judge import KEY, Judge
+from lrt_bench.measure_refusal import Scorers
 from lrt_bench.models import Site
 from lrt_bench.rows import Nothing
 from lrt_bench.states import Budget, Pass, Sample, collect, read_shard
 from lrt_bench.suites import find_suite
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 SUITE = """
 name: two-pairs
@@ -123,7 +126,7 @@ def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
 
 def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, here, tmp_path):
     """The driver's side and the workers' without Ray: every unit that is ready, in a random order."""
-    evaluation = Evaluation(suite, out=tmp_path)
+    evaluation = Evaluation(suite, out=tmp_path, submissions=[Failing("failing", "none")])
     workers = [Worker(), Worker()]
     for worker in workers:
         worker.begin(Settings.of(evaluation))
@@ -139,16 +142,25 @@ def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite
             for unit in ready:
                 found = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
                 pair.take(unit, found)
-    cells = [pair.cells[row.name] for pair in pairs for row in pair.rows]
+    cells = [pair.cells[row.name] for pair in pairs for row in pair.rows if row.name in pair.cells]
     assert furthest(numbers(cells), here) == 0
+    assert [pair.failures["failing"].reason for pair in pairs] == ["it fails"] * 2
+    assert all(pair.progress == STATES_WEIGHT + len(pair.rows) for pair in pairs)
+
+
+class Failing(Nothing):
+    """A submission's row that fails when it is fitted."""
+
+    def vectors(self, bench, tasks):
+        raise SubmissionError("it fails")
 
 
 def share(value):
     return value
 
 
-def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(suite, here, tmp_path):
-    """One worker's process is killed while it reads the corpus, one while it computes a cell."""
+def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(suite, here, tmp_path, caplog, capfd):
+    """One worker's process is killed while the corpus is read, another one while cells are computed."""
     seen, killed = [], {}
 
     def report(*said):
@@ -163,6 +175,9 @@ def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(suite, her
     assert furthest(numbers(cells), here) <= 1e-9
     assert all(cell.computed and cell.path.exists() for cell in cells)
     assert killed["states"][0] not in killed["cell"]
+    lost = [record.getMessage() for record in caplog.records if "was lost" in record.getMessage()]
+    assert len(lost) == 2
+    assert capfd.readouterr().out == ""  # where results are printed, Ray prints nothing
     assert any("(+1)" in what for what, _, _ in seen)  # two at a time
     done = [share / total for _, share, total in seen]
     assert done == sorted(done)
@@ -198,10 +213,10 @@ def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def _cluster():
     """One cluster for tests that look at no process: the engine uses the one it finds itself in."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    from lrt_bench.cluster.ray_engine import connected
+
+    with connected(Ray(workers=2)):
+        yield
 
 
 @pytest.mark.usefixtures("_cluster")
@@ -264,6 +279,18 @@ def test_a_folder_that_a_worker_has_not_is_one_line(suite, tmp_path, monkeypatch
         Worker().begin(settings)
 
 
+def test_a_judges_key_is_never_sent(suite, monkeypatch):
+    scorers = Scorers(judge=Judge("http://127.0.0.1:9/v1", "judge", "the-secret-key"))
+    settings = Settings.of(Evaluation(suite, scorers=scorers))
+    assert b"the-secret-key" not in pickle.dumps(settings)
+    monkeypatch.delenv(KEY, raising=False)
+    with pytest.raises(UserError, match=f"{KEY} is not set there"):
+        settings.here()
+    monkeypatch.setenv(KEY, "its-own")
+    judge = settings.here().scorers.judge
+    assert (judge.url, judge.model, judge.key) == ("http://127.0.0.1:9/v1", "judge", "its-own")
+
+
 def test_without_ray_one_line_says_what_to_install(suite, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.setitem(sys.modules, name, None)
@@ -297,7 +324,7 @@ def test_the_local_engine_has_no_workers():
     [
         ([{"CPU": 8.0}], "cpu", {}, (2, {"num_cpus": 4.0, "num_gpus": 0.0})),
         ([{"CPU": 8.0}], "cpu", {"workers": 5}, (5, {"num_cpus": 1.0, "num_gpus": 0.0})),
-        ([{"CPU": 1.0}], "cpu", {}, (2, {"num_cpus": 1.0, "num_gpus": 0.0})),
+        ([{"CPU": 1.0}, {"memory": 1.0}], "cpu", {}, (2, {"num_cpus": 1.0, "num_gpus": 0.0})),
         (
             [{"CPU": 4.0}, {"CPU": 64.0, "GPU": 8.0}, {"CPU": 32.0, "GPU": 8.0}], "cuda", {},
             (16, {"num_cpus": 4.0, "num_gpus": 1.0}),

@@ -7,10 +7,12 @@ begins one that nobody has, or else helps where the fewest are.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,7 @@ from lrt_bench.evaluation import STATES_WEIGHT, Evaluation, rows_of
 if TYPE_CHECKING:
     from lrt_bench.engines import Ray
 
+LOG = logging.getLogger("lrt_bench")
 ATTEMPTS = 3  # workers that one unit may lose before the run ends
 START_SECONDS = 600.0  # for which no worker may be there
 SHORT = 40  # characters of a temporary folder: Ray's sockets below it must stay within 107
@@ -47,7 +50,8 @@ def crew(nodes: Sequence[dict[str, float]], device: str, wanted: Ray) -> Crew:
     """The workers for machines with these resources; see `engines.Ray` for the defaults."""
     cuda = device.startswith("cuda")
     gpus = wanted.gpus if wanted.gpus is not None else float(cuda)
-    used = [node for node in nodes if node.get("GPU", 0.0) >= gpus] or [{"CPU": 1.0}]
+    used = [node for node in nodes if node.get("CPU", 0.0) >= 1 and node.get("GPU", 0.0) >= gpus]
+    used = used or [{"CPU": 1.0}]  # a cluster may still grow
     places = [math.floor(node.get("GPU", 0.0) / gpus) if gpus else 2 for node in used]
     count = wanted.workers or max(1, sum(places))
     each = places if wanted.workers is None else [math.ceil(count / len(used))] * len(used)
@@ -100,7 +104,8 @@ def run(evaluation: Evaluation, wanted: Ray) -> list[Cell]:
     if evaluation.device.startswith("cuda:"):
         raise UserError(f"--device {evaluation.device}: Ray shares out the GPUs: give --device cuda")
     rows, chosen = evaluation.rows(), evaluation.checked_tasks()
-    with connected(wanted):
+    # what Ray prints of lost workers is no result: it goes to standard error
+    with contextlib.redirect_stdout(sys.stderr), connected(wanted):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         team = crew(nodes, evaluation.device, wanted)
         _check_machine(team, nodes, wanted)
@@ -202,7 +207,7 @@ class _Run:
             if unit := pair.next():
                 hand.unit, hand.pair = unit, pair
                 hand.reference = getattr(hand.actor, unit.call).remote(pair.task, *unit.arguments)
-                self._report()
+                self._report(unit)
                 return
 
     def _take_in(self, hand: _Hand) -> None:
@@ -220,7 +225,7 @@ class _Run:
         unit, hand.unit, hand.reference = hand.unit, None, None
         if unit is not None:
             unit.pair.take(unit, found)
-            self._report()
+            self._report(next((other.unit for other in self.hands if other.unit), unit))
         elif not hand.about:
             check_version(*found)
             hand.about, hand.reference = True, hand.actor.begin.remote(self.settings)
@@ -246,6 +251,7 @@ class _Run:
                 f"{what}: its worker was lost {lost} times; too little memory for {len(self.hands)} workers? "
                 f"Give fewer --workers. Ray says: {reason}"
             )
+        LOG.warning("%s: its worker was lost; another one does it again", what)
         with contextlib.suppress(RayError):
             ray.kill(hand.actor)
         self.hands[self.hands.index(hand)] = self._hired()
@@ -258,13 +264,11 @@ class _Run:
             there = ", ".join(f"{value:g} {name}" for name, value in sorted(ray.cluster_resources().items()))
             raise UserError(f"--engine ray: no worker has started in {START_SECONDS:g} s; there is {there}")
 
-    def _report(self) -> None:
-        """What is being done, and by how many."""
-        busy = [hand.unit for hand in self.hands if hand.unit is not None]
-        if busy:
-            others = f" (+{len(busy) - 1})" if len(busy) > 1 else ""
-            done = sum(pair.progress for pair in self.pairs)
-            self.evaluation.report(f"{busy[0]}{others}", done, self._total)
+    def _report(self, unit: Unit) -> None:
+        """What is being done, and by how many others besides."""
+        others = sum(hand.unit not in (None, unit) for hand in self.hands)
+        done = sum(pair.progress for pair in self.pairs)
+        self.evaluation.report(f"{unit}{f' (+{others})' if others else ''}", done, self._total)
 
 
 def check_version(version: str, digest: str, host: str, process: int) -> None:
