@@ -59,6 +59,7 @@ from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import Moments, spread
 from lrt_bench.planted import plant
+from lrt_bench.resources import LEADERBOARD
 from lrt_bench.states import Budget, PairedStates, collect
 from lrt_bench.tasks import ChoicePrompt, Task, find_task
 
@@ -267,6 +268,25 @@ def test_agreement_is_a_weighted_correlation_of_log_probabilities(across: Settin
         assert found[place] == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), rel=1e-3)
 
 
+def test_agreement_across_tokenizers(nano: Callable[[str], LanguageModel]) -> None:
+    """The same model with its ids permuted and rare merges undone: tokens are compared by their names."""
+    base = nano("S")
+    other = plant("retokenized", base)
+    found = setting(Site(base, 2), Site(other, 2), 1000)
+    text = NeutralText(found.source, found.target, found.states)
+    assert not torch.equal(*text.tokens)
+    names = [
+        model.tokenizer.convert_ids_to_tokens(ids.tolist())
+        for model, ids in zip((base, other), text.tokens, strict=True)
+    ]
+    assert names[0] == names[1]
+    v = found.vector("mood")
+    right = text.agreement(text.changes(0, v[None]), text.changes(1, (other.basis @ v)[None]))
+    wrong = text.agreement(text.changes(0, v[None]), text.changes(1, v[None]))
+    assert right[0] > 0.9
+    assert abs(wrong[0]) < 0.5
+
+
 def _naive(site: Site, ids: torch.Tensor, vector: torch.Tensor, unit: float) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities [t, vocabulary] of the model's own forward, unsteered, and how steering by a hook
     changes them: half the difference of both ways."""
@@ -449,6 +469,13 @@ def test_forecasts_of_the_family_correlate_with_what_was_measured(
         assert said[name]["n"] == chosen.sum()
         assert said[name]["spearman"] == pytest.approx(rho, abs=0.01)
         assert said[name]["null"] < rho
+
+
+def test_the_record_says_what_the_evaluation_says(points: list[dict[str, Any]]) -> None:
+    result = json.loads((LEADERBOARD / "results" / "nano" / "S-L" / "ridge.json").read_text())
+    here = {point["concept"]: point["steering_r2"] for point in points if point["pair"] == "S-L, ridge"}
+    for task in result["tasks"]:
+        assert here[task["concept"]] == pytest.approx(task["steering_r2"], abs=2e-3)
 
 
 def test_few_prompts_and_alphas_rank_concepts_as_all_do(points: list[dict[str, Any]]) -> None:
