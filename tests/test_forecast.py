@@ -60,6 +60,7 @@ from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import Moments, spread
 from lrt_bench.planted import plant
 from lrt_bench.resources import LEADERBOARD
+from lrt_bench.sources import many_layers
 from lrt_bench.states import Budget, PairedStates, collect
 from lrt_bench.tasks import ChoicePrompt, Task, find_task
 
@@ -200,6 +201,9 @@ def test_bad_vectors_and_maps_are_one_line(rotated: Setting) -> None:
         rotated.forecast(torch.ones(5))
     with pytest.raises(UserError, match="zero, or holds NaN"):
         rotated.forecast(torch.zeros(96))
+    with pytest.raises(UserError, match="not one layer's states"):
+        both = many_layers(rotated.source.model, [1, 2])
+        forecast(both, rotated.target, rotated.ridge, rotated.states, torch.ones(192))
     with pytest.raises(UserError, match="Mlp is not linear"):
         forecast_lines(rotated.source, rotated.target, Mlp(), rotated.states, torch.ones(96))
 
@@ -541,3 +545,13 @@ def test_moments_are_turned_without_touching_them(rotated: Setting) -> None:
     before = Moments(**{name: getattr(rotated.states.moments, name) for name in vars(rotated.states.moments)})
     way_back(rotated.states)
     assert torch.equal(before.s_xy, rotated.states.moments.s_xy)
+
+
+def test_models_that_no_concept_steers_are_told_so(random_model: Callable[..., LanguageModel]) -> None:
+    found = setting(Site(random_model("llama"), 1), Site(random_model("llama", 1), 1), 1000)
+    said = found.forecast(torch.ones(found.source.width))
+    assert said.verdict == "unknown"
+    assert said.steering_r2 is None
+    assert said.interval is None
+    assert said.lines()[0] == "forecast: unknown: too few built-in concepts steer the target to judge by"
+    json.dumps(said.record(), allow_nan=False)
