@@ -201,8 +201,8 @@ def test_bad_vectors_and_maps_are_one_line(rotated: Setting) -> None:
         rotated.forecast(torch.ones(5))
     with pytest.raises(UserError, match="zero, or holds NaN"):
         rotated.forecast(torch.zeros(96))
+    both = many_layers(rotated.source.model, [1, 2])
     with pytest.raises(UserError, match="not one layer's states"):
-        both = many_layers(rotated.source.model, [1, 2])
         forecast(both, rotated.target, rotated.ridge, rotated.states, torch.ones(192))
     with pytest.raises(UserError, match="Mlp is not linear"):
         forecast_lines(rotated.source, rotated.target, Mlp(), rotated.states, torch.ones(96))
