@@ -154,10 +154,13 @@ def forecast(
     tasks : the known concepts; those of `known_suite` if empty.
     leave_out : known concepts not to look at, besides those that are nearly the vector itself.
 
-    Raises UserError for a map that is not linear, and for a vector of another size, zero or not finite.
+    Raises UserError for a map that is not linear, a source that is not one layer's states, and a
+    vector of another size, zero or not finite.
     """
     if not isinstance(mapping, LinearMapping):
         raise UserError(f"forecast: {type(mapping).__name__} is not linear; give a linear map, such as ridge")
+    if source.width != source.model.width:
+        raise UserError("forecast: the source is not one layer's states; give a single layer without an SAE")
     if not isinstance(vector, Tensor):
         pairs = readable(vector, (source.model,))
         vector = concept_states(source, pairs, batch_size).vector

@@ -8,6 +8,7 @@ embedded family the second ranks transfers little better than chance, and is tol
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,12 +116,15 @@ class NeutralText:
                     )
                 )
         self.tokens = self._shared_tokens()
-        unsteered = [self._log_probabilities(side, None) for side in (0, 1)]
-        mean = (unsteered[0].exp() + unsteered[1].exp()) / 2  # [positions, 1, tokens]
-        most = mean.mean((0, 1)).topk(min(PROBE_VOCABULARY, mean.shape[-1])).indices
+        expected = torch.zeros(len(self.tokens[0]))
+        for side in (0, 1):
+            for part in self._read(side, None):  # a text at a time: all tokens of all texts would be large
+                expected += part.exp().sum((0, 1))
+        most = expected.topk(min(PROBE_VOCABULARY, len(expected))).indices
         self.tokens = (self.tokens[0][most], self.tokens[1][most])
+        source_p, target_p = (torch.cat(list(self._read(side, None))).exp() for side in (0, 1))
         # square roots: between weights by probability, which see few tokens, and none, which see noise
-        root = mean[..., most].sqrt()
+        root = ((source_p + target_p) / 2).sqrt()  # [positions, 1, tokens]
         self.weights = root / root.sum(-1, keepdim=True)
 
     def _shared_tokens(self) -> tuple[Tensor, Tensor]:
@@ -135,29 +139,28 @@ class NeutralText:
         return ids[0][kept], ids[1][kept]
 
     @torch.inference_mode()
-    def _log_probabilities(self, side: int, offsets: Tensor | None) -> Tensor:
-        """Of the shared tokens under each offset [v, d]: [positions, v, tokens]; None is no offset."""
+    def _read(self, side: int, offsets: Tensor | None) -> Iterator[Tensor]:
+        """For each text the compared tokens' log-probabilities among themselves under each offset [v, d]:
+        [positions, v, tokens]; None is no offset."""
         site = self.sides[side]
         model, head = site.model, site.model.head
         tokens = self.tokens[side].to(head.weight.device)
         bias = None if head.bias is None else head.bias[tokens]
         read = replace(head, weight=head.weight[tokens], bias=bias)
-        found = []
         for text in self.texts:
             ids, at = text[side]
             states = model.states(pad([ids]), [site.layer])[site.layer].float()
             if offsets is not None:
                 states = states + offsets[:, None].to(states.device)
             final = model.finish(model.resume(states, site.layer))[:, torch.from_numpy(at)]
-            found.append(read.all(final).log_softmax(-1).transpose(0, 1).cpu())
-        return torch.cat(found)
+            yield read.all(final).log_softmax(-1).transpose(0, 1).cpu()
 
     def changes(self, side: int, vectors: Tensor) -> Tensor:
         """Changes under vectors [c, d] of side 0 (source) or 1 (target): [positions, c, tokens]."""
         step = unit(vectors.float()) * PROBE_ALPHA * self.spreads[side]
         found = []
         for steps in step.split(16):  # bounds what large vocabularies take
-            up, down = (self._log_probabilities(side, sign * steps) for sign in (1, -1))
+            up, down = (torch.cat(list(self._read(side, sign * steps))) for sign in (1, -1))
             found.append((up - down) / 2)
         change = torch.cat(found, 1)
         return change - (self.weights * change).sum(-1, keepdim=True)

@@ -59,6 +59,8 @@ from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import Moments, spread
 from lrt_bench.planted import plant
+from lrt_bench.resources import LEADERBOARD
+from lrt_bench.sources import many_layers
 from lrt_bench.states import Budget, PairedStates, collect
 from lrt_bench.tasks import ChoicePrompt, Task, find_task
 
@@ -199,6 +201,9 @@ def test_bad_vectors_and_maps_are_one_line(rotated: Setting) -> None:
         rotated.forecast(torch.ones(5))
     with pytest.raises(UserError, match="zero, or holds NaN"):
         rotated.forecast(torch.zeros(96))
+    both = many_layers(rotated.source.model, [1, 2])
+    with pytest.raises(UserError, match="not one layer's states"):
+        forecast(both, rotated.target, rotated.ridge, rotated.states, torch.ones(192))
     with pytest.raises(UserError, match="Mlp is not linear"):
         forecast_lines(rotated.source, rotated.target, Mlp(), rotated.states, torch.ones(96))
 
@@ -265,6 +270,25 @@ def test_agreement_is_a_weighted_correlation_of_log_probabilities(across: Settin
                 a, b = (each[at] - (weight * each[at]).sum() for each in change)
                 sums += [(weight * a * b).sum(), (weight * a * a).sum(), (weight * b * b).sum()]
         assert found[place] == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), rel=1e-3)
+
+
+def test_agreement_across_tokenizers(nano: Callable[[str], LanguageModel]) -> None:
+    """The same model with its ids permuted and rare merges undone: tokens are compared by their names."""
+    base = nano("S")
+    other = plant("retokenized", base)
+    found = setting(Site(base, 2), Site(other, 2), 1000)
+    text = NeutralText(found.source, found.target, found.states)
+    assert not torch.equal(*text.tokens)
+    names = [
+        model.tokenizer.convert_ids_to_tokens(ids.tolist())
+        for model, ids in zip((base, other), text.tokens, strict=True)
+    ]
+    assert names[0] == names[1]
+    v = found.vector("mood")
+    right = text.agreement(text.changes(0, v[None]), text.changes(1, (other.basis @ v)[None]))
+    wrong = text.agreement(text.changes(0, v[None]), text.changes(1, v[None]))
+    assert right[0] > 0.9
+    assert abs(wrong[0]) < 0.5
 
 
 def _naive(site: Site, ids: torch.Tensor, vector: torch.Tensor, unit: float) -> tuple[np.ndarray, np.ndarray]:
@@ -451,6 +475,13 @@ def test_forecasts_of_the_family_correlate_with_what_was_measured(
         assert said[name]["null"] < rho
 
 
+def test_the_record_says_what_the_evaluation_says(points: list[dict[str, Any]]) -> None:
+    result = json.loads((LEADERBOARD / "results" / "nano" / "S-L" / "ridge.json").read_text())
+    here = {point["concept"]: point["steering_r2"] for point in points if point["pair"] == "S-L, ridge"}
+    for task in result["tasks"]:
+        assert here[task["concept"]] == pytest.approx(task["steering_r2"], abs=2e-3)
+
+
 def test_few_prompts_and_alphas_rank_concepts_as_all_do(points: list[dict[str, Any]]) -> None:
     quick, whole = (
         [point[key] for point in points if "planted" not in point["pair"]]
@@ -514,3 +545,13 @@ def test_moments_are_turned_without_touching_them(rotated: Setting) -> None:
     before = Moments(**{name: getattr(rotated.states.moments, name) for name in vars(rotated.states.moments)})
     way_back(rotated.states)
     assert torch.equal(before.s_xy, rotated.states.moments.s_xy)
+
+
+def test_models_that_no_concept_steers_are_told_so(random_model: Callable[..., LanguageModel]) -> None:
+    found = setting(Site(random_model("llama"), 1), Site(random_model("llama", 1), 1), 1000)
+    said = found.forecast(torch.ones(found.source.width))
+    assert said.verdict == "unknown"
+    assert said.steering_r2 is None
+    assert said.interval is None
+    assert said.lines()[0] == "forecast: unknown: too few built-in concepts steer the target to judge by"
+    json.dumps(said.record(), allow_nan=False)
