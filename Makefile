@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures leaderboard results bench vendor clean \
+.PHONY: evaluate test lint family tasks figures leaderboard results bench forecast vendor clean \
 	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
@@ -59,6 +59,10 @@ findings: .venv/.installed-test
 # The results that are committed, computed anew; say why in the ledger afterwards.
 results: .venv/.installed
 	$(BIN)/lrt-bench evaluate --out leaderboard/results
+
+# The forecast's check on the embedded family, and the points that forecasts lean on.
+forecast: .venv/.installed
+	$(BIN)/python -m lrt_bench.forecast_check --cache results/forecast --figure docs/forecast.svg
 
 # The table of benchmarks/README.md in one run of at most ten minutes; `make bench BENCH="--parts fit,sweep"`
 # runs some of it. SmolLM2-135M comes with the wheel of a package; BENCH="--smollm2 FILE.gguf" takes another.

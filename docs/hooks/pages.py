@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,9 +123,25 @@ def readme_table() -> str:
     return found[1]
 
 
+def forecast_table() -> str:
+    """How the forecast did on the embedded family, as its check wrote it."""
+    record = json.loads((ROOT / "lrt_bench" / "nano" / "forecast.json").read_text(encoding="utf-8"))
+    lines = [
+        "| forecast against measured | points | Spearman | within a pair | R² of states instead | "
+        "the pair's other concepts instead | median error | in the interval |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    names = ("spearman", "within", "states_r2", "others", "error", "coverage")
+    for row in record["judgements"]:
+        figures = " | ".join(f"{row[name]:.2f}" for name in names)
+        lines.append(f"| {row['name']} | {row['n']} | {figures} |")
+    return "\n".join(lines)
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     described = yaml.safe_load(FIELDS.read_text(encoding="utf-8"))
     markdown = markdown.replace("<!-- readme-table -->", readme_table())
+    markdown = markdown.replace("<!-- forecast-table -->", forecast_table())
     return MARKER.sub(lambda asked: record_tables(asked["module"], asked["name"], described), markdown)
 
 
