@@ -28,7 +28,7 @@ from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models import Site
 from lrt_bench.states import by_length, pad
-from lrt_bench.steering import Encoded, encode_choices
+from lrt_bench.steering import Encoded
 from lrt_bench.tasks import ChoicePrompt
 
 BATCH = 32  # prompts in one forward of the batched peers
@@ -59,7 +59,8 @@ class Work:
 
     @property
     def encoded(self) -> dict[str, list[Encoded]]:
-        return {name: encode_choices(self.site, rows) for name, rows in self.tasks.items()}
+        """Every prompt in tokens: a peer's part need not be balanced, as a `Sweep` wants its prompts."""
+        return {name: _encoded(self.site, rows) for name, rows in self.tasks.items()}
 
     @property
     def cells(self) -> int:
@@ -86,11 +87,20 @@ class Work:
                     yield v, a, vector / vector.norm() * alpha * self.spread
 
 
+def _encoded(site: Site, rows: Sequence[ChoicePrompt]) -> list[Encoded]:
+    texts = [row.prompt + option for row in rows for option in (row.positive, row.negative)]
+    wholes = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+    return [
+        Encoded(positive[:-1], positive[-1], negative[-1])
+        for positive, negative in zip(wholes[::2], wholes[1::2], strict=True)
+    ]
+
+
 Found = dict[str, Tensor]  # task: propensities [v, prompts, alphas]
 
 
 def single_tokens(site: Site, rows: Sequence[ChoicePrompt], most: int) -> tuple[ChoicePrompt, ...]:
-    """The first prompts whose options are one token each, either option positive equally often."""
+    """About `most` prompts whose options are one token each, every option positive equally often."""
     kept: dict[str, list[ChoicePrompt]] = {}
     tokenizer = site.model.tokenizer
     for row in rows:
@@ -99,8 +109,8 @@ def single_tokens(site: Site, rows: Sequence[ChoicePrompt], most: int) -> tuple[
         plain = all(whole[:-1] == bare for whole in (positive, negative))
         if plain and row.instruction is None:
             kept.setdefault(row.positive, []).append(row)
-    turns = min(map(len, kept.values()), default=0)
-    return tuple(rows[turn] for turn in range(turns) for rows in kept.values())[:most]
+    turns = min([max(1, most // max(1, len(kept))), *map(len, kept.values())])
+    return tuple(rows[turn] for turn in range(turns) for rows in kept.values())
 
 
 def _package() -> Any:

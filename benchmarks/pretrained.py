@@ -45,6 +45,6 @@ def measure(settings: Settings) -> list[Line]:
     lines = compare(work, plan) + in_bfloat16(spec, work, plan, 1)
     work = work_on(site, {TASKS[0]: longer(tasks[TASKS[0]], BEFORE)}, LONG, 3, ALPHAS)
     shares = {"one by one": (1, 2, 1, 4), "batched": (1, LONG, 1, 4), "last only": (1, LONG, 1, 4)}
-    tokens = sum(len(row.ids) for rows in work.encoded.values() for row in rows) / LONG
-    title = f"SmolLM2-135M, {tokens:.0f} tokens a prompt"
+    lengths = [len(row.ids) for rows in work.encoded.values() for row in rows]
+    title = f"SmolLM2-135M, {sum(lengths) / len(lengths):.0f} tokens a prompt"
     return lines + compare(work, Plan("pretrained", title, GOALS, shares, 2, 60))

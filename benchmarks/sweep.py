@@ -53,6 +53,7 @@ def ours(work: Work) -> Found:
     for name, prompts in work.tasks.items():
         sweep = Sweep(work.site, prompts, work.alphas, work.spread, ROWS)
         found[name] = sweep.run(work.vectors)
+        assert len(sweep.encoded) == len(prompts), f"{name}: prompts that a sweep leaves out"
     return found
 
 

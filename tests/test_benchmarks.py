@@ -302,3 +302,15 @@ def test_moments_are_compared_with_float64():
     assert fit.moments_error(source, target, corpus, states, 64) < 1e-5
     states.moments.s_xy *= 1.01
     assert fit.moments_error(source, target, corpus, states, 64) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_part_that_is_not_balanced_is_swept_whole_by_the_peers(work):
+    task = find_task("sentiment")
+    whole = sweep.work_on(work.site, {"sentiment": task.choices}, 48, 1, (0.0, 0.5))
+    part = whole.part(1, 3, 1, 1)
+    assert len({row.positive for row in part.tasks["sentiment"]}) == 3  # a sweep would leave them out
+    assert [row.ids for row in part.encoded["sentiment"]] == [
+        row.ids for row in sweep.Sweep(whole.site, whole.tasks["sentiment"], (0.0,), 1.0, 64).encoded[:3]
+    ]
+    theirs = sweep.flat(peers.batched(part))
+    assert same("batched", sweep.common(sweep.ours(whole), whole, part), theirs, 1e-4) < 1e-4
