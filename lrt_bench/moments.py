@@ -2,8 +2,8 @@
 
 Sums are kept in float64 with the means removed (Chan, Golub and LeVeque 1979), because residual streams
 have a few massive dimensions whose raw second moments would drown the others. Moments add up across
-batches and machines. On a GPU a batch's products are taken in float32 on its tensor cores, of states whose
-mean is removed, and merged in float64.
+batches and machines. Products of float32 states are taken in float32, in blocks whose mean is removed first,
+and the blocks are merged in float64: twice as fast, and no less sure than the states are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+BLOCK = 4096  # pairs whose products are summed in float32
 
 
 @dataclass
@@ -52,23 +54,32 @@ class Moments:
 
     @classmethod
     def in_float32(cls, x: Tensor, y: Tensor) -> Moments:
-        """Moments of one batch, its products in float32 of centred states, with TF32 where there is some.
+        """Moments of one block of float32 states: products in float32 after a shift by about the mean.
 
-        TF32 keeps 11 bits of a state: an error of up to 2^-11 of it, as often up as down, so that in a sum of
-        n products it is about 2^-11 / sqrt(n) of their size.
+        What the shift leaves of the mean is taken out in float64. On a GPU products are in TF32, which keeps
+        11 bits of a state: an error of up to 2^-11 of it, as often up as down, so that in a sum of n products
+        it is about 2^-11 / sqrt(n) of their size.
         """
-        mean_x, mean_y = x.double().mean(0), y.double().mean(0)
-        x, y = (x.double() - mean_x).float(), (y.double() - mean_y).float()
+        mean_x, mean_y = x.mean(0, dtype=torch.float64), y.mean(0, dtype=torch.float64)
+        shift_x, shift_y = mean_x.float(), mean_y.float()
+        x, y = x - shift_x, y - shift_y
+        left_x, left_y = mean_x - shift_x, mean_y - shift_y
         with _tensor_cores():
-            products = x.T @ x, x.T @ y, y.T @ y
-        return cls(len(x), mean_x, mean_y, *(product.double() for product in products))
+            products = [(x.T @ x, left_x, left_x), (x.T @ y, left_x, left_y), (y.T @ y, left_y, left_y)]
+        sums = (product.double() - len(x) * torch.outer(a, b) for product, a, b in products)
+        return cls(len(x), mean_x, mean_y, *sums)
 
     def update(self, x: Tensor, y: Tensor) -> None:
-        """Add a batch of pairs, on these moments' device."""
+        """Add a batch of pairs, on these moments' device: float32 ones in blocks, others in float64."""
         if len(x) != len(y):
             raise ValueError(f"{len(x)} source states but {len(y)} target states")
-        if len(x):
-            self.merge(Moments.in_float32(x, y) if x.is_cuda else Moments.of(x, y))
+        if not len(x):
+            return
+        if x.dtype != torch.float32 or y.dtype != torch.float32:
+            self.merge(Moments.of(x, y))
+            return
+        for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+            self.merge(Moments.in_float32(a, b))
 
     def merge(self, other: Moments) -> None:
         """Add the moments of other pairs, in place."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
-from lrt_bench.memory import halving
+from lrt_bench.memory import give_back, halving
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 
@@ -243,6 +243,7 @@ def read_shard(source: Site, target: Site, shard: Shard, batch_size: int) -> Sha
         kept.append((x[rows], y[rows]))
         seen += len(x)
     xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
+    give_back()
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
