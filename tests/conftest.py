@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from architectures import ARCHITECTURES
+from small import SMALL_SUITE
 
 from lrt_bench.loading import load_model
 from lrt_bench.models import LanguageModel
@@ -80,19 +81,6 @@ def nano() -> Callable[[str], LanguageModel]:
 def _one_thread() -> None:
     """Tests run side by side, one a core."""
     torch.set_num_threads(1)
-
-
-SMALL_SUITE = """
-name: small
-corpus: {source: nano, context: 128, fit_tokens: 4000, validation_tokens: 600, sample_tokens: 2000}
-shuffles: 2
-fit_seeds: 2
-bootstrap: 200
-tasks: [sentiment, person, topic-dogs, fidelity]
-mappings: [affine, ridge, orthogonal, mlp]
-pairs:
-  - {name: rotated, source: nano/S, source_layer: 2, target: "planted-rotation:nano/S", target_layer: 2}
-"""
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from conftest import SMALL_SUITE
 from doc_commands import (
     ROOT,
     Command,
@@ -24,6 +23,7 @@ from doc_commands import (
     unknown_options,
     write_files,
 )
+from small import SMALL_SUITE
 
 from lrt_bench.cli import main
 
