@@ -25,29 +25,41 @@ def draw_pair(results: Sequence[Result], path: Path) -> Path:
     names = [figures.task for figures in results[0].tasks]
     rows = math.ceil(max(len(names), 1) / COLUMNS)
     height = 0.26 * len(results) + 1.3
-    figure = Figure(figsize=(13, height + 2.1 * rows), layout="constrained")
+    figure = Figure(
+        figsize=(13, height + 2.1 * rows)
+    )  # placed by hand: a solver takes as long as the drawing
     FigureCanvasSVG(figure)
     parts: Any = figure.subfigures(2, 1, height_ratios=[height, 2.1 * rows])
     top, bottom = parts
     pair = results[0].pair
     figure.suptitle(
         f"{results[0].suite} / {pair.name}: {pair.source.model}:{pair.source.where} to "
-        f"{pair.target.model}:{pair.target.where}"
+        f"{pair.target.model}:{pair.target.where}",
+        y=1 - 0.15 / (height + 2.1 * rows),
+        va="center",
     )
     _scores(top.subplots(), results)
+    _margins(top, height, top_inches=0.35, bottom_inches=0.55, left=0.1)
     axes = bottom.subplots(rows, COLUMNS, squeeze=False).flatten()
+    _margins(bottom, 2.1 * rows, top_inches=0.3, bottom_inches=0.65, left=0.03)
+    bottom.subplots_adjust(hspace=0.35, wspace=0.17)
     for axis, name in zip(axes, names, strict=False):
         _curves(axis, name, results)
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     if names:
         handles, labels = axes[0].get_legend_handles_labels()
-        bottom.legend(handles, labels, ncols=min(len(labels), 8), loc="outside lower center", frameon=False)
+        bottom.legend(handles, labels, ncols=min(len(labels), 8), loc="lower center", frameon=False)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "lrt-bench", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     write_whole(path, buffer.getvalue().encode())
     return path
+
+
+def _margins(part: Any, height: float, *, top_inches: float, bottom_inches: float, left: float) -> None:
+    """The axes' place in a part of the figure that is `height` inches high."""
+    part.subplots_adjust(left=left, right=0.99, top=1 - top_inches / height, bottom=bottom_inches / height)
 
 
 def _scores(axis: Any, results: Sequence[Result]) -> None:

@@ -183,6 +183,7 @@ class TransformersModel(LanguageModel):
     tokenizer: Any
     _frames: OrderedDict[tuple[int, int], Frame] = field(default_factory=OrderedDict, repr=False)
     _lean: list[bool] = field(default_factory=list, repr=False)  # blocks that llama_block.py can run
+    _final: nn.Module | None = field(default=None, repr=False)  # all that follows the last block
 
     def __post_init__(self) -> None:
         self.module.eval()
@@ -240,6 +241,8 @@ class TransformersModel(LanguageModel):
 
     @torch.inference_mode()
     def finish(self, states: Tensor) -> Tensor:
+        if self._final is not None:
+            return self._final(states.to(self.dtype))
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=self.device)
         return self._shell.finish(ids, states.to(self.dtype))
 
@@ -262,6 +265,7 @@ class TransformersModel(LanguageModel):
                 continue
             if (found - expected).abs().max() <= limit * expected.std().clamp_min(1e-6):
                 self._lean = self._fitting(ids)
+                self._final = self._shell.final(self.embed(ids))
                 return
         raise UserError(
             f"{self.name}: architecture {type(self.module).__name__} is not supported: "
