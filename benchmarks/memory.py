@@ -29,6 +29,7 @@ def over_time(tokens: int, sample: int) -> dict[str, object]:
     """Collect states of the embedded S and L on `tokens` tokens; the peak, and the memory as it went."""
     from benchmarks.models import embedded_pair
     from lrt_bench.corpus import Corpus
+    from lrt_bench.provenance import peak_memory
     from lrt_bench.states import Budget, collect
 
     source, target = embedded_pair("cpu")
@@ -46,7 +47,7 @@ def over_time(tokens: int, sample: int) -> dict[str, object]:
     spent = time.perf_counter() - began
     over.set()
     watcher.join()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory("cpu")
     return {"tokens": states.tokens, "peak": peak, "seconds": spent, "resident": seen}
 
 

@@ -99,9 +99,8 @@ def compare(work: Work, plan: Plan) -> list[Line]:
                 calls[name] = stack.enter_context(peers.lm_eval_runner(part))
             else:
                 calls[name] = _bound(known[name], part)
-        ours(
-            work.part(len(work.tasks), 10_000, 1, 1)
-        )  # masks and rotations of each length are made once a model
+        # masks and rotations of each length are made once a model
+        ours(work.part(len(work.tasks), 10_000, 1, 1))
         timings, found = interleaved(calls, plan.rounds, plan.budget)
     cells, fast = work.cells, timings["ours"]
     lines = [seconds(plan.part, f"{plan.title}: ours", fast, f"{cells:,} cells (prompt, vector, alpha)")]
@@ -112,7 +111,30 @@ def compare(work: Work, plan: Plan) -> list[Line]:
         line = ratio(plan.part, f"{plan.title}: against {NAMES[name]}", slow, fast, note)
         lines.append(line.aims("at least", plan.goals[name]) if name in plan.goals else line)
     rate = timings["product"].times(1 / (product * repeats))
-    return [*lines, _share(work, plan, shape, fast, rate)]
+    return [*lines, _share(work, plan, shape, fast, rate), *_profile(work, plan)]
+
+
+def _profile(work: Work, plan: Plan) -> list[Line]:
+    """Where our seconds go, by kind of operation, as torch's profiler has it: what the floor's share lacks."""
+    from torch.profiler import ProfilerActivity, profile
+
+    kinds = {
+        "matrix products": ("aten::mm", "aten::addmm", "aten::bmm"),
+        "attention": ("scaled_dot_product",),
+    }
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        ours(work)
+    taken = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
+    whole = sum(taken.values())
+    parts = {
+        kind: sum(spent for name, spent in taken.items() if any(part in name for part in names))
+        for kind, names in kinds.items()
+    }
+    parts["norms, activations, sums, copies, tokens"] = whole - sum(parts.values())
+    return [
+        Line(plan.part, f"{plan.title}: of our time, {kind}", 100 * spent / whole, "%", note="torch.profiler")
+        for kind, spent in parts.items()
+    ]
 
 
 def _bound(peer: Callable[[Work], Found], part: Work) -> Callable[[], Found]:
