@@ -115,7 +115,7 @@ def compare(work: Work, plan: Plan) -> list[Line]:
 
 
 def _profile(work: Work, plan: Plan) -> list[Line]:
-    """Where our seconds go, by kind of operation, as torch's profiler has it: what the floor's share lacks."""
+    """Where our seconds go, by kind of operation, as the profiler has it: what the floor's share lacks."""
     from torch.profiler import ProfilerActivity, profile
 
     kinds = {
