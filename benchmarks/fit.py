@@ -139,10 +139,10 @@ def measure(settings: Settings) -> list[Line]:
     title = f"{source.width} to {target.width} wide, embedded S to L"
     lines = overhead(title, source, target, budget, 1 if settings.quick else 5)
     states = collect(source, target, Corpus("nano"), budget)
-    lines += against_adamw(title, states, 1 if settings.quick else 3, 0.2 if settings.quick else 10)
+    lines += against_adamw(title, states, 1 if settings.quick else 3, 0.2 if settings.quick else 6)
     widths = [(16, 24, 640)] if settings.quick else [(288, 384, 80_000), (576, 640, 130_000)]
     for d_x, d_y, count in widths:
         states = random_states(d_x, d_y, count)
         name = f"{d_x} to {d_y} wide, made-up states"
-        lines += against_adamw(name, states, 1, 0.2 if settings.quick else 5)
+        lines += against_adamw(name, states, 1, 0.2 if settings.quick else 3)
     return lines
