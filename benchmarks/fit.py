@@ -14,11 +14,11 @@ from benchmarks.adamw import against_adamw
 from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings, seconds
 from benchmarks.timing import Timing, interleaved
-from lrt_bench.corpus import Corpus, Coverage, PairedTokens
+from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
-from lrt_bench.states import Budget, PairedStates, Sample, by_length, collect, pad, paired_states
+from lrt_bench.states import PairedStates, Sample, by_length, collect, pad, paired_states
 
 BLOCK = 4096
 
@@ -95,17 +95,9 @@ def moments_error(source: Site, target: Site, corpus: Pretokenised, states: Pair
     for block in corpus.blocks:
         texts = [text for text in block if text.split == "fit"]
         for _, x, y in paired_states(source, target, texts, rows):
-            exact.merge(_in_float64(x.cpu(), y.cpu()))
+            exact.merge(Moments.of(x.cpu(), y.cpu()))
     sides = [(getattr(states.moments, name), getattr(exact, name)) for name in ("s_xx", "s_xy", "s_yy")]
     return max(float((found.cpu() - wanted).norm() / wanted.norm()) for found, wanted in sides)
-
-
-def _in_float64(x: Tensor, y: Tensor) -> Moments:
-    """Moments of one batch, every product in float64."""
-    x, y = x.double(), y.double()
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    x, y = x - mean_x, y - mean_y
-    return Moments(len(x), mean_x, mean_y, x.T @ x, x.T @ y, y.T @ y)
 
 
 def random_states(d_x: int, d_y: int, tokens: int, held_out: int = 4096) -> PairedStates:

@@ -13,13 +13,13 @@ from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings
 from benchmarks.timing import interleaved
 from lrt_bench.concepts import last_states
-from lrt_bench.corpus import encode
+from lrt_bench.corpus import Budget, encode
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import LanguageModel, Site, TransformersModel
 from lrt_bench.moments import spread
 from lrt_bench.nano.family import WEIGHTS
 from lrt_bench.nano.grammar import documents
-from lrt_bench.states import Budget, collect
+from lrt_bench.states import collect
 from lrt_bench.steering import Sweep
 from lrt_bench.tasks import ChoicePrompt
 

@@ -47,7 +47,7 @@ from lrt_bench.moments import spread
 from lrt_bench.pair_sites import layer_at
 from lrt_bench.results import Result
 from lrt_bench.rows import mapping_row
-from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.states import PairedStates, collect
 from lrt_bench.steering import unit
 from lrt_bench.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.vectors import ModelHint, SteeringVector
@@ -201,9 +201,8 @@ def states_of(
 ) -> PairedStates:
     """The pass over the corpus that a fit reads; parameters as of `fit`."""
     spec = corpus_of(pair, corpus, tokens)
-    budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
     return collect(
-        pair.source_site, pair.target_site, spec.corpus(data or Data()), budget,
+        pair.source_site, pair.target_site, spec.corpus(data or Data()), spec.budget,
         seed=seed, batch_size=batch_size, progress=progress,
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from lrt_bench.models import Site
 from lrt_bench.moments import spread
 from lrt_bench.refusal import instruction_pairs
 from lrt_bench.refusal_choice import AlphaChoice, validate_alphas
-from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.states import PairedStates, collect
 from lrt_bench.steering import Sweep, unit
 from lrt_bench.suites import PairSpec, Suite
 from lrt_bench.tasks import ContrastPair, Kind, Task
@@ -108,10 +108,8 @@ class PairBench:
 
     @functools.cached_property
     def states(self) -> PairedStates:
-        spec = self.suite.corpus
-        budget = Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens)
         return collect(
-            self.source, self.target, self.corpus, budget,
+            self.source, self.target, self.corpus, self.suite.corpus.budget,
             seed=self.seed, batch_size=self.batch_size, progress=self.progress,
         )  # fmt: skip
 

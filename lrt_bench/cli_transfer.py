@@ -13,6 +13,7 @@ from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
+    from lrt_bench.data import Data
     from lrt_bench.fitted import FittedMap
     from lrt_bench.forecast import Forecast
     from lrt_bench.vectors import SteeringVector
@@ -96,12 +97,18 @@ def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
     return pair
 
 
+def _data(settings: dict[str, Any]) -> Data:
+    """Where data sets by id get their rows."""
+    from lrt_bench.data import Data, stand_ins
+
+    return Data(stand_ins(settings["data"], "--data"))
+
+
 def _fit(pair: Pair, settings: dict[str, Any]) -> FittedMap:
     """Fit with a progress bar."""
     from lrt_bench import api, report
-    from lrt_bench.data import Data, stand_ins
 
-    data = Data(stand_ins(settings["data"], "--data"))
+    data = _data(settings)
     kept = {name: settings[name] for name in ("tokens", "seed", "batch_size")}
     with report.progress() as update:
         return api.fit(
@@ -198,7 +205,6 @@ def _forecast(
 ) -> Forecast | None:
     """How well the vector will steer the target, where the map is linear."""
     from lrt_bench import api
-    from lrt_bench.data import Data, stand_ins
     from lrt_bench.forecast import forecast
 
     if not fitted.linear:
@@ -206,7 +212,7 @@ def _forecast(
         return None
     states = fitted.states or api.states_of(
         pair, settings["corpus"], tokens=settings["tokens"], seed=settings["seed"],
-        data=Data(stand_ins(settings["data"], "--data")), batch_size=settings["batch_size"],
+        data=_data(settings), batch_size=settings["batch_size"],
     )  # fmt: skip
     return forecast(
         pair.source_site, pair.target_site, fitted.mapping, states, made.at(fitted.card.source.layer),

@@ -28,6 +28,15 @@ BLOCK = 512  # documents tokenised at once
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How many tokens a fit may read, and how many of them are kept for methods that need samples."""
+
+    fit_tokens: int = 60_000
+    validation_tokens: int = 6_000
+    sample_tokens: int = 30_000
+
+
+@dataclass(frozen=True)
 class Tokens:
     """One text in one tokenizer: ids, which are left out of the fit, and the end of each in characters."""
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from lrt_bench.bench import PairBench
+from lrt_bench.corpus import Budget
 from lrt_bench.errors import plainly
 from lrt_bench.fidelity import unexplained_shares
 from lrt_bench.forecast_features import NeutralText, vector_features
@@ -44,7 +45,7 @@ from lrt_bench.pair_sites import source_site, target_site
 from lrt_bench.results import write_whole
 from lrt_bench.rows import controls
 from lrt_bench.sae import load_sae
-from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.states import PairedStates, collect
 from lrt_bench.suites import PairSpec, find_suite
 
 MEASURED = 1  # raised whenever the same pair would give other figures

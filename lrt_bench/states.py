@@ -21,22 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.corpus import Corpus, Coverage, PairedTokens, Split
+from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.memory import give_back, halving
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 
 SHARD = 128  # sequences of a shard; whole batches, one at least
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many tokens a fit may read, and how many of them are kept for methods that need samples."""
-
-    fit_tokens: int = 60_000
-    validation_tokens: int = 6_000
-    sample_tokens: int = 30_000
 
 
 class Sample:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lrt_bench.corpus import Corpus, Part
+from lrt_bench.corpus import Budget, Corpus, Part
 from lrt_bench.data import Data
 from lrt_bench.errors import UserError
 from lrt_bench.resources import SUITES
@@ -80,6 +80,11 @@ class CorpusSpec(Strict):
     def named(self) -> str:
         """The sources in a word, with their shares."""
         return " + ".join(f"{part.share:g} {part.id}" for part in self.mix) or self.source
+
+    @property
+    def budget(self) -> Budget:
+        """How much of it a fit may read and keep."""
+        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens)
 
     def corpus(self, data: Data) -> Corpus:
         """The corpus, its ids read from `data`."""

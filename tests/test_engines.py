@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from lrt_bench.cli import main
 from lrt_bench.cluster.pair import PairRun
 from lrt_bench.cluster.worker import Settings, Worker
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.engines import Local, Ray, engine
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.evaluation import STATES_WEIGHT, Evaluation, rows_of
@@ -29,7 +29,7 @@ from lrt_bench.judge import KEY, Judge
 from lrt_bench.measure_refusal import Scorers
 from lrt_bench.models import Site
 from lrt_bench.rows import Nothing
-from lrt_bench.states import Budget, Pass, Sample, collect, read_shard
+from lrt_bench.states import Pass, Sample, collect, read_shard
 from lrt_bench.suites import find_suite
 
 pytest.importorskip("ray")

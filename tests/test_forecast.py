@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from lrt_bench.concepts import concept_states
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.forecast import Forecast, forecast, forecast_lines, verdict
 from lrt_bench.forecast_check import kept_at, main, pairs
@@ -61,7 +61,7 @@ from lrt_bench.moments import Moments, spread
 from lrt_bench.planted import plant
 from lrt_bench.resources import LEADERBOARD
 from lrt_bench.sources import many_layers
-from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.states import PairedStates, collect
 from lrt_bench.tasks import ChoicePrompt, Task, find_task
 
 KNOWN = ("sentiment", "tense", "person", "mood", "topic-dogs")

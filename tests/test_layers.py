@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from lrt_bench.cli import main
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation
 from lrt_bench.fidelity import state_fidelity
@@ -33,7 +33,7 @@ from lrt_bench.moments import Moments
 from lrt_bench.resources import TASKS
 from lrt_bench.results import read_result
 from lrt_bench.sources import many_layers
-from lrt_bench.states import Budget, collect
+from lrt_bench.states import collect
 from lrt_bench.suites import find_suite
 from lrt_bench.tasks import find_task
 

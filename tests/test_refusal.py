@@ -237,7 +237,8 @@ def test_neither_alpha_nor_layer_knows_the_scored_instructions(nano, site, vecto
 
 
 def test_spreads_are_those_of_the_layers(nano):
-    from lrt_bench.states import Budget, collect
+    from lrt_bench.corpus import Budget
+    from lrt_bench.states import collect
 
     model = nano("S")
     states = collect(Site(model, 1), Site(model, 3), Corpus("nano"), Budget(20_000, 500, 500))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.features import Features
 from lrt_bench.fidelity import state_fidelity, stitch
@@ -24,7 +24,7 @@ from lrt_bench.models import Site
 from lrt_bench.nano.train_sae import PLANS, export
 from lrt_bench.planted import plant
 from lrt_bench.sae import SparseAutoencoder, load_sae
-from lrt_bench.states import Budget, collect
+from lrt_bench.states import collect
 
 D, N = 5, 9
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation
 from lrt_bench.fidelity import state_fidelity
@@ -20,7 +20,7 @@ from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 from lrt_bench.results import read_result
 from lrt_bench.sources import many_layers
-from lrt_bench.states import Budget, PairedStates, collect
+from lrt_bench.states import PairedStates, collect
 from lrt_bench.suites import PairSpec, ad_hoc, find_suite
 
 BUDGET = Budget(fit_tokens=8000, validation_tokens=1500, sample_tokens=1000)

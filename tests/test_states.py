@@ -7,13 +7,13 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from lrt_bench.corpus import Corpus
+from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.affine import Affine
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 from lrt_bench.nano.grammar import documents
-from lrt_bench.states import Budget, Sample, collect
+from lrt_bench.states import Sample, collect
 
 
 @pytest.fixture(scope="module")

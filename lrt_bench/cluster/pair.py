@@ -19,7 +19,7 @@ from lrt_bench.evaluation import DISTURBED, REFERENCES, STATES_WEIGHT, Evaluatio
 from lrt_bench.measure_refusal import measured
 from lrt_bench.results import Result, read_propensities
 from lrt_bench.rows import MappingRow, Row
-from lrt_bench.states import Budget, Pass, Shard, ShardStates
+from lrt_bench.states import Pass, Shard, ShardStates
 from lrt_bench.suites import PairSpec
 from lrt_bench.tasks import Task
 
@@ -128,10 +128,8 @@ class PairRun:
         for name in REFERENCES:
             if (cell := self.cells.get(name)) and (stored := read_propensities(cell.path, cell.result)):
                 self._shared.references[name] = Swept(stored, 0.0)
-        spec = self.evaluation.suite.corpus
         self._pass = Pass(
-            self._corpus, Budget(spec.fit_tokens, spec.validation_tokens, spec.sample_tokens),
-            found.tokenizers, found.limits, found.widths,
+            self._corpus, self.evaluation.suite.corpus.budget, found.tokenizers, found.limits, found.widths,
             seed=self.evaluation.seed, batch_size=self.evaluation.batch_size,
         )  # fmt: skip
         self._shards = self._pass.shards()

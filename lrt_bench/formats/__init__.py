@@ -44,7 +44,7 @@ def read_vector(path: str | Path, name: str | None = None, layer: int | None = N
     layer : the layer of a vector whose file does not say it (.npy), or the one to take of several.
     """
     path = Path(path)
-    module = _module(path, name, "--format", readable=True)
+    module = _module(path, name, readable=True)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
@@ -63,7 +63,7 @@ def write_vector(path: str | Path, vector: SteeringVector, name: str | None = No
 
 def encode(path: Path, vector: SteeringVector, name: str | None = None) -> bytes:
     """What `write_vector` would write."""
-    module = _module(path, name, "--format", readable=False)
+    module = _module(path, name, readable=False)
     try:
         data: bytes = module.encode(vector)
         return data
@@ -73,19 +73,19 @@ def encode(path: Path, vector: SteeringVector, name: str | None = None) -> bytes
 
 def check_out(path: Path, name: str | None) -> None:
     """Raise UserError where a path does not tell which format to write, before anything is computed."""
-    _module(path, name, "--format", readable=False)
+    _module(path, name, readable=False)
     if path.is_dir():
         raise UserError(f"--out {path}: a folder is there; give a file")
 
 
 def notes(path: Path, vector: SteeringVector, name: str | None = None) -> list[str]:
     """What a reader of the file should know that is no error."""
-    module = _module(path, name, "--format", readable=False)
+    module = _module(path, name, readable=False)
     found: list[str] = getattr(module, "notes", lambda vector: [])(vector)
     return found
 
 
-def _module(path: Path, name: str | None, flag: str, *, readable: bool) -> ModuleType:
+def _module(path: Path, name: str | None, *, readable: bool) -> ModuleType:
     """The module of a format, by its name or by the path's suffix."""
     if name is None:
         fitting = [
@@ -96,13 +96,13 @@ def _module(path: Path, name: str | None, flag: str, *, readable: bool) -> Modul
         if not fitting:
             endings = sorted({suffix for _, suffixes, _ in FORMATS.values() for suffix in suffixes})
             raise UserError(
-                f"{path}: its suffix tells no format: end it in {', '.join(endings)} or give {flag}"
+                f"{path}: its suffix tells no format: end it in {', '.join(endings)} or give --format"
             )
         if len(fitting) > 1:
-            raise UserError(f"{path}: may be {' or '.join(fitting)}: give {flag}")
+            raise UserError(f"{path}: may be {' or '.join(fitting)}: give --format")
         name = fitting[0]
     if name not in FORMATS:
-        raise UserError(f"{flag} {name}: no such format; give {', '.join(FORMATS)}")
+        raise UserError(f"--format {name}: no such format; give {', '.join(FORMATS)}")
     if readable and not FORMATS[name][2]:
         raise UserError(
             f"{path}: {name} files are pickles, which are code: they are written here, never read"
