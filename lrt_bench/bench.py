@@ -16,6 +16,8 @@ from torch import Tensor
 from lrt_bench.concepts import ConceptStates, concept_states, readable
 from lrt_bench.corpus import Corpus
 from lrt_bench.data import Data
+from lrt_bench.fidelity import Stitching
+from lrt_bench.generation import TextLoss, Written, generate
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.metrics import Array, is_steerable, slopes
 from lrt_bench.models import Site
@@ -81,6 +83,8 @@ class PairBench:
         self._sweeps: dict[str, Sweep] = {}
         self._contrasts: dict[str, tuple[ContrastPair, ...]] = {}
         self._concepts: dict[tuple[str, str], ConceptStates] = {}
+        self._unsteered: dict[str, Written] = {}
+        self._neutral: dict[str, TextLoss] = {}
         self.alpha_choices: dict[str, AlphaChoice] = {}
 
     def of_kind(self, kind: Kind) -> list[Task]:
@@ -136,6 +140,31 @@ class PairBench:
             pairs = instruction_pairs(site.model.tokenizer, task) if refuses else self.contrasts(task)
             self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
         return self._concepts[side, task.name]
+
+    def write(self, task: Task, offsets: Tensor) -> Written:
+        """Write on from a generation task's prompts under each of offsets [v, d]."""
+        prompts, tokens = [row.prompt for row in task.prompts], task.card.new_tokens
+        return generate(self.target, prompts, offsets, tokens, seed=self.seed, rows=4 * self.batch_size)
+
+    def unsteered(self, task: Task) -> Written:
+        """What the target writes on a generation task's prompts by itself, for every row."""
+        if task.name not in self._unsteered:
+            self._unsteered[task.name] = self.write(task, torch.zeros(1, self.target.width))
+        return self._unsteered[task.name]
+
+    def neutral(self, task: Task) -> TextLoss:
+        """The loss of a side-effect task's texts, for every row."""
+        if task.name not in self._neutral:
+            texts = [row.prompt for row in task.prompts]
+            self._neutral[task.name] = TextLoss(self.target, texts, self.batch_size)
+        return self._neutral[task.name]
+
+    @functools.cached_property
+    def stitching(self) -> Stitching | None:
+        """The texts on which maps are stitched; None where no task asks for it."""
+        rows = sum(task.card.stitch_rows for task in self.of_kind("fidelity"))
+        texts = self.states.validation_text[:rows]
+        return Stitching(self.source, self.target, texts) if rows else None
 
     def alpha_choice(self, task: Task) -> AlphaChoice:
         """The alphas that the native vector chooses on a refusal task's validation split, for every row."""

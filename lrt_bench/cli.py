@@ -183,15 +183,17 @@ def _scorers(judge_url: str | None, judge_model: str | None, classifier: Path | 
 
 
 def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
-    """Evaluate with a progress bar, draw the figures, print."""
+    """Evaluate with a progress bar, draw each pair's figure when it is done, print."""
+    engine = engine.prepared(suite, settings)
     from lrt_bench import report
     from lrt_bench.evaluation import Evaluation
 
+    figures: list[Path] = []
     with report.progress() as update:
-        evaluation = Evaluation(suite, report=update, **settings)
+        evaluation = Evaluation(
+            suite, report=update, pair_done=lambda cells: figures.extend(report.draw(cells)), **settings
+        )
         cells = engine.run(evaluation)
-        update("drawing", 1, 1)
-        figures = report.draw(cells)
     if as_json:
         rows = report.as_rows(cells, evaluation.failures)
         click.echo(json.dumps(rows, indent=1, allow_nan=False))

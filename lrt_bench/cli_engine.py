@@ -16,7 +16,7 @@ OPTIONS = (
         help="Compute here, or by workers of a Ray cluster.",
     ),
     click.option("--address", help="The cluster's, for instance auto; without it workers of this machine."),
-    click.option("--workers", type=click.IntRange(min=1), help="[one a GPU; without, two a machine]"),
+    click.option("--workers", type=click.IntRange(min=1), help="Processes to share the work.  [as it pays]"),
     click.option("--worker-cpus", type=click.IntRange(min=1), help="Processors of one worker."),
     click.option("--worker-gpus", type=click.FloatRange(min=0), help="GPUs of one worker."),
     click.option("--worker-memory", type=click.FloatRange(min=0), help="GiB that one worker asks for."),

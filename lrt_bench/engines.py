@@ -1,17 +1,24 @@
-"""Where cells are computed: in this process, or by workers of a Ray cluster."""
+"""Where cells are computed: in this process, by several of this machine, or by workers of a Ray cluster."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lrt_bench.errors import UserError
 
 if TYPE_CHECKING:
     from lrt_bench.cells import Cell
     from lrt_bench.evaluation import Evaluation
+    from lrt_bench.suites import Suite
+
+PROCESSES = 4  # at most, where nobody says how many
+SMALL = 64 * 2**20  # bytes of weights: a larger model uses the processors' threads well by itself
+ENOUGH = 60  # tasks of cells to compute, for which it pays to start processes
 
 
 class Engine(ABC):
@@ -21,12 +28,72 @@ class Engine(ABC):
     def run(self, evaluation: Evaluation) -> list[Cell]:
         """Compute (or read) every cell, in the suite's order. Raises UserError as `Evaluation.run` does."""
 
+    def prepared(self, suite: Suite, settings: Mapping[str, Any]) -> Engine:
+        """The engine for a run of `Evaluation(suite, **settings)`, begun while that is still imported."""
+        return self
 
+
+@dataclass(frozen=True)
 class Local(Engine):
-    """In this process, one cell after another."""
+    """On this machine.
+
+    Parameters
+    ----------
+    workers : processes, which share out the cells and the processors; 1 is this very process, one cell after
+        another. None: as many as `prepared` finds useful; without it, 1.
+    """
+
+    workers: int | None = 1
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
-        return evaluation.run()
+        if self.workers is None or self.workers == 1:
+            return evaluation.run()
+        from lrt_bench.cluster.processes import run
+
+        return run(evaluation, self.workers)
+
+    def prepared(self, suite: Suite, settings: Mapping[str, Any]) -> Engine:
+        found = replace(self, workers=self.workers or suited(suite, settings))
+        if found.workers != 1:
+            from lrt_bench.cluster.forked import warm
+
+            warm()
+        return found
+
+
+def suited(suite: Suite, settings: Mapping[str, Any]) -> int:
+    """How many processes an evaluation on this machine is done soonest by.
+
+    Several, where every model is small and there is much to compute; it is not guessed of models that are not
+    on this disk. What asks others (a judge) or is code (lm-eval's tasks) stays in one.
+    """
+    alone = ("device_map", "side_effects", "scorers")
+    if settings.get("device", "cpu") != "cpu" or any(settings.get(name) for name in alone):
+        return 1
+    local = settings.get("local_models", {})
+    if not all(_small(local.get(spec.partition("@")[0], spec)) for spec in suite.models):
+        return 1
+    methods = settings.get("mappings") or suite.mappings
+    folders = [Path(settings.get("out", "results")) / suite.name / pair.name for pair in suite.pairs]
+    missing = sum(not (folder / f"{name}.json").exists() for folder in folders for name in methods)
+    tasks = len(settings.get("tasks") or suite.tasks)
+    return min(PROCESSES, _processors()) if missing * tasks >= ENOUGH else 1
+
+
+def _small(spec: str) -> bool:
+    spec = spec.rpartition(":")[2]  # what a planted model is planted in
+    if spec.startswith("nano/"):
+        return True
+    path = Path(spec).expanduser()
+    files = [*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")] if path.is_dir() else [path]
+    return path.exists() and sum(file.stat().st_size for file in files) <= SMALL
+
+
+def _processors() -> int:
+    """Those that this process may use, or as many threads as it is told to."""
+    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return max(1, int(told))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -71,12 +138,11 @@ def engine(
     memory: float | None = None,
 ) -> Engine:
     """The engine of that name. Raises UserError where it does not know an option."""
-    options = {
-        "--address": address, "--workers": workers, "--worker-cpus": cpus, "--worker-gpus": gpus,
-        "--worker-memory": memory,
-    }  # fmt: skip
     if name == "ray":
         return Ray(address, workers, cpus, gpus, memory)
+    options = {
+        "--address": address, "--worker-cpus": cpus, "--worker-gpus": gpus, "--worker-memory": memory,
+    }  # fmt: skip
     if given := [option for option, value in options.items() if value is not None]:
-        raise UserError(f"{given[0]}: the local engine has no workers: give --engine ray beside it")
-    return Local()
+        raise UserError(f"{given[0]}: the local engine does not know it: give --engine ray beside it")
+    return Local(workers)

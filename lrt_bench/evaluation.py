@@ -20,7 +20,6 @@ from lrt_bench.data import Data
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.layer_search import choose_layers
 from lrt_bench.loading import Models, check_stand_ins
-from lrt_bench.mappings import BUILT_IN, LinearMapping
 from lrt_bench.measure import (
     choice_figures,
     fidelity_figures,
@@ -28,19 +27,19 @@ from lrt_bench.measure import (
     side_effect_figures,
 )
 from lrt_bench.measure_refusal import Scorers, measured, refusal_figures
+from lrt_bench.memory import hold
 from lrt_bench.pair_sites import identity, site_record, source_site, target_site
 from lrt_bench.provenance import peak_memory, provenance
 from lrt_bench.records import (
     Cost,
     LayersChosen,
     LmEvalFigures,
-    MappingRecord,
     PairRecord,
     Settings,
     TaskFigures,
 )
 from lrt_bench.results import Result, read_propensities
-from lrt_bench.rows import Row, controls, mapping_row
+from lrt_bench.rows import Row, controls, mapping_record, mapping_row
 from lrt_bench.sae import SparseAutoencoder, load_sae
 from lrt_bench.suites import PairSpec, Suite
 from lrt_bench.task_data import resolve
@@ -66,6 +65,7 @@ class Evaluation:
     tasks : names of the suite's tasks, or folders; all if empty. Fewer make the results incomplete.
     out : results go to out/SUITE/PAIR/MAPPING.json; what lies there with the same key is not computed again.
     report : called with (what is being done, cells done, cells in all).
+    pair_done : called with a pair's cells when the last of them is there.
     submissions : rows of submissions, scored beside the mappings.
     side_effects : lm-eval tasks to run under each row's vectors.
     scorers : of refusal tasks' answers, beside phrases and the first-token proxy.
@@ -84,6 +84,7 @@ class Evaluation:
     seed: int = 0
     batch_size: int = 64
     report: Callable[[str, float, float], None] = lambda what, done, total: None
+    pair_done: Callable[[list[Cell]], None] = lambda cells: None
     submissions: Sequence[Row] = ()
     side_effects: SideEffects | None = None
     scorers: Scorers = field(default_factory=Scorers)
@@ -96,6 +97,7 @@ class Evaluation:
         """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
         it can be known by then."""
         rows, chosen = self.rows(), self.checked_tasks()
+        hold()
         models = self.models()
         self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
@@ -104,8 +106,15 @@ class Evaluation:
             models.keep(
                 {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
             )
-            cells += self._pair(pair, models, chosen, rows_of(pair, rows))
+            found = list(self._pair(pair, models, chosen, rows_of(pair, rows)))
+            self.pair_done(found)
+            cells += found
         return cells
+
+    def check(self) -> None:
+        """Raise UserError on bad input that can be known before a model is loaded."""
+        self.rows()
+        self.checked_tasks()
 
     def rows(self) -> list[Row]:
         """The mappings' and submissions' rows. Raises UserError where two have one name."""
@@ -299,7 +308,7 @@ class PairJob:
             complete=[task.digest for task in bench.tasks]
             == [task.digest for task in bench.suite.tasks_of(bench.pair)],
             pair=self._pair_record(),
-            mapping=_mapping_record(row),
+            mapping=mapping_record(row),
             settings=self._settings(),
             transfer_score=score,
             ci95=ci95,
@@ -379,20 +388,3 @@ def _score(
         return None, None
     samples = metrics.bootstrap_scores({name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
     return score, metrics.interval(samples[name])
-
-
-def _mapping_record(row: Row) -> MappingRecord:
-    linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
-    fields = {
-        "name": row.name,
-        "control": row.control,
-        "kind": "control" if row.control else "linear" if linear else "non-linear",
-        "origin": "built-in" if row.control or row.name in BUILT_IN else "file",
-        "track": row.track,
-        "rule": row.rule,
-        "seeds": max(1, len(row.mappings)),
-        "parameters": row.mappings[0].n_parameters if row.mappings else 0,
-        "digest": row.digest,
-        "description": BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
-    }
-    return MappingRecord.model_validate(fields | row.about)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,39 +79,51 @@ def _bands(residual: Tensor, centred: Tensor) -> dict[str, float]:
     return found
 
 
-@torch.inference_mode()
-def stitch(
-    mapping: Callable[[Tensor], Tensor], source: Site, target: Site, texts: list[PairedTokens], rows: int = 32
-) -> tuple[float, float]:
-    """Run the target on from its layer on mapped states: (added cross-entropy, KL), nats a token.
+class Stitching:
+    """The target run on from its layer on mapped states, against its own, over some texts.
 
+    What no map changes (the source's states, the target's own and what follows from them) is computed once.
     Tokens without a partner in the source (BOS included) keep the target's own state.
     """
-    added = divergence = 0.0
-    count = 0
-    for batch in by_length([len(text.target_ids) for text in texts], rows):
-        chosen = [texts[i] for i in batch]
-        ids = pad([text.target_ids for text in chosen])
-        x = source.read(pad([text.source_ids for text in chosen]))
-        own = target.read(ids)
-        stitched = own.clone()
-        for row, text in enumerate(chosen):
-            mapped = mapping(x[row, torch.from_numpy(text.source_at)].cpu())
-            stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
-        for row, text in enumerate(chosen):
-            length = len(text.target_ids)
-            logs = [_log_probabilities(target, states[row : row + 1, :length]) for states in (own, stitched)]
-            following = ids[row, 1:length, None]
-            added += float((logs[0].gather(1, following) - logs[1].gather(1, following)).sum())
-            divergence += float((logs[0].exp() * (logs[0] - logs[1])).sum())
-            count += length - 1
-    return added / max(count, 1), divergence / max(count, 1)
 
+    def __init__(self, source: Site, target: Site, texts: Sequence[PairedTokens], rows: int = 32) -> None:
+        self._target = target
+        self._batches = []
+        for batch in by_length([len(text.target_ids) for text in texts], rows):
+            chosen = [texts[i] for i in batch]
+            ids = pad([text.target_ids for text in chosen])
+            x = source.read(pad([text.source_ids for text in chosen])).cpu()
+            own = target.read(ids)
+            self._batches.append((chosen, ids, x, own, self._finals(own)))
 
-def _log_probabilities(target: Site, states: Tensor) -> Tensor:
-    """Log-probabilities [t - 1, vocabulary] of the next tokens, from states at the site [1, t, d]."""
-    final = target.model.finish(target.model.resume(states, target.layer))
-    return target.model.head.all(final[0, :-1]).cpu().double().log_softmax(-1)
+    @torch.inference_mode()
+    def _finals(self, states: Tensor) -> Tensor:
+        """What the head reads, from states at the site: [b, t, d]."""
+        return self._target.model.finish(self._target.model.resume(states, self._target.layer))
+
+    @torch.inference_mode()
+    def __call__(self, mapping: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+        """(added cross-entropy, KL) of a map's states, nats a token."""
+        added = divergence = 0.0
+        count = 0
+        for chosen, ids, x, own, finals in self._batches:
+            stitched = own.clone()
+            for row, text in enumerate(chosen):
+                mapped = mapping(x[row, torch.from_numpy(text.source_at)])
+                stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
+            both = finals, self._finals(stitched)
+            for row, text in enumerate(chosen):
+                length = len(text.target_ids)
+                logs = [self._log_probabilities(side[row, : length - 1]) for side in both]
+                following = ids[row, 1:length, None]
+                added += float((logs[0].gather(1, following) - logs[1].gather(1, following)).sum())
+                divergence += float((logs[0].exp() * (logs[0] - logs[1])).sum())
+                count += length - 1
+        return added / max(count, 1), divergence / max(count, 1)
+
+    def _log_probabilities(self, finals: Tensor) -> Tensor:
+        """Log-probabilities [t, vocabulary] of the next tokens, from what the head reads [t, d]."""
+        return self._target.model.head.all(finals).cpu().double().log_softmax(-1)
 
 
 def reachable_share(weight: Tensor, vector: Tensor) -> float:
@@ -123,12 +135,12 @@ def reachable_share(weight: Tensor, vector: Tensor) -> float:
 
 
 def measure(
-    mapping: Callable[[Tensor], Tensor], source: Site, target: Site, states: PairedStates, stitch_rows: int
+    mapping: Callable[[Tensor], Tensor], states: PairedStates, stitching: Stitching | None
 ) -> Fidelity:
-    """All of a mapping's fidelity on the validation set; 0 rows: without stitching."""
+    """All of a mapping's fidelity on the validation set; without stitching where there is none."""
     x, y = states.validation
     found = state_fidelity(mapping(x), y)
-    if stitch_rows == 0:
+    if stitching is None:
         return found
-    added, kl = stitch(mapping, source, target, states.validation_text[:stitch_rows])
+    added, kl = stitching(mapping)
     return Fidelity(**{**vars(found), "added_cross_entropy": added, "kl": kl})

@@ -12,7 +12,10 @@ from torch import Tensor
 from lrt_bench.corpus import encode
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.states import by_length, pad
+from lrt_bench.steered import Steered
 from lrt_bench.steering import Interventions, unit
+
+PART = 1024  # tokens whose logits over the vocabulary are held at a time
 
 
 @dataclass(frozen=True)
@@ -135,23 +138,35 @@ def offsets_for(vector: Tensor, alphas: Sequence[float], spread: float) -> Tenso
     return torch.stack([unit(vector.float()) * alpha * spread for alpha in alphas])
 
 
-@torch.inference_mode()
-def text_cross_entropy(site: Site, texts: Sequence[str], offsets: Tensor, rows: int = 64) -> Tensor:
-    """Cross-entropy of texts, nats a token over all of them, under each offset [v, d] at the site: [v]."""
-    model = site.model
-    encoded = [tokens.ids for tokens in encode(model.tokenizer, texts)]
-    total = torch.zeros(len(offsets), dtype=torch.float64)
-    count = sum(len(ids) - 1 for ids in encoded)
-    for batch in by_length([len(ids) for ids in encoded], rows):
-        chosen = [encoded[i] for i in batch]
-        ids = pad(chosen)
-        states = model.states(ids, [site.layer])[site.layer].float()
-        real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
-        for v, offset in enumerate(offsets):
-            final = model.finish(model.resume(states + offset.to(states.device), site.layer))
-            kept = final[:, :-1][real[:, 1:].to(final.device)]
-            following = ids[:, 1:][real[:, 1:]]
-            for part, tokens in zip(kept.split(1024), following.split(1024), strict=True):
-                logits = model.head.all(part).cpu()
-                total[v] += torch.nn.functional.cross_entropy(logits, tokens, reduction="sum")
-    return total / count
+class TextLoss:
+    """Cross-entropy of texts under steering at the site, nats a token over all of them.
+
+    What steering does not change, the states up to the site, is computed once; `unsteered` is the loss of
+    the model as it is.
+    """
+
+    def __init__(self, site: Site, texts: Sequence[str], rows: int = 64) -> None:
+        self._model = site.model
+        encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+        self._count = sum(len(ids) - 1 for ids in encoded)
+        self._batches = []
+        for batch in by_length([len(ids) for ids in encoded], rows):
+            chosen = [encoded[i] for i in batch]
+            ids = pad(chosen)
+            real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
+            steered = Steered(site, site.model.states(ids, [site.layer])[site.layer])
+            self._batches.append((steered, real[:, 1:], ids[:, 1:][real[:, 1:]]))
+        self.unsteered = float(self(torch.zeros(1, site.width))[0])
+
+    @torch.inference_mode()
+    def __call__(self, offsets: Tensor) -> Tensor:
+        """The loss under each offset [v, d], added at every token: [v], float64."""
+        total = torch.zeros(len(offsets), dtype=torch.float64)
+        for steered, real, following in self._batches:
+            for v, offset in enumerate(offsets):
+                final = self._model.finish(steered.run(offset[None]))
+                kept = final[:, :-1][real.to(final.device)]
+                for part, tokens in zip(kept.split(PART), following.split(PART), strict=True):
+                    logits = self._model.head.all(part).cpu()
+                    total[v] += torch.nn.functional.cross_entropy(logits, tokens, reduction="sum")
+        return total / self._count

@@ -12,7 +12,7 @@ from lrt_bench import metrics
 from lrt_bench.bench import PairBench, Reference
 from lrt_bench.fidelity import measure as measure_fidelity
 from lrt_bench.fidelity import reachable_share
-from lrt_bench.generation import generate, offsets_for, text_cross_entropy
+from lrt_bench.generation import offsets_for
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.records import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
@@ -112,27 +112,23 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
     if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    stitch_rows = sum(task.card.stitch_rows for task in bench.of_kind("fidelity"))
-    found = measure_fidelity(mapping, bench.source, bench.target, bench.states, stitch_rows)
-    return FidelityFigures(**vars(found))
+    return FidelityFigures(**vars(measure_fidelity(mapping, bench.states, bench.stitching)))
 
 
 def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> GenerationFigures:
     """Steered writing under the first of the row's vectors, alpha 0 first."""
     assert task.card.scorer is not None
     alphas = (0.0, *task.card.alphas)
-    offsets = offsets_for(vectors[task.name][0], alphas, bench.spread)
-    prompts = [row.prompt for row in task.prompts]
-    written = generate(
-        bench.target, prompts, offsets, task.card.new_tokens, seed=bench.seed, rows=4 * bench.batch_size
-    )
-    scores = [[score_text(task.card.scorer, text) for text in texts] for texts in written.texts]
-    losses = written.cross_entropy
+    unsteered = bench.unsteered(task)
+    written = bench.write(task, offsets_for(vectors[task.name][0], task.card.alphas, bench.spread))
+    texts = [*unsteered.texts, *written.texts]
+    scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
+    losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
     return GenerationFigures(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
-        prompts=len(prompts),
+        prompts=len(task.prompts),
         failures=int(losses.isnan().sum()),
         alphas=alphas,
         score=tuple(float(np.mean(row)) for row in scores),
@@ -142,13 +138,11 @@ def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> Genera
 
 def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
     """What steering costs neutral text, averaged over the pair's concepts."""
-    texts = [row.prompt for row in task.prompts]
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choices]
     offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]
-    unsteered = torch.zeros(1, bench.target.width)
-    loss = text_cross_entropy(bench.target, texts, torch.cat([unsteered, *offsets]), bench.batch_size)
-    added = (loss[1:] - loss[0]).view(len(concepts), len(alphas)).mean(0)
+    loss = bench.neutral(task)
+    added = (loss(torch.cat(offsets)) - loss.unsteered).view(len(concepts), len(alphas)).mean(0)
     return SideEffectFigures(
         task=task.name,
         version=task.card.version,

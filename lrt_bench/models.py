@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrt_bench import llama_block
+from lrt_bench import llama_block, shifted_block
 from lrt_bench.errors import UserError
 from lrt_bench.shell import Shell
+from lrt_bench.shifted_block import Shifted, ShiftedLlama
 
 PROBE_TOLERANCE = 2e-3  # float32; relative to the spread of the logits. 16-bit types get PROBE_TOLERANCE_16
 PROBE_TOLERANCE_16 = 5e-2
@@ -46,7 +47,7 @@ class Head:
     softcap: float | None
 
     def _finish(self, logits: Tensor) -> Tensor:
-        logits = logits * self.scale
+        logits = logits if self.scale == 1 else logits * self.scale
         return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
 
     def choice(self, states: Tensor, tokens: Tensor) -> Tensor:
@@ -136,10 +137,17 @@ class LanguageModel(ABC):
                 found[index + 1] = states
         return found
 
+    def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
+        """The block after `layer`, for states [b, t, d] plus offsets; None where it must be run whole."""
+        return None
+
     @torch.inference_mode()
-    def resume(self, states: Tensor, layer: int) -> Tensor:
-        """Run on from the residual stream after `layer`: [b, t, d] -> the last block's output [b, t, d]."""
-        frame = self.frame(states.shape[1])
+    def resume(self, states: Tensor, layer: int, frame: Frame | None = None) -> Tensor:
+        """Run on from the residual stream after `layer`: [b, t, d] -> the last block's output [b, t, d].
+
+        frame : of the rows, where they are no plain sequences (prefix_tree.py).
+        """
+        frame = frame or self.frame(states.shape[1])
         for index in range(layer, self.n_layers):
             states = self.block(index, states, frame)
         return states
@@ -152,7 +160,7 @@ class LanguageModel(ABC):
     def resume_at(self, states: Tensor, layer: int, at: Tensor, frame: Frame | None = None) -> Tensor:
         """`resume`, read at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d].
 
-        The last block does less. frame : of the rows, where they are no plain sequences (prefix_tree.py).
+        The last block does less.
         """
         frame = frame or self.frame(states.shape[1])
         for index in range(layer, self.n_layers - 1):
@@ -230,6 +238,13 @@ class TransformersModel(LanguageModel):
             return llama_block.some_tokens(self.blocks[-1], states.to(self.dtype), call, at)
         return super().last_block(states, frame, at)
 
+    @torch.inference_mode()
+    def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
+        if layer == self.n_layers or not self._lean[layer] or self.dtype != torch.float32:
+            return None
+        call = (frame or self.frame(states.shape[1])).calls[layer]
+        return ShiftedLlama(self.blocks[layer], states, call) if llama_block.applies(call) else None
+
     def new_cache(self) -> Any:
         from transformers import DynamicCache
 
@@ -276,7 +291,8 @@ class TransformersModel(LanguageModel):
         """Of each block, whether it can be run as llama_block.py runs it."""
         calls, states, found = self.frame(ids.shape[1]).calls, self.embed(ids), []
         for index, call in enumerate(calls):
-            found.append(llama_block.fits(self.blocks[index], call, states))
+            fitting = llama_block.fits(self.blocks[index], call, states)
+            found.append(fitting and shifted_block.fits(self.blocks[index], call, states))
             states = self.block(index, states, self.frame(ids.shape[1]))
         return found
 

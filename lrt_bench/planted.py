@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.models import Frame, LanguageModel, take
+from lrt_bench.shifted_block import Shifted
 
 KINDS = ("rotation", "widening", "retokenized")
 RARE_MERGES = 0.05  # of a retokenized model's merges: the last, and so the rarest, are undone
@@ -69,6 +70,10 @@ class PlantedModel(LanguageModel):
         change = self.base.last_block(inner, frame, at) - take(inner, at)
         return take(states, at) + self._out(change)
 
+    def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
+        inner = self.base.shifted(self._in(states), layer, frame)
+        return ShiftedPlanted(inner, self.basis, states) if inner else None
+
     def new_cache(self) -> Any:
         return self.base.new_cache()
 
@@ -78,6 +83,24 @@ class PlantedModel(LanguageModel):
 
     def finish(self, states: Tensor) -> Tensor:
         return self.base.finish(self._in(states))
+
+
+class ShiftedPlanted(Shifted):
+    """A block of the base, seen through the basis; what lies outside of its span passes by."""
+
+    def __init__(self, inner: Shifted, basis: Tensor, states: Tensor) -> None:
+        self._inner, self._basis, self._states = inner, basis, states
+
+    def run(self, offsets: Tensor) -> Tensor:
+        return self._seen(self._inner.run(offsets @ self._basis), offsets, self._states)
+
+    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
+        return self._seen(self._inner.some(offsets @ self._basis, at), offsets, take(self._states, at))
+
+    def _seen(self, output: Tensor, offsets: Tensor, states: Tensor) -> Tensor:
+        """The base's output in the basis, beside what the basis does not span of states + offset."""
+        moved = (states[None] + offsets[:, None, None]).flatten(0, 1)
+        return moved + (output - moved @ self._basis) @ self._basis.T
 
 
 class RetokenizedModel(PlantedModel):

@@ -53,8 +53,7 @@ class Queries:
             recorder = _Recorder(bench.target.width)
             transferred(bench, self.tasks, [recorder])
             of_tasks = sum(map(len, recorder.asked))
-            rows = sum(task.card.stitch_rows for task in bench.of_kind("fidelity"))
-            measure(recorder, bench.source, bench.target, bench.states, rows)
+            measure(recorder, bench.states, bench.stitching)
             every = torch.cat([*recorder.asked, decoys(bench, DECOYS * of_tasks)])
             order = torch.randperm(len(every), generator=torch.Generator().manual_seed(bench.seed + 9))
             self._states = every[order]

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from lrt_bench.bench import PairBench
 from lrt_bench.errors import UserError
-from lrt_bench.mappings import FixedLinear, Mapping, digest_of, find_mapping, name_of
+from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.records import AuditRecord
+from lrt_bench.records import AuditRecord, MappingRecord
 from lrt_bench.states import PairedStates
 from lrt_bench.suites import PairSpec
 from lrt_bench.tasks import Task
@@ -265,3 +265,21 @@ def mapping_row(spec: str) -> MappingRow:
     if method.track not in TRACKS:
         raise UserError(f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(TRACKS)}")
     return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)
+
+
+def mapping_record(row: Row) -> MappingRecord:
+    """What a result says of the row's method."""
+    linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
+    fields = {
+        "name": row.name,
+        "control": row.control,
+        "kind": "control" if row.control else "linear" if linear else "non-linear",
+        "origin": "built-in" if row.control or row.name in BUILT_IN else "file",
+        "track": row.track,
+        "rule": row.rule,
+        "seeds": max(1, len(row.mappings)),
+        "parameters": row.mappings[0].n_parameters if row.mappings else 0,
+        "digest": row.digest,
+        "description": BUILT_IN[row.name][2] if row.name in BUILT_IN else None,
+    }
+    return MappingRecord.model_validate(fields | row.about)

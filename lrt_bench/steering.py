@@ -18,9 +18,10 @@ from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.memory import halving
-from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, Frame, Site
+from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, Site
 from lrt_bench.prefix_tree import prefix_trees, tree_frame, tree_states
 from lrt_bench.states import by_length, pad
+from lrt_bench.steered import Steered
 from lrt_bench.tasks import ChoicePrompt
 
 TREE_NODES = 96  # of one prefix tree: more share more, but every node is compared with every other
@@ -165,16 +166,15 @@ def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Prompts as they are run: states [b, t, d] at the site, and the tokens at [b, q] that are read.
+    """Prompts as they are run: their states [b, t, d] at the site, and the tokens at [b, q] that are read.
 
-    A batch of prompts has q = 1; a prefix tree is one row (b = 1), with the frame that makes it a tree.
+    A batch of prompts has q = 1; a prefix tree is one row (b = 1).
     prompts : the prompt of each token that is read, row by row.
     """
 
     prompts: list[int]
-    states: Tensor
+    steered: Steered
     at: Tensor
-    frame: Frame | None = None
 
 
 class Sweep:
@@ -202,7 +202,7 @@ class Sweep:
         self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, rows // 8))
         self.baseline = torch.empty(len(self.encoded))
         for packed in self._packed:
-            self.baseline[packed.prompts] = self._propensity(packed, packed.states)
+            self.baseline[packed.prompts] = self._propensity(packed, torch.zeros(1, site.width))
 
     def _batches(self, prompts: Sequence[int], rows: int) -> list[_Packed]:
         """Prompts in padded batches of like length."""
@@ -211,7 +211,7 @@ class Sweep:
             batch = [prompts[place] for place in places]
             states = self.site.model.states(pad([self._ids[i] for i in batch]), [self.site.layer])
             last = torch.tensor([[len(self._ids[i]) - 1] for i in batch])
-            return _Packed(batch, states[self.site.layer], last.to(states[self.site.layer].device))
+            return _Packed(batch, Steered(self.site, states[self.site.layer]), last)
 
         lengths = [len(self._ids[i]) for i in prompts]
         return [part for batch in by_length(lengths, rows) for _, part in halving(packed, batch)]
@@ -230,7 +230,7 @@ class Sweep:
                 return []
             try:
                 states = tree_states(model, tree, frame, self._ids, self.site.layer)[None]
-                packed = _Packed(tree.prompts, states, tree.last[None].to(states.device), frame)
+                packed = _Packed(tree.prompts, Steered(self.site, states, frame), tree.last[None])
                 if not found and not self._agree(packed):
                     return []
             except (RuntimeError, TypeError, IndexError):
@@ -239,23 +239,35 @@ class Sweep:
         return found
 
     def _agree(self, tree: _Packed) -> bool:
-        """Whether a tree gives its first prompts the logits that a plain batch gives them."""
+        """Whether a tree gives its first prompts the logits of plain forwards, steered and not."""
         [plain] = self._batches(tree.prompts[:CHECKED], CHECKED)
+        model, layer, states = self.site.model, self.site.layer, plain.steered.states.float()
+        steps = torch.tensor([0.0, float(self.steps.abs().max())])
+        offsets = steps[:, None] * unit(states[0, 0].cpu())
+        wanted = torch.cat([
+            self._read(plain.prompts, model.resume_at(states + offset.to(states.device), layer, plain.at))
+            for offset in offsets
+        ])  # fmt: skip
         order = [tree.prompts.index(prompt) for prompt in plain.prompts]
-        wanted, found = self._logits(plain, plain.states), self._logits(tree, tree.states)[order]
-        limit = PROBE_TOLERANCE if self.site.model.dtype == torch.float32 else PROBE_TOLERANCE_16
+        found = self._logits(tree, offsets).view(2, -1, 2)[:, order].flatten(0, 1)
+        limit = PROBE_TOLERANCE if model.dtype == torch.float32 else PROBE_TOLERANCE_16
         return bool((found - wanted).abs().max() <= limit * wanted.abs().max())
 
-    def _logits(self, packed: _Packed, states: Tensor) -> Tensor:
-        """The options' logits where `packed` is read, of copies of its states [c b, t, d]: [c b q, 2]."""
-        model, copies = self.site.model, len(states) // len(packed.states)
-        at = model.resume_at(states, self.site.layer, packed.at.repeat(copies, 1), packed.frame)
-        options = [[self.encoded[i].positive, self.encoded[i].negative] for i in packed.prompts] * copies
-        return model.head.choice(model.finish(at.flatten(0, 1)[:, None])[:, 0], torch.tensor(options))
+    def _read(self, prompts: Sequence[int], final: Tensor) -> Tensor:
+        """Both options' logits from the last block's output where prompts are read, [r, q, d]: [r q, 2]."""
+        model = self.site.model
+        options = [[self.encoded[i].positive, self.encoded[i].negative] for i in prompts]
+        copies = final.shape[0] * final.shape[1] // len(options)
+        tokens = torch.tensor(options).repeat(copies, 1)
+        return model.head.choice(model.finish(final.flatten(0, 1)[:, None])[:, 0], tokens)
 
-    def _propensity(self, packed: _Packed, states: Tensor) -> Tensor:
-        """m = logit(positive) - logit(negative), float32, of copies of the states [c b, t, d]: [c b q]."""
-        logits = self._logits(packed, states)
+    def _logits(self, packed: _Packed, offsets: Tensor) -> Tensor:
+        """The options' logits where `packed` is read, under each offset [v, d]: [v b q, 2]."""
+        return self._read(packed.prompts, packed.steered.some(offsets, packed.at))
+
+    def _propensity(self, packed: _Packed, offsets: Tensor) -> Tensor:
+        """m = logit(positive) - logit(negative), float32, under each offset [v, d]: [v b q]."""
+        logits = self._logits(packed, offsets)
         if not torch.isfinite(logits).all():
             name = self.site.model.name
             raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
@@ -263,9 +275,7 @@ class Sweep:
 
     def _steered(self, packed: _Packed, offsets: Tensor, chosen: Sequence[int]) -> Tensor:
         """Propensities of some prompts under each chosen row of `offsets`: [chosen x prompts]."""
-        shift = offsets[list(chosen)].to(packed.states.device)
-        steered = packed.states[None].float() + shift[:, None, None]
-        return self._propensity(packed, steered.flatten(0, 1))
+        return self._propensity(packed, offsets[list(chosen)])
 
     def run(self, vectors: Tensor, first: int | None = None) -> Tensor:
         """Propensities [v, prompts, alphas] under each vector [v, d], at the `first` alphas or at all.
@@ -287,7 +297,8 @@ class Sweep:
             directions = unit(vectors.float())
             offsets = torch.stack([directions[v] * steps[a] for v, a in moving])
         for packed in self._packed if moving else ():
-            grown = max(1, self._tokens // (packed.states.shape[0] * packed.states.shape[1]))
+            states = packed.steered.states
+            grown = max(1, self._tokens // (states.shape[0] * states.shape[1]))
             for start in range(0, len(moving), grown):
                 chunk = range(start, min(start + grown, len(moving)))
                 for part, m in halving(functools.partial(self._steered, packed, offsets), chunk):

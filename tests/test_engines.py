@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +22,11 @@ import torch
 from click.testing import CliRunner
 
 from lrt_bench.cli import main
+from lrt_bench.cluster.forked import warm
 from lrt_bench.cluster.pair import PairRun
 from lrt_bench.cluster.worker import Settings, Worker
 from lrt_bench.corpus import Budget, Corpus
-from lrt_bench.engines import Local, Ray, engine
+from lrt_bench.engines import Local, Ray, engine, suited
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.evaluation import STATES_WEIGHT, Evaluation, rows_of
 from lrt_bench.judge import KEY, Judge
@@ -160,8 +164,9 @@ def share(value):
     return value
 
 
-def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(
-    suite, here, tmp_path, caplog, capfd, monkeypatch
+@pytest.mark.parametrize("engine", [Ray(workers=2, cpus=1), Local(workers=2)], ids=["ray", "processes"])
+def test_two_workers_give_the_local_numbers_though_two_are_killed(
+    engine, suite, here, tmp_path, caplog, capfd, monkeypatch
 ):
     """One worker's process is killed while the corpus is read, another one while cells are computed."""
     seen, killed = [], {}
@@ -173,21 +178,25 @@ def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(
             killed[stage] = processes()
             threading.Timer(0.05, os.kill, (killed[stage][0], signal.SIGKILL)).start()
 
+    warm()  # its socket stays where other tests find it
     short = Path(tempfile.mkdtemp(prefix="t-"))  # a socket's path has little room
     monkeypatch.setattr(tempfile, "tempdir", str(short))
-    cells = Ray(workers=2, cpus=1).run(Evaluation(suite, out=tmp_path, report=report))
+    pairs = []
+    evaluation = Evaluation(suite, out=tmp_path, report=report, pair_done=pairs.append)
+    cells = engine.run(evaluation)
     assert furthest(numbers(cells), here) <= 1e-9
     assert all(cell.computed and cell.path.exists() for cell in cells)
+    assert sorted(map(numbers, pairs), key=str) == sorted([numbers(cells[:9]), numbers(cells[9:])], key=str)
     assert killed["states"][0] not in killed["cell"]
     lost = [record.getMessage() for record in caplog.records if "was lost" in record.getMessage()]
     assert len(lost) == 2
-    assert capfd.readouterr().out == ""  # where results are printed, Ray prints nothing
+    assert capfd.readouterr().out == ""  # where results are printed, workers print nothing
     assert any("(+1)" in what for what, _, _ in seen)  # two at a time
     done = [share / total for _, share, total in seen]
     assert done == sorted(done)
     assert done[-1] == 1
     # the cluster leaves nothing behind; the local engine takes the cells for its own
-    left = list(short.glob("lrt-ray-*"))
+    left = list(short.glob("lrt-*"))
     monkeypatch.undo()
     shutil.rmtree(short)
     assert not left
@@ -197,8 +206,8 @@ def test_two_ray_workers_give_the_local_numbers_though_two_are_killed(
 
 
 def processes() -> list[int]:
-    """Process ids of this process's living workers: Ray names them after their class."""
-    parents, workers = {}, []
+    """Process ids of this process's living workers: Ray names them after their class, ours are forked."""
+    parents, workers, forked = {}, [], []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -208,6 +217,9 @@ def processes() -> list[int]:
         parents[int(folder.name)] = int(fields[1])
         if name.startswith(b"ray::Worker"):
             workers.append(int(folder.name))
+        if b"multiprocessing.forkserver" in name:
+            forked.append(int(folder.name))
+    workers += [pid for pid in forked if parents[pid] in forked]
     return [pid for pid in workers if os.getpid() in ancestors(pid, parents)]
 
 
@@ -259,14 +271,18 @@ class Deadly(Nothing):
 
 @pytest.mark.usefixtures("_cluster")
 def test_work_that_loses_every_worker_ends_in_one_line(suite, tmp_path, monkeypatch):
-    monkeypatch.setattr("lrt_bench.cluster.ray_engine.ATTEMPTS", 2)
+    monkeypatch.setattr("lrt_bench.cluster.driver.ATTEMPTS", 2)
     evaluation = Evaluation(suite, out=tmp_path, submissions=[Deadly("deadly", "none")])
-    with pytest.raises(UserError, match=r"starting: its worker was lost 2 times; .* fewer --workers"):
-        Ray(workers=1, cpus=1).run(evaluation)
+    for crew, said in ((Ray(workers=1, cpus=1), "Ray says"), (Local(workers=2), "ended with code 1")):
+        with pytest.raises(
+            UserError, match=rf"starting: its worker was lost 2 times; .* --workers. .*{said}"
+        ):
+            crew.run(evaluation)
+    assert not processes()
 
 
 def test_other_code_on_a_worker_is_refused():
-    from lrt_bench.cluster.ray_engine import check_version
+    from lrt_bench.cluster.driver import check_version
 
     version, digest, host, process = Worker().about()
     check_version(version, digest, host, process)
@@ -308,8 +324,6 @@ def test_without_ray_one_line_says_what_to_install(suite, monkeypatch):
 
 def test_the_default_needs_no_ray():
     """Neither the command line nor the local engine imports it."""
-    import subprocess
-
     code = (
         "import sys\n"
         "sys.modules['ray'] = None\n"
@@ -321,9 +335,92 @@ def test_the_default_needs_no_ray():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_local_engine_has_no_workers():
-    with pytest.raises(UserError, match="--workers: the local engine has no workers"):
-        engine("local", workers=2)
+def test_the_local_engine_knows_no_cluster():
+    with pytest.raises(UserError, match=r"--worker-cpus: the local engine does not know it: .* --engine ray"):
+        engine("local", workers=2, cpus=2)
+
+
+def test_processes_are_started_where_they_pay(monkeypatch, tmp_path):
+    nano, everyday = find_suite("nano"), find_suite("everyday")
+    settings = {"out": tmp_path, "device": "cpu"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert suited(nano, settings) == 4
+    assert suited(everyday, settings) == 1  # models of which nothing is known here
+    assert suited(nano, settings | {"device": "cuda"}) == 1
+    assert suited(nano, settings | {"mappings": ["ridge"], "tasks": ["tense"]}) == 1  # little to do
+    assert suited(nano, settings | {"scorers": Scorers()}) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert suited(nano, settings) == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert suited(nano, settings) == min(4, len(os.sched_getaffinity(0)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for pair in nano.pairs:
+        (tmp_path / "nano" / pair.name).mkdir(parents=True)
+        for name in nano.mappings:
+            (tmp_path / "nano" / pair.name / f"{name}.json").touch()
+    assert suited(nano, settings) == 1  # all is there already
+
+
+def test_models_on_this_disk_are_weighed(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr("lrt_bench.engines.SMALL", 1000)
+    suite = find_suite("nano-full")
+    model = tmp_path / "model"
+    model.mkdir()
+    weights = model / "model.safetensors"
+    weights.write_bytes(bytes(1000))
+    [pair] = [pair.model_copy(update={"source": str(model)}) for pair in suite.pairs[:1]]
+    suite = suite.model_copy(update={"pairs": (pair,)})
+    assert suited(suite, {"out": tmp_path}) == 2
+    weights.write_bytes(bytes(1001))
+    assert suited(suite, {"out": tmp_path}) == 1
+    stand_in = tmp_path / "small.gguf"
+    stand_in.touch()
+    assert suited(suite, {"out": tmp_path, "local_models": {str(model): str(stand_in)}}) == 2
+    assert suited(suite, {"out": tmp_path, "local_models": {str(model): str(tmp_path / "none")}}) == 1
+
+
+def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
+    command = ["-m", "lrt_bench.cli", "evaluate", "--suite", str(suite_file), "--out", str(tmp_path)]
+    driver = subprocess.Popen([sys.executable, *command, "--workers", "2"], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: [*tmp_path.rglob("*.json")], 120)
+        found = workers_of(driver.pid)
+        assert len(found) >= 3  # two, and the process that they are forked from
+    finally:
+        driver.kill()
+        driver.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 60)
+
+
+def test_settings_that_cannot_be_sent_are_one_line(suite, tmp_path):
+    evaluation = Evaluation(suite, out=tmp_path, submissions=[Unsendable("unsendable", "none")])
+    with pytest.raises(UserError, match=r"--workers 2: these settings cannot be sent .*: give --workers 1"):
+        Local(workers=2).run(evaluation)
+
+
+class Unsendable(Nothing):
+    """A row that is nothing without this process."""
+
+    def __reduce__(self):
+        raise TypeError("not outside of this process")
+
+
+def until(done, seconds):
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def workers_of(driver: int) -> list[int]:
+    """Process ids of a process's living descendants."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    return [pid for pid in parents if driver in ancestors(pid, parents)]
 
 
 @pytest.mark.parametrize(
@@ -344,7 +441,7 @@ def test_the_local_engine_has_no_workers():
     ],
 )  # fmt: skip
 def test_workers_share_out_what_the_machines_have(nodes, device, options, expected):
-    from lrt_bench.cluster.ray_engine import crew
+    from lrt_bench.cluster.ray_engine import team
 
-    found = crew(nodes, device, Ray(**options))
+    found = team(nodes, device, Ray(**options))
     assert (found.count, found.request) == expected

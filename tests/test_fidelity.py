@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score
 
 from lrt_bench.corpus import Corpus
-from lrt_bench.fidelity import reachable_share, state_fidelity, stitch
+from lrt_bench.fidelity import Stitching, reachable_share, state_fidelity
 from lrt_bench.models import Site
 from lrt_bench.planted import plant
 
@@ -84,7 +84,8 @@ def texts_of(model, count):
 def test_stitching_exact_states_adds_nothing(nano):
     base = nano("S")
     planted = plant("rotation", base)
-    added, kl = stitch(lambda h: h @ planted.basis.T, Site(base, 2), Site(planted, 2), texts_of(base, 6))
+    stitching = Stitching(Site(base, 2), Site(planted, 2), texts_of(base, 6))
+    added, kl = stitching(lambda h: h @ planted.basis.T)
     assert abs(added) < 1e-4
     assert abs(kl) < 1e-4
 
@@ -114,5 +115,5 @@ def test_stitching_is_the_slow_loop(nano):
             added += float(own[t, token] - stitched[t, token])
             kl += float((own[t].exp() * (own[t] - stitched[t])).sum())
             count += 1
-    found = stitch(mapping, site, site, texts, rows=2)
+    found = Stitching(site, site, texts, rows=2)(mapping)
     assert found == pytest.approx((added / count, kl / count), rel=1e-3)

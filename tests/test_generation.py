@@ -7,10 +7,10 @@ import torch
 
 from lrt_bench.concepts import concept_states
 from lrt_bench.generation import (
+    TextLoss,
     continuation_cross_entropy,
     generate,
     offsets_for,
-    text_cross_entropy,
 )
 from lrt_bench.models import Site
 from lrt_bench.scorers import score_text
@@ -84,7 +84,9 @@ def test_cross_entropy_of_a_continuation_is_the_slow_loop(nano):
 def test_cross_entropy_of_texts_under_steering_is_the_slow_loop(nano):
     model = nano("S")
     offsets = torch.stack([torch.zeros(96), torch.randn(96) * 10])
-    found = text_cross_entropy(Site(model, 2), PROMPTS, offsets, rows=2)
+    loss = TextLoss(Site(model, 2), PROMPTS, rows=2)
+    found = loss(offsets)
+    assert float(found[0]) == pytest.approx(loss.unsteered, abs=1e-9)
     for v in range(2):
         handle = model.blocks[1].register_forward_hook(lambda m, a, output, v=v: output + offsets[v])
         total = count = 0.0

@@ -89,6 +89,11 @@ class PairRun:
             return STATES_WEIGHT + len(self.rows)
         return STATES_WEIGHT * self.states_done + len(self.cells) + len(self.failures)
 
+    @property
+    def in_order(self) -> list[Cell]:
+        """The finished cells, in the rows' order."""
+        return [self.cells[row.name] for row in self.rows if row.name in self.cells]
+
     def prepare(self) -> None:
         """Cut the next shards, while workers are at work."""
         while self._pass is not None and self._next < self._merged + self.ahead:

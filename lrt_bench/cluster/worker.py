@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from lrt_bench import __version__
-from lrt_bench.cells import Failure
+from lrt_bench.cells import Cell, Failure
 from lrt_bench.data import Data, hash_files
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation, PairJob, rows_of
 from lrt_bench.judge import KEY, Judge
 from lrt_bench.loading import Models
+from lrt_bench.memory import hold
 from lrt_bench.moments import Moments
 from lrt_bench.records import LayersChosen
 from lrt_bench.refusal_choice import AlphaChoice
@@ -54,7 +55,9 @@ class Settings:
     def of(cls, evaluation: Evaluation) -> Settings:
         scorers = evaluation.scorers
         judge = scorers.judge
-        mine = replace(evaluation, report=_silently, scorers=replace(scorers, judge=None))
+        mine = replace(
+            evaluation, report=_silently, pair_done=_to_nobody, scorers=replace(scorers, judge=None)
+        )
         address = (judge.url, judge.model) if judge else None
         return cls(mine, str(Path.cwd()), address, bool(judge and judge.key))
 
@@ -77,6 +80,10 @@ class Settings:
 
 def _silently(what: str, done: float, total: float) -> None:
     """Workers report to nobody: the driver knows what they do."""
+
+
+def _to_nobody(cells: list[Cell]) -> None:
+    """Only the driver has whole pairs."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ class Worker:
 
     def begin(self, settings: Settings) -> None:
         """Take a run's settings. Raises UserError where they do not fit this machine."""
+        hold()
         self._evaluation = settings.here()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()

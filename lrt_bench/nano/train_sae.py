@@ -184,7 +184,7 @@ def export(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype, **metadata:
 def measure(plan: Plan, site: Site) -> dict[str, float]:
     """What the shipped weights reach on held-out text."""
     from lrt_bench.corpus import PairedTokens, encode
-    from lrt_bench.fidelity import state_fidelity, stitch
+    from lrt_bench.fidelity import Stitching, state_fidelity
     from lrt_bench.sae import load_sae
 
     sae = load_sae(f"nano/{plan.name}")
@@ -197,7 +197,7 @@ def measure(plan: Plan, site: Site) -> dict[str, float]:
         tokens = whole.cut(site.model.context)
         at = tokens.kept.nonzero()[0]
         texts.append(PairedTokens("validation", tokens.ids, tokens.ids, at, at))
-    added, _ = stitch(lambda h: sae.decode(sae.encode(h)), site, site, texts)
+    added, _ = Stitching(site, site, texts)(lambda h: sae.decode(sae.encode(h)))
     return {
         "L0": float((f > 0).sum(1).double().mean()),
         "explained": 1 - fidelity.fvu,

@@ -15,6 +15,7 @@ from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models import Site
 from lrt_bench.states import by_length, pad
+from lrt_bench.steered import Steered
 
 NEW_TOKENS = 256  # lm-eval's default for tasks that don't say how much is written
 PART = 1024  # tokens whose whole vocabulary is looked at at once
@@ -105,10 +106,11 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         model, layer = self.site.model, self.site.layer
         read = list(grouped)
         for batch in by_length([len(ids) for ids in read], self.rows):
-            states = model.states(pad([list(read[i]) for i in batch]), [layer])[layer].float()
+            states = model.states(pad([list(read[i]) for i in batch]), [layer])[layer]
+            steered = Steered(self.site, states)
             asked = [(row, query) for row, i in enumerate(batch) for query in grouped[read[i]]]
             for offset in self.offsets:
-                final = model.finish(model.resume(states + offset.to(states.device), layer))
+                final = model.finish(steered.run(offset[None]))
                 for (_, query), answer in zip(asked, self._likelihoods(final, asked), strict=True):
                     self._scores.setdefault(query, []).append(answer)
 
