@@ -12,7 +12,7 @@ from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.memory import halving
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.states import by_length, pad
+from lrt_bench.states import forwards, pad
 from lrt_bench.tasks import ContrastPair
 
 
@@ -49,7 +49,7 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
         last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
         return run[torch.arange(len(chosen), device=run.device), last].cpu()
 
-    for batch in by_length([len(ids) for ids in encoded], rows):
+    for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
         for part, found in halving(at_last, batch):
             states[list(part)] = found
     return states

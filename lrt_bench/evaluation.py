@@ -27,7 +27,6 @@ from lrt_bench.measure import (
     side_effect_figures,
 )
 from lrt_bench.measure_refusal import Scorers, measured, refusal_figures
-from lrt_bench.memory import hold
 from lrt_bench.pair_sites import identity, site_record, source_site, target_site
 from lrt_bench.provenance import peak_memory, provenance
 from lrt_bench.records import (
@@ -97,7 +96,6 @@ class Evaluation:
         """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
         it can be known by then."""
         rows, chosen = self.rows(), self.checked_tasks()
-        hold()
         models = self.models()
         self.failures = []
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))

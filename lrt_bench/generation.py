@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import encode
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.states import by_length, pad
+from lrt_bench.states import by_length, forwards, pad
 from lrt_bench.steered import Steered
 from lrt_bench.steering import Interventions, unit
 
@@ -150,7 +150,7 @@ class TextLoss:
         encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
         self._count = sum(len(ids) - 1 for ids in encoded)
         self._batches = []
-        for batch in by_length([len(ids) for ids in encoded], rows):
+        for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
             chosen = [encoded[i] for i in batch]
             ids = pad(chosen)
             real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]

@@ -21,6 +21,7 @@ from typing import Any
 
 from lrt_bench.data import HUB_ID, hash_files
 from lrt_bench.errors import UserError
+from lrt_bench.memory import hold
 from lrt_bench.models import LanguageModel, TransformersModel
 from lrt_bench.nano.family import FAMILY
 
@@ -63,6 +64,7 @@ class Models:
             from lrt_bench.planted import plant
 
             return plant(planted["kind"], self.get(planted["base"]))
+        hold()
         source, options, digest = _locate(spec)
         module, tokenizer = _from_pretrained(spec, source, options, self.dtype, self.device, self.device_map)
         if not digest:

@@ -24,9 +24,10 @@ from torch import Tensor
 from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.memory import give_back, halving
-from lrt_bench.models import Site
+from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import Moments
 
+CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
 SHARD = 128  # sequences of a shard; whole batches, one at least
 
 
@@ -154,11 +155,22 @@ def pad(rows: list[list[int]]) -> Tensor:
     return torch.tensor([row + [0] * (length - len(row)) for row in rows])
 
 
-def by_length(lengths: list[int], rows: int) -> Iterator[list[int]]:
-    """Indices of sequences in batches of like length, longest first, at most `rows` in each."""
+def by_length(lengths: Sequence[int], rows: int, tokens: int | None = None) -> Iterator[list[int]]:
+    """Indices of sequences in batches of like length, longest first.
+
+    At most `rows` in each and, padded, at most `tokens` tokens, or one sequence.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    for start in range(0, len(order), rows):
-        yield order[start : start + rows]
+    start = 0
+    while start < len(order):
+        fitting = rows if tokens is None else min(rows, max(1, tokens // max(1, lengths[order[start]])))
+        yield order[start : start + fitting]
+        start += fitting
+
+
+def forwards(model: LanguageModel, lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """`by_length` for one model: on a processor no batch outgrows its caches."""
+    return by_length(lengths, rows, CACHED_TOKENS if model.device.type == "cpu" else None)
 
 
 def _gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
@@ -184,7 +196,7 @@ def paired_states(
             _gather(y, [text.target_at for text in chosen]),
         )
 
-    for batch in by_length([len(text.source_ids) for text in texts], rows):
+    for batch in forwards(target.model, [len(text.source_ids) for text in texts], rows):
         for part, (x, y) in halving(both, batch):
             yield list(part), x, y
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from lrt_bench.models import Frame, Site
 
+FEWER = 3  # times the work of a last block that reads a few tokens only is less than that of a whole one
+
 
 class Steered:
     """The target's states [b, t, d] after the site's layer, and what follows when a vector is added to them.
@@ -17,6 +19,11 @@ class Steered:
     def __init__(self, site: Site, states: Tensor, frame: Frame | None = None) -> None:
         self.model, self.layer, self.states, self.frame = site.model, site.layer, states, frame
         self._first = self.model.shifted(states, self.layer, frame)
+
+    def tokens(self, at: Tensor) -> int:
+        """How many tokens a block is run on for each offset, about, by `some` at [b, q]."""
+        few = self._first is not None and self.layer == self.model.n_layers - 1
+        return max(at.numel(), self.states.shape[0] * self.states.shape[1] // (FEWER if few else 1))
 
     @torch.inference_mode()
     def run(self, offsets: Tensor) -> Tensor:

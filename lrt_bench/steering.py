@@ -297,8 +297,7 @@ class Sweep:
             directions = unit(vectors.float())
             offsets = torch.stack([directions[v] * steps[a] for v, a in moving])
         for packed in self._packed if moving else ():
-            states = packed.steered.states
-            grown = max(1, self._tokens // (states.shape[0] * states.shape[1]))
+            grown = max(1, self._tokens // packed.steered.tokens(packed.at))
             for start in range(0, len(moving), grown):
                 chunk = range(start, min(start + grown, len(moving)))
                 for part, m in halving(functools.partial(self._steered, packed, offsets), chunk):

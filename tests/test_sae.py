@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from lrt_bench.corpus import Budget, Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.features import Features
-from lrt_bench.fidelity import state_fidelity, stitch
+from lrt_bench.fidelity import Stitching, state_fidelity
 from lrt_bench.mappings.affine import Affine
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models import Site
@@ -391,7 +391,7 @@ def test_features_of_a_planted_pair_map_exactly(nano):
     source, target = Features(base, 2, sae=exact(base.width)), Site(plant("rotation", base), 2)
     ridge, found = fitted(Ridge(), source, target)
     assert state_fidelity(ridge(found.validation[0]), found.validation[1]).fvu < 1e-5
-    added, kl = stitch(ridge, source, target, found.validation_text[:8])
+    added, kl = Stitching(source, target, found.validation_text[:8])(ridge)
     assert abs(added) < 1e-3
     assert kl < 1e-3
 

@@ -24,7 +24,6 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation import Evaluation, PairJob, rows_of
 from lrt_bench.judge import KEY, Judge
 from lrt_bench.loading import Models
-from lrt_bench.memory import hold
 from lrt_bench.moments import Moments
 from lrt_bench.records import LayersChosen
 from lrt_bench.refusal_choice import AlphaChoice
@@ -178,7 +177,6 @@ class Worker:
 
     def begin(self, settings: Settings) -> None:
         """Take a run's settings. Raises UserError where they do not fit this machine."""
-        hold()
         self._evaluation = settings.here()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()
