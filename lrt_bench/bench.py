@@ -6,7 +6,7 @@ Everything is made when it is first asked for, so that a pair whose rows are all
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,8 @@ from torch import Tensor
 from lrt_bench.concepts import ConceptStates, concept_states, readable
 from lrt_bench.corpus import Corpus
 from lrt_bench.data import Data
-from lrt_bench.fidelity import Stitching
-from lrt_bench.generation import TextLoss, Written, generate
+from lrt_bench.fidelity import OwnStates, Stitching
+from lrt_bench.generation import TextLoss, Written, generate_all
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.metrics import Array, is_steerable, slopes
 from lrt_bench.models import Site
@@ -141,15 +141,24 @@ class PairBench:
             self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
         return self._concepts[side, task.name]
 
-    def write(self, task: Task, offsets: Tensor) -> Written:
-        """Write on from a generation task's prompts under each of offsets [v, d]."""
-        prompts, tokens = [row.prompt for row in task.prompts], task.card.new_tokens
-        return generate(self.target, prompts, offsets, tokens, seed=self.seed, rows=4 * self.batch_size)
+    def write(self, tasks: Sequence[Task], offsets: Sequence[Tensor]) -> list[Written]:
+        """Write on from each generation task's prompts under each of its offsets [v, d]."""
+        found: dict[str, Written] = {}
+        for length in {task.card.new_tokens for task in tasks}:
+            works = {
+                task.name: ([row.prompt for row in task.prompts], by)
+                for task, by in zip(tasks, offsets, strict=True)
+                if task.card.new_tokens == length
+            }
+            rows = 4 * self.batch_size
+            written = generate_all(self.target, list(works.values()), length, seed=self.seed, rows=rows)
+            found |= dict(zip(works, written, strict=True))
+        return [found[task.name] for task in tasks]
 
     def unsteered(self, task: Task) -> Written:
         """What the target writes on a generation task's prompts by itself, for every row."""
         if task.name not in self._unsteered:
-            self._unsteered[task.name] = self.write(task, torch.zeros(1, self.target.width))
+            [self._unsteered[task.name]] = self.write([task], [torch.zeros(1, self.target.width)])
         return self._unsteered[task.name]
 
     def neutral(self, task: Task) -> TextLoss:
@@ -158,6 +167,11 @@ class PairBench:
             texts = [row.prompt for row in task.prompts]
             self._neutral[task.name] = TextLoss(self.target, texts, self.batch_size)
         return self._neutral[task.name]
+
+    @functools.cached_property
+    def own_states(self) -> OwnStates:
+        """The target's validation states, for every map's fidelity."""
+        return OwnStates(self.states.validation[1])
 
     @functools.cached_property
     def stitching(self) -> Stitching | None:

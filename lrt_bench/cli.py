@@ -188,11 +188,8 @@ def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
     from lrt_bench import report
     from lrt_bench.evaluation import Evaluation
 
-    figures: list[Path] = []
-    with report.progress() as update:
-        evaluation = Evaluation(
-            suite, report=update, pair_done=lambda cells: figures.extend(report.draw(cells)), **settings
-        )
+    with report.progress() as update, report.Drawing() as drawing:
+        evaluation = Evaluation(suite, report=update, pair_done=drawing.add, **settings)
         cells = engine.run(evaluation)
     if as_json:
         rows = report.as_rows(cells, evaluation.failures)
@@ -200,7 +197,7 @@ def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
     else:
         report.print_tables(cells)
         report.print_failures(evaluation.failures)
-        report.print_paths(cells, figures)
+        report.print_paths(cells, drawing.paths)
     if evaluation.failures:
         sys.exit(1)
 

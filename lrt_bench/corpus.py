@@ -68,6 +68,12 @@ class Coverage:
     target_tokens: int = 0
     kept: int = 0
 
+    def add(self, other: Coverage) -> None:
+        """Count other tokens, too."""
+        self.source_tokens += other.source_tokens
+        self.target_tokens += other.target_tokens
+        self.kept += other.kept
+
     @property
     def source_share(self) -> float:
         return self.kept / max(self.source_tokens, 1)
@@ -96,6 +102,17 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
         kept[:1] = False
         found.append(Tokens(ids, kept, np.array(ends, dtype=np.int64)))
     return found
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two fast tokenizers cut every text alike, special tokens included."""
+    return one is other or kind_of(one) == kind_of(other)
+
+
+def kind_of(tokenizer: Any) -> str:
+    """Hash of all that decides how a fast tokenizer cuts a text."""
+    special = [tokenizer.bos_token_id, *sorted(tokenizer.all_special_ids)]
+    return hashlib.sha256(f"{special} {tokenizer.backend_tokenizer.to_str()}".encode()).hexdigest()
 
 
 def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +157,48 @@ class Part:
     share: float = 1.0
     column: str | None = None
     split: str = "train"
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Documents as paired tokens, what is to be counted of them, and their text."""
+
+    pairs: list[PairedTokens]
+    coverage: Coverage
+    text: bytes
+
+
+_KNOWN: dict[Any, list[_Block]] = {}
+KNOWN_BLOCKS = 2  # of the grammar, for each pair of tokenizers
+KNOWN_KINDS = 8
+
+
+def _known(key: Any) -> list[_Block]:
+    """The grammar's blocks that this process has made for these tokenizers, to be added to."""
+    if key not in _KNOWN and len(_KNOWN) >= KNOWN_KINDS:
+        _KNOWN.clear()
+    return _KNOWN.setdefault(key, [])
+
+
+def _block(
+    documents: Sequence[str], tokenizers: tuple[Any, Any], context: int, limits: tuple[int, int]
+) -> _Block:
+    """Cut documents into texts, and pair the tokens of both sides."""
+    texts, splits = [], []
+    for document, tokens in zip(documents, encode(tokenizers[0], documents), strict=True):
+        for piece in _pieces(document, tokens, min(context, *limits)):
+            texts.append(piece)
+            splits.append(split_of(document))
+    sources = encode(tokenizers[0], texts)
+    targets = sources if alike(*tokenizers) else encode(tokenizers[1], texts)
+    pairs, coverage = [], Coverage()
+    for split, source, target in zip(splits, sources, targets, strict=True):
+        source, target = source.cut(limits[0]), target.cut(limits[1])
+        source_at, target_at = align(source, target)
+        coverage.add(Coverage(int(source.kept.sum()), int(target.kept.sum()), len(source_at)))
+        if len(source_at):
+            pairs.append(PairedTokens(split, source.ids, target.ids, source_at, target_at))
+    return _Block(pairs, coverage, b"".join(document.encode() + b"\0" for document in documents))
 
 
 @dataclass
@@ -204,31 +263,29 @@ class Corpus:
 
         limits : the most tokens that either model reads; what is longer is cut.
         """
-        stream = self.documents(shared(source_tokenizer, target_tokenizer))
-        context = min(self.context, *limits)
-        while block := list(itertools.islice(stream, BLOCK)):
-            texts, splits = [], []
-            for document, tokens in zip(block, encode(source_tokenizer, block), strict=True):
-                self._hash.update(document.encode() + b"\0")
-                for piece in _pieces(document, tokens, context):
-                    texts.append(piece)
-                    splits.append(split_of(document))
-            sources = encode(source_tokenizer, texts)
-            same = source_tokenizer is target_tokenizer
-            targets = sources if same else encode(target_tokenizer, texts)
-            yield list(self._paired(splits, sources, targets, limits))
+        for block in self._blocks(source_tokenizer, target_tokenizer, limits):
+            self._hash.update(block.text)
+            self.coverage.add(block.coverage)
+            yield block.pairs
 
-    def _paired(
-        self, splits: list[Split], sources: list[Tokens], targets: list[Tokens], limits: tuple[int, int]
-    ) -> Iterator[PairedTokens]:
-        for split, source, target in zip(splits, sources, targets, strict=True):
-            source, target = source.cut(limits[0]), target.cut(limits[1])
-            source_at, target_at = align(source, target)
-            self.coverage.source_tokens += int(source.kept.sum())
-            self.coverage.target_tokens += int(target.kept.sum())
-            self.coverage.kept += len(source_at)
-            if len(source_at):
-                yield PairedTokens(split, source.ids, target.ids, source_at, target_at)
+    def _blocks(
+        self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int]
+    ) -> Iterator[_Block]:
+        """The blocks; the grammar's first ones, which all pairs of a suite read, are made once a process."""
+        key = (kind_of(source_tokenizer), kind_of(target_tokenizer), self.context, limits)
+        known = _known(key) if self._parts() == (Part(id="nano"),) else []
+        number = 0
+        for block in tuple(known):  # another pair may add to them meanwhile
+            yield block
+            number += 1
+        stream = self.documents(shared(source_tokenizer, target_tokenizer))
+        stream = itertools.islice(stream, number * BLOCK, None)
+        while documents := list(itertools.islice(stream, BLOCK)):
+            block = _block(documents, (source_tokenizer, target_tokenizer), self.context, limits)
+            if number == len(known) < KNOWN_BLOCKS:
+                known.append(block)
+            number += 1
+            yield block
 
     def fingerprint(self) -> str:
         """Hash of what the documents come from, before it is read: files, a commit, the grammar."""

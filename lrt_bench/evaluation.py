@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1  # raised whenever the same inputs would give other numbers
 REFERENCES = ("native", "native-split", "random")
 DISTURBED = ("native", "random")  # controls whose writing and side effects are measured too
+REMEMBER = 128 * 2**20  # bytes of states that a model holds, where another pair may read them again
 STATES_WEIGHT = 4  # the pass over the corpus, in cells, for the progress bar
 
 
@@ -136,7 +137,8 @@ class Evaluation:
 
     def models(self) -> Models:
         """Where the models come from; none is loaded yet."""
-        return Models(self.dtype, self.device, self.device_map, self.local_models)
+        remember = REMEMBER if len(self.suite.pairs) > 1 else 0
+        return Models(self.dtype, self.device, self.device_map, self.local_models, remember)
 
     def tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
         """The pair's tasks with their data."""
@@ -291,7 +293,7 @@ class PairJob:
             for task in bench.choices
         )
         writing = bench.of_kind("generation") if _disturbs(row) else []
-        generation = [generation_figures(bench, task, vectors) for task in writing]
+        generation = generation_figures(bench, writing, vectors)
         neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
         effects = [side_effect_figures(bench, task, vectors) for task in neutral]
         refusing = bench.of_kind("refusal") if measured(row) else []
@@ -315,7 +317,7 @@ class PairJob:
             not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
             not_scorable=bench.not_scorable,
             tasks=tasks,
-            generation=tuple(generation),
+            generation=generation,
             side_effects=tuple(effects),
             lm_eval=self._lm_eval(row, vectors),
             refusal=tuple(refusal),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import PairedTokens
 from lrt_bench.models import Site
-from lrt_bench.states import PairedStates, by_length, pad
+from lrt_bench.states import by_length, pad
 
 BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the target's states
 
@@ -38,14 +38,44 @@ class Fidelity:
     kl: float | None = None
 
 
+class OwnStates:
+    """The target's own states [n, d], which mapped ones are compared with; float64 inside."""
+
+    def __init__(self, own: Tensor) -> None:
+        self.states = own.double()
+        self.mean = self.states.mean(0)
+        self.centred = self.states - self.mean
+        gram = self.centred.T @ self.centred
+        self.norm = gram.norm()
+        self._vectors = torch.linalg.eigh(gram)[1].flip(1)
+        self._variance = (self.centred @ self._vectors).square().sum(0)
+
+    def fidelity(self, mapped: Tensor) -> Fidelity:
+        """Compare mapped states [n, d] with them."""
+        mapped = mapped.double()
+        shares = unexplained_shares(mapped, self.states)
+        cosine = torch.nn.functional.cosine_similarity(mapped - self.mean, self.centred, dim=1).mean()
+        return Fidelity(*shares, float(cosine), self._cka(mapped), self._bands(mapped))
+
+    def _cka(self, mapped: Tensor) -> float:
+        x = mapped - mapped.mean(0)
+        bottom = (x.T @ x).norm() * self.norm
+        return float((x.T @ self.centred).square().sum() / bottom.clamp_min(1e-300))
+
+    def _bands(self, mapped: Tensor) -> dict[str, float]:
+        residual = ((mapped - self.states) @ self._vectors).square().sum(0)
+        edges = [0, *(edge for edge in BANDS if edge < len(residual)), len(residual)]
+        return {
+            f"{low + 1}-{high}": float(
+                residual[low:high].sum() / self._variance[low:high].sum().clamp_min(1e-300)
+            )
+            for low, high in itertools.pairwise(edges)
+        }
+
+
 def state_fidelity(mapped: Tensor, own: Tensor) -> Fidelity:
-    """Compare mapped states [n, d] with the target's own [n, d], float64 inside."""
-    mapped, own = mapped.double(), own.double()
-    centred = own - own.mean(0)
-    residual = mapped - own
-    shares = unexplained_shares(mapped, own)
-    cosine = torch.nn.functional.cosine_similarity(mapped - own.mean(0), centred, dim=1).mean()
-    return Fidelity(*shares, float(cosine), _cka(mapped, centred), _bands(residual, centred))
+    """Compare mapped states [n, d] with the target's own [n, d]."""
+    return OwnStates(own).fidelity(mapped)
 
 
 def unexplained_shares(mapped: Tensor, own: Tensor) -> tuple[float, float, float]:
@@ -59,24 +89,6 @@ def unexplained_shares(mapped: Tensor, own: Tensor) -> tuple[float, float, float
         return float(unexplained[kept].sum() / variance[kept].sum().clamp_min(1e-300))
 
     return fvu(0), fvu(1), fvu(8)
-
-
-def _cka(mapped: Tensor, centred: Tensor) -> float:
-    x = mapped - mapped.mean(0)
-    bottom = (x.T @ x).norm() * (centred.T @ centred).norm()
-    return float((x.T @ centred).square().sum() / bottom.clamp_min(1e-300))
-
-
-def _bands(residual: Tensor, centred: Tensor) -> dict[str, float]:
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    vectors = vectors.flip(1)
-    edges = [0, *(edge for edge in BANDS if edge < len(vectors)), len(vectors)]
-    found = {}
-    for low, high in itertools.pairwise(edges):
-        band = vectors[:, low:high]
-        variance = (centred @ band).square().sum().clamp_min(1e-300)
-        found[f"{low + 1}-{high}"] = float((residual @ band).square().sum() / variance)
-    return found
 
 
 class Stitching:
@@ -135,11 +147,10 @@ def reachable_share(weight: Tensor, vector: Tensor) -> float:
 
 
 def measure(
-    mapping: Callable[[Tensor], Tensor], states: PairedStates, stitching: Stitching | None
+    mapping: Callable[[Tensor], Tensor], x: Tensor, own: OwnStates, stitching: Stitching | None
 ) -> Fidelity:
-    """All of a mapping's fidelity on the validation set; without stitching where there is none."""
-    x, y = states.validation
-    found = state_fidelity(mapping(x), y)
+    """All of a mapping's fidelity on validation states x [n, d_source]; stitched where that is asked."""
+    found = own.fidelity(mapping(x))
     if stitching is None:
         return found
     added, kl = stitching(mapping)

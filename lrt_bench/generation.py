@@ -46,25 +46,44 @@ def generate(
     Sampling is by the Gumbel rule, with noise that depends on seed, prompt and step alone: every vector
     meets the same luck, and the batch size changes nothing. Temperature 0 is greedy.
     """
-    changes = Interventions.adding(steering) if isinstance(steering, Tensor) else steering
-    encoded = [tokens.ids for tokens in encode(site.model.tokenizer, prompts)]
-    jobs = [(v, p) for v in range(len(changes)) for p in range(len(prompts))]
-    found: dict[tuple[int, int], list[int]] = {}
-    for length in sorted({len(ids) for ids in encoded}):
-        same = [(v, p) for v, p in jobs if len(encoded[p]) == length]
+    works = [(prompts, steering)]
+    [written] = generate_all(site, works, new_tokens, seed=seed, temperature=temperature, rows=rows)
+    return written
+
+
+def generate_all(
+    site: Site,
+    works: Sequence[tuple[Sequence[str], Tensor | Interventions]],
+    new_tokens: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    rows: int = 256,
+) -> list[Written]:
+    """What `generate` gives for each (prompts, steering), in common forwards: few rows cost as many do."""
+    tokenizer = site.model.tokenizer
+    encoded = [[tokens.ids for tokens in encode(tokenizer, prompts)] for prompts, _ in works]
+    changes = [Interventions.adding(by) if isinstance(by, Tensor) else by for _, by in works]
+    together, firsts = Interventions.joined(changes), np.cumsum([0, *map(len, changes)])
+    jobs = [(w, v, p) for w, by in enumerate(changes) for v in range(len(by)) for p in range(len(encoded[w]))]
+    found: dict[tuple[int, int, int], list[int]] = {}
+    for length in sorted({len(encoded[w][p]) for w, _, p in jobs}):
+        same = [(w, v, p) for w, v, p in jobs if len(encoded[w][p]) == length]
         for start in range(0, len(same), rows):
             chunk = same[start : start + rows]
-            ids = torch.tensor([encoded[p] for _, p in chunk])
-            change = changes[[v for v, _ in chunk]]
-            luck = _Luck(seed, temperature, [p for _, p in chunk])
-            written = _write(site, ids, change, luck, new_tokens)
-            found |= dict(zip(chunk, written, strict=True))
-    tokenizer = site.model.tokenizer
-    tokens = [[found[v, p] for p in range(len(prompts))] for v in range(len(changes))]
-    texts = [[tokenizer.decode(ids, skip_special_tokens=True) for ids in row] for row in tokens]
-    sequences = [(encoded[p], found[v, p]) for v, p in jobs]
+            ids = torch.tensor([encoded[w][p] for w, _, p in chunk])
+            change = together[[int(firsts[w]) + v for w, v, _ in chunk]]
+            luck = _Luck(seed, temperature, [p for _, _, p in chunk])
+            found |= dict(zip(chunk, _write(site, ids, change, luck, new_tokens), strict=True))
+    sequences = [(encoded[w][p], found[w, v, p]) for w, v, p in jobs]
     losses = continuation_cross_entropy(site.model, sequences, rows)
-    return Written(texts, losses.view(len(changes), len(prompts)), tokens)
+    written = []
+    for w, by in enumerate(changes):
+        tokens = [[found[w, v, p] for p in range(len(encoded[w]))] for v in range(len(by))]
+        texts = [[tokenizer.decode(ids, skip_special_tokens=True) for ids in row] for row in tokens]
+        own = losses[[job[0] == w for job in jobs]].view(len(by), len(encoded[w]))
+        written.append(Written(texts, own, tokens))
+    return written
 
 
 def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.memory import hold
 from lrt_bench.models import LanguageModel, TransformersModel
 from lrt_bench.nano.family import FAMILY
+from lrt_bench.state_memory import StateMemory
 
 MODEL_ID = re.compile(rf"{HUB_ID.pattern}|gpt2[\w-]*")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -35,12 +36,14 @@ class Models:
     """Loads models by name, each once; `keep` drops those that are no longer wanted.
 
     local : {Hub id: folder or file} that take the place of models; a result names what was loaded.
+    remember : bytes of states that each model may hold, to be read again.
     """
 
     dtype: str = "float32"
     device: str = "cpu"
     device_map: str | None = None
     local: Mapping[str, str] = field(default_factory=dict)
+    remember: int = 0
     _loaded: dict[str, LanguageModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +55,7 @@ class Models:
         """The model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
         if spec not in self._loaded:
             self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
+            self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
         return self._loaded[spec]
 
     def keep(self, specs: set[str]) -> None:

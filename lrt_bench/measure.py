@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from lrt_bench import metrics
 from lrt_bench.bench import PairBench, Reference
 from lrt_bench.fidelity import measure as measure_fidelity
 from lrt_bench.fidelity import reachable_share
-from lrt_bench.generation import offsets_for
+from lrt_bench.generation import Written, offsets_for
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.metrics import Array, TaskErrors
 from lrt_bench.records import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
@@ -112,15 +112,23 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
     if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    return FidelityFigures(**vars(measure_fidelity(mapping, bench.states, bench.stitching)))
+    found = measure_fidelity(mapping, bench.states.validation[0], bench.own_states, bench.stitching)
+    return FidelityFigures(**vars(found))
 
 
-def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> GenerationFigures:
-    """Steered writing under the first of the row's vectors, alpha 0 first."""
+def generation_figures(
+    bench: PairBench, tasks: Sequence[Task], vectors: Vectors
+) -> tuple[GenerationFigures, ...]:
+    """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
+    offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
+    return tuple(
+        _writing_figures(task, bench.unsteered(task), written)
+        for task, written in zip(tasks, bench.write(tasks, offsets), strict=True)
+    )
+
+
+def _writing_figures(task: Task, unsteered: Written, written: Written) -> GenerationFigures:
     assert task.card.scorer is not None
-    alphas = (0.0, *task.card.alphas)
-    unsteered = bench.unsteered(task)
-    written = bench.write(task, offsets_for(vectors[task.name][0], task.card.alphas, bench.spread))
     texts = [*unsteered.texts, *written.texts]
     scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
     losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
@@ -130,7 +138,7 @@ def generation_figures(bench: PairBench, task: Task, vectors: Vectors) -> Genera
         digest=task.digest,
         prompts=len(task.prompts),
         failures=int(losses.isnan().sum()),
-        alphas=alphas,
+        alphas=(0.0, *task.card.alphas),
         score=tuple(float(np.mean(row)) for row in scores),
         cross_entropy=tuple(None if bool(row.isnan().all()) else float(row.nanmean()) for row in losses),
     )

@@ -53,7 +53,7 @@ class Queries:
             recorder = _Recorder(bench.target.width)
             transferred(bench, self.tasks, [recorder])
             of_tasks = sum(map(len, recorder.asked))
-            measure(recorder, bench.states, bench.stitching)
+            measure(recorder, bench.states.validation[0], bench.own_states, bench.stitching)
             every = torch.cat([*recorder.asked, decoys(bench, DECOYS * of_tasks)])
             order = torch.randperm(len(every), generator=torch.Generator().manual_seed(bench.seed + 9))
             self._states = every[order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,27 @@ def draw(cells: Sequence[Cell]) -> list[Path]:
         draw_pair([row.result for row in rows], group[0].path.parent / "figure.svg")
         for group, rows in zip(by_pair(cells), ranked_pairs(cells), strict=True)
     ]
+
+
+class Drawing:
+    """Draws pairs' figures beside the run that makes their results; all are there when it is left."""
+
+    def __init__(self) -> None:
+        self.paths: list[Path] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._drawn: list[Future[list[Path]]] = []
+
+    def add(self, cells: Sequence[Cell]) -> None:
+        """A pair's results."""
+        self._drawn.append(self._thread.submit(draw, cells))
+
+    def __enter__(self) -> Drawing:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._thread.shutdown()
+        if raised[0] is None:
+            self.paths = [path for drawn in self._drawn for path in drawn.result()]
 
 
 def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:

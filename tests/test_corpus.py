@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lrt_bench.corpus import Corpus, align, encode, split_of
+from lrt_bench import corpus as corpus_module
+from lrt_bench.corpus import Corpus, align, alike, encode, split_of
 from lrt_bench.errors import UserError
 from lrt_bench.nano.grammar import documents
 
@@ -156,3 +158,42 @@ def test_bad_jsonl_names_the_line(tmp_path, content, message):
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no \.jsonl, \.txt, .* file"):
         next(Corpus(str(tmp_path)).documents())
+
+
+def test_tokenizers_are_alike_only_where_they_cut_alike(coarse, fine):
+    same, cased = copy.deepcopy(coarse), copy.deepcopy(coarse)
+    assert alike(coarse, same)
+    assert not alike(coarse, fine)
+    cased.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert not alike(coarse, cased)
+    without = copy.deepcopy(coarse)
+    without.bos_token = None
+    assert not alike(coarse, without)
+
+
+def test_the_grammars_blocks_are_the_same_however_they_are_read(coarse, fine):
+    """What a process remembers of them changes nothing, with several readers at a time either."""
+
+    def read(corpus, tokenizers, blocks):
+        return list(itertools.islice(corpus.pairs(*tokenizers), blocks)), corpus
+
+    def told(found):
+        blocks, corpus = found
+        rows = [
+            (pair.split, pair.source_ids, pair.target_ids, pair.target_at.tolist()) for pair in blocks[-1]
+        ]
+        return rows, corpus.coverage, corpus.digest, len(blocks)
+
+    corpus_module._KNOWN.clear()
+    fresh = told(read(Corpus("nano"), (coarse, fine), 4))
+    assert len(corpus_module._KNOWN) == 1
+    assert told(read(Corpus("nano"), (coarse, fine), 4)) == fresh
+    assert told(read(Corpus("nano"), (fine, coarse), 4)) != fresh
+    corpus_module._KNOWN.clear()
+    corpora = [Corpus("nano"), Corpus("nano")]
+    readers = [corpus.pairs(coarse, fine) for corpus in corpora]
+    early = next(readers[0])
+    late = list(itertools.islice(readers[1], 4))
+    rest = [early, *itertools.islice(readers[0], 3)]
+    assert told((late, corpora[1])) == fresh
+    assert told((rest, corpora[0])) == fresh

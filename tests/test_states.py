@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lrt_bench.mappings.affine import Affine
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
 from lrt_bench.nano.grammar import documents
+from lrt_bench.state_memory import StateMemory
 from lrt_bench.states import Sample, collect
 
 
@@ -148,3 +151,18 @@ def test_peak_memory_does_not_grow_with_the_corpus(sites):
         return tensors + found.sample.x.nbytes + found.sample.y.nbytes
 
     assert live(24_000) < 1.05 * live(3_000)
+
+
+def test_states_read_again_are_not_run_again(nano):
+    model = copy.copy(nano("S"))
+    model.memory = StateMemory(2 * 2 * 12 * 96 * 4)  # bytes of two texts' states
+    texts = [torch.randint(2, 1000, (2, 12), generator=torch.Generator().manual_seed(i)) for i in range(3)]
+    plain = [nano("S").states(ids, [2])[2] for ids in texts]
+    ran = []
+    handle = model.blocks[0].self_attn.q_proj.register_forward_hook(lambda *_: ran.append(1))
+    for which, runs in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 3), (1, 4)):  # 1 was not asked for the longest
+        assert torch.equal(model.states(texts[which], [2])[2], plain[which])
+        assert len(ran) == runs
+    model.states(texts[1], [2, 3])  # another layer with it
+    assert len(ran) == 5
+    handle.remove()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import mmap
 import os
 import pickle
@@ -33,6 +34,11 @@ from lrt_bench.evaluation import Evaluation
 
 PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
 ALIGN = 64  # bytes
+WANTED = (
+    "transformers.tokenization_utils_tokenizers",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +184,8 @@ def run(evaluation: Evaluation, count: int) -> list[Cell]:
             "give --workers 1"
         ) from error
     warm()
+    for name in WANTED:  # while the workers' imports go on elsewhere
+        importlib.import_module(name)
     threads = max(1, torch.get_num_threads() // count)
     with _one_thread(), tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         return driver.run(evaluation, settings, Processes(count, threads, Path(folder)))
