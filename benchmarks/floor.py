@@ -78,6 +78,14 @@ def operations(shape: Shape, prompts: Sequence[Sequence[int]], moved: int) -> fl
     return shape.layer * block + (moved + 1) * (upper + choice)
 
 
+def full_operations(shape: Shape, prompts: Sequence[Sequence[int]], moved: int, vocabulary: int) -> float:
+    """Operations of a full forward of each prompt for each offset that is not 0, and one unsteered."""
+    d, q, k, f = shape.width, shape.queries, shape.keys, shape.intermediate
+    tokens, seen = sum(map(len, prompts)), sum(len(ids) * (len(ids) + 1) / 2 for ids in prompts)
+    block = tokens * 2.0 * (d * (q + 2 * k) + q * d + 3 * d * f) + 4.0 * q * seen
+    return (moved + 1) * (shape.layers * block + tokens * 2.0 * d * vocabulary)
+
+
 def product_work(
     shape: Shape, rows: int, dtype: torch.dtype, device: str
 ) -> tuple[Callable[[], object], float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import peers
-from benchmarks.floor import Shape, operations, product_work
+from benchmarks.floor import Shape, full_operations, operations, product_work
 from benchmarks.models import embedded_pair
 from benchmarks.peers import Found, Work, single_tokens
 from benchmarks.record import Line, Settings, ratio, same, seconds
@@ -111,7 +111,12 @@ def compare(work: Work, plan: Plan) -> list[Line]:
         line = ratio(plan.part, f"{plan.title}: against {NAMES[name]}", slow, fast, note)
         lines.append(line.aims("at least", plan.goals[name]) if name in plan.goals else line)
     rate = timings["product"].times(1 / (product * repeats))
-    return [*lines, _share(work, plan, shape, fast, rate), *_profile(work, plan)]
+    return [
+        *lines,
+        _bound_line(work, plan, shape),
+        _share(work, plan, shape, fast, rate),
+        *_profile(work, plan),
+    ]
 
 
 def _profile(work: Work, plan: Plan) -> list[Line]:
@@ -147,6 +152,22 @@ def _last_only(work: Work) -> Found:
 
 def _scaled(part: int, whole: int) -> str:
     return "" if part == whole else f"; timed on {part:,} of {whole:,} cells, scaled by cell"
+
+
+def _bound_line(work: Work, plan: Plan, shape: Shape) -> Line:
+    """What no exact sweep exceeds against full forwards run as fast: the ratio of the operations."""
+    prompts = [[row.ids for row in rows] for rows in work.encoded.values()]
+    vocabulary = len(work.site.model.head.weight)
+    whole = sum(full_operations(shape, ids, work.moved, vocabulary) for ids in prompts)
+    least = sum(operations(shape, ids, work.moved) for ids in prompts)
+    note = "operations of full forwards over those of the floor: a peer as near to the machine's limit"
+    return Line(
+        plan.part,
+        f"{plan.title}: operations allow, against batched full forwards",
+        whole / least,
+        "x",
+        note=note,
+    )
 
 
 def _share(work: Work, plan: Plan, shape: Shape, fast: Timing, per_operation: Timing) -> Line:

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import __main__ as bench
 from benchmarks import adamw, fit, generation, gpu, growth, peers, pretrained, sweep
-from benchmarks.floor import Shape, Tree, operations, product_work
+from benchmarks.floor import Shape, Tree, full_operations, operations, product_work
 from benchmarks.record import Line, Settings, UnavailableError, ratio, same
 from benchmarks.report import HERE, Report
 from benchmarks.timing import Timing, interleaved, machine
@@ -64,6 +64,14 @@ def test_the_floor_is_that_of_an_explicit_count(layer):
     shape = Shape(width=8, queries=8, keys=4, intermediate=20, layers=4, layer=layer)
     prompts = [[0, 5, 6, 7], [0, 5, 6, 9, 3, 2], [0, 5]]  # the last one is a beginning of the others
     assert operations(shape, prompts, 3) == 2 * slow_count(shape, prompts, 3)
+
+
+def test_full_forwards_cost_every_token_of_every_prompt_in_every_layer():
+    shape = Shape(width=8, queries=8, keys=4, intermediate=20, layers=3, layer=1)
+    token = 8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 20  # multiply-adds of a block, but for attention
+    scores = 2 * 8 * (1 + 2 + 3 + 1 + 2)  # a score and a share of the value for every token seen
+    whole = 3 * (5 * token + scores) + 5 * 8 * 100
+    assert full_operations(shape, [[0, 1, 2], [0, 1]], 6, vocabulary=100) == 2 * 7 * whole
 
 
 def test_shared_beginnings_count_once():
