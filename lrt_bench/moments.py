@@ -19,7 +19,7 @@ from lrt_bench.errors import UserError
 
 BLOCK = 4096  # pairs whose products are taken at a time: they stay in the cache
 RUN = 16384  # pairs whose products are summed in float32
-PANELS = 8  # of rows of a symmetric product
+PANEL = 128  # rows of a symmetric product that are taken at a time: about these, or an eighth of the rows
 
 
 @dataclass
@@ -152,8 +152,12 @@ def _zeros(device: torch.device | str, *shape: int) -> Tensor:
 
 
 def _panels(rows: int) -> Iterator[slice]:
-    """Rows of a symmetric matrix, cut into at most `PANELS` parts of whole vector registers."""
-    width = -(-rows // (16 * PANELS)) * 16
+    """Rows of a symmetric matrix, cut into equal parts of whole vector registers.
+
+    More parts save more of the half that is not needed, but a product of few rows is a slow one.
+    """
+    parts = min(8, max(1, round(rows / PANEL)))
+    width = -(-rows // (16 * parts)) * 16
     return (slice(start, min(start + width, rows)) for start in range(0, rows, width or 1))
 
 
