@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.record import Line, ratio, seconds
-from benchmarks.timing import Timing, interleaved
+from benchmarks.record import Line, ratio, seconds, shares
+from benchmarks.timing import Timing, clock, interleaved
+from lrt_bench.mappings.base import eigh
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.moments import Moments
+from lrt_bench.moments import RUN, Moments
 from lrt_bench.states import PairedStates
 
 EPOCHS = 4  # paper, section 2.3: AdamW, 4 epochs, batches of 32 x 512 tokens, 1e-4 (base) or 1e-3 (instruct)
@@ -20,7 +22,6 @@ BATCH = 32 * 512
 RATES = (1e-4, 1e-3)
 SMALL_BATCH = 512  # tokens: 32 times the paper's steps an epoch, for corpora much smaller than the paper's
 KIND_RATES = (1e-2, 1e-3)  # for the way to our loss; the first is more than the paper's
-BLOCK = 4096
 
 
 def validation_loss(weight: Tensor, bias: Tensor, states: PairedStates) -> float:
@@ -29,14 +30,20 @@ def validation_loss(weight: Tensor, bias: Tensor, states: PairedStates) -> float
     return float((x @ weight.T.float() + bias.float() - y).square().sum(1).double().mean())
 
 
+def moments_of(states: PairedStates) -> Moments:
+    """Moments of the whole sample, all that a ridge reads: without S_yy, as `lrt-bench fit` does."""
+    moments, size = Moments.without_s_yy(states.d_source, states.d_target), len(states.sample)
+    for start in range(0, size, RUN):
+        end = min(start + RUN, size)
+        moments.update(*(torch.from_numpy(side[start:end]) for side in (states.sample.x, states.sample.y)))
+    return moments
+
+
 def closed_form(states: PairedStates) -> float:
     """Moments of the sample and ridge, its strength chosen on validation: the validation loss."""
-    moments, size = Moments.zeros(states.d_source, states.d_target), len(states.sample)
-    for start in range(0, size, BLOCK):
-        end = min(start + BLOCK, size)
-        moments.update(*(torch.from_numpy(side[start:end]) for side in (states.sample.x, states.sample.y)))
+    eigh.cache_clear()  # of the same states in the round before
     ridge = Ridge()
-    ridge.fit(replace(states, moments=moments))
+    ridge.fit(replace(states, moments=moments_of(states)))
     return validation_loss(ridge.weight, ridge.bias, states)
 
 
@@ -114,7 +121,26 @@ def against_adamw(title: str, states: PairedStates, rounds: int, patience: float
     what = f"{title}: against AdamW, {EPOCHS} epochs of {SMALL_BATCH} tokens a batch, standardised"
     note = f"validation loss {losses['small'] / best:.3f} times ours"
     lines.append(ratio("fit", what, timings["small"], fast, note))
-    return [*lines, _within(title, states, best, fast, patience)]
+    return [*lines, *_profile(title, states), _within(title, states, best, fast, patience)]
+
+
+def _profile(title: str, states: PairedStates) -> list[Line]:
+    """Where the closed form's seconds go: the products, what is around them, the solve and the loss."""
+    eigh.cache_clear()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        whole, moments = clock(lambda: moments_of(states))
+    taken = {event.key: event.self_cpu_time_total / 1e6 for event in profiled.key_averages()}
+    products = taken["aten::addmm_"]
+    ridge = Ridge()
+    solve, _ = clock(lambda: ridge.fit(replace(states, moments=moments)))
+    loss, _ = clock(lambda: validation_loss(ridge.weight, ridge.bias, states))
+    parts = {
+        "products of the moments": products,
+        "shifts, sums, merges of the moments": whole - products,
+        "the solve, its strength chosen on validation": solve,
+        "the validation loss": loss,
+    }
+    return shares("fit", title + ": of the closed form", parts, whole + solve + loss)
 
 
 def _within(title: str, states: PairedStates, best: float, fast: Timing, patience: float) -> Line:

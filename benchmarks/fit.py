@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +14,26 @@ from torch import Tensor
 
 from benchmarks.adamw import against_adamw
 from benchmarks.models import embedded_pair
-from benchmarks.record import Line, Settings, seconds
+from benchmarks.record import Line, Settings, seconds, shares
 from benchmarks.timing import Timing, interleaved
 from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens
+from lrt_bench.mappings.base import eigh
 from lrt_bench.mappings.ridge import Ridge
+from lrt_bench.memory import give_back
 from lrt_bench.models import Site
 from lrt_bench.moments import Moments
-from lrt_bench.states import PairedStates, Sample, by_length, collect, pad, paired_states
+from lrt_bench.states import (
+    PairedStates,
+    Pass,
+    Sample,
+    Shard,
+    by_length,
+    collect,
+    gather,
+    pad,
+    paired_states,
+    read_shard,
+)
 
 BLOCK = 4096
 
@@ -68,7 +83,8 @@ def overhead(title: str, source: Site, target: Site, budget: Budget, rounds: int
     corpus = tokenised(source, target, budget)
 
     def whole() -> PairedStates:
-        states = collect(source, target, corpus, budget, batch_size=rows)
+        eigh.cache_clear()  # of the same states in the round before
+        states = collect(source, target, corpus, budget, batch_size=rows, begin=Moments.without_s_yy)
         Ridge().fit(states)
         return states
 
@@ -85,18 +101,55 @@ def overhead(title: str, source: Site, target: Site, budget: Budget, rounds: int
     return [
         seconds("fit", f"{title}: truncated forwards of both models", timings["forwards"]),
         replace(line, unit="%").aims("at most", 10),
+        *breakdown(title, whole, timings["forwards"]),
         Line("fit", f"{title}: error of the moments against float64", 1e9 * error, "1e-9 of their norm"),
     ]
 
 
+STEPS = {  # of a fit, beside the forwards: functions, and who calls them where that tells steps apart
+    "moments": ((Moments.update, read_shard), (Moments.merge, Pass.add)),
+    "gathering of paired tokens": ((gather, None),),
+    "sample and validation states": ((Sample.draw, None), (Shard.kept, None), (Sample.put, None)),
+    "ridge solve, its strength chosen on validation": ((Ridge.fit, None),),
+    "memory given back": ((give_back, None),),
+}
+
+
+def breakdown(title: str, fit: Callable[[], object], forwards: Timing) -> list[Line]:
+    """Seconds of the steps that a fit adds, as a profiler has them, over those of the forwards."""
+    with cProfile.Profile() as profiler:
+        fit()
+    found: Any = pstats.Stats(profiler)
+    parts = {
+        name: sum(_spent(found.stats, function, caller) for function, caller in functions)
+        for name, functions in STEPS.items()
+    }
+    what = f"{title}: of the overhead"
+    return shares("fit", what, parts, forwards.median, "over the truncated forwards; cProfile")
+
+
+def _spent(stats: Any, function: Any, caller: Any) -> float:
+    """Seconds of a function with all that it calls, where `caller` called it if one is given."""
+    *_, spent, callers = stats[_place(function)]
+    return float(spent if caller is None else callers[_place(caller)][3])
+
+
+def _place(function: Any) -> tuple[str, int, str]:
+    code = function.__code__
+    return code.co_filename, code.co_firstlineno, code.co_name
+
+
 def moments_error(source: Site, target: Site, corpus: Pretokenised, states: PairedStates, rows: int) -> float:
-    """How far the moments of `collect` lie from float64 sums over the same states, relative to their norm."""
+    """How far the moments of `collect` lie from float64 sums over the same states, relative to their norm.
+
+    Of S_yy the diagonal, which all moments hold.
+    """
     exact = Moments.zeros(source.width, target.width)
     for block in corpus.blocks:
         texts = [text for text in block if text.split == "fit"]
         for _, x, y in paired_states(source, target, texts, rows):
             exact.merge(Moments.of(x.cpu(), y.cpu()))
-    sides = [(getattr(states.moments, name), getattr(exact, name)) for name in ("s_xx", "s_xy", "s_yy")]
+    sides = [(getattr(states.moments, name), getattr(exact, name)) for name in ("s_xx", "s_xy", "squares_y")]
     return max(float((found.cpu() - wanted).norm() / wanted.norm()) for found, wanted in sides)
 
 

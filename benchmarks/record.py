@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -75,6 +75,13 @@ def ratio(part: str, what: str, slow: Timing, fast: Timing, note: str = "") -> L
     """How many times faster `fast` is, round by round: the median and the spread of the rounds' ratios."""
     rounds = Timing(tuple(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)))
     return replace(seconds(part, what, rounds, note), unit="x")
+
+
+def shares(part: str, what: str, parts: Mapping[str, float], whole: float, note: str = "") -> list[Line]:
+    """A line for each part of `whole` seconds, in per cent."""
+    return [
+        Line(part, f"{what}, {name}", 100 * spent / whole, "%", note=note) for name, spent in parts.items()
+    ]
 
 
 def same(what: str, ours: Sequence[float], theirs: Sequence[float], limit: float) -> float:

@@ -59,7 +59,7 @@ class Bases:
         s, t = self.source, self.target
         return replace(
             moments, mean_x=s @ moments.mean_x, mean_y=t @ moments.mean_y,
-            s_xx=s @ moments.s_xx @ s.T, s_xy=s @ moments.s_xy @ t.T, s_yy=t @ moments.s_yy @ t.T,
+            s_xx=s @ moments.s_xx @ s.T, s_xy=s @ moments.s_xy @ t.T, products_y=t @ moments.s_yy @ t.T,
         )  # fmt: skip
 
 

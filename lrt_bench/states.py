@@ -25,10 +25,11 @@ from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.memory import give_back, halving
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.moments import Moments
+from lrt_bench.moments import BLOCK, Moments
 
 CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
 SHARD = 128  # sequences of a shard; whole batches, one at least
+Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
 
 
 class Sample:
@@ -173,10 +174,11 @@ def forwards(model: LanguageModel, lengths: Sequence[int], rows: int) -> Iterato
     return by_length(lengths, rows, CACHED_TOKENS if model.device.type == "cpu" else None)
 
 
-def _gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
-    row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
-    at = np.concatenate(positions)
-    return states[torch.from_numpy(row), torch.from_numpy(at)]
+def gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
+    """The states of some tokens of each row, one after another: [b, t, d], b lists of tokens -> [n, d]."""
+    length = states.shape[1]
+    at = np.concatenate([row * length + tokens for row, tokens in enumerate(positions)])
+    return states.flatten(0, 1).index_select(0, torch.from_numpy(at).to(states.device))
 
 
 def paired_states(
@@ -192,8 +194,8 @@ def paired_states(
         x = source.read(pad([text.source_ids for text in chosen]))
         y = target.read(pad([text.target_ids for text in chosen]))
         return (
-            _gather(x, [text.source_at for text in chosen]),
-            _gather(y, [text.target_at for text in chosen]),
+            gather(x, [text.source_at for text in chosen]),
+            gather(y, [text.target_at for text in chosen]),
         )
 
     for batch in forwards(target.model, [len(text.source_ids) for text in texts], rows):
@@ -217,6 +219,19 @@ class Shard:
     rows: np.ndarray
     slots: np.ndarray
 
+    @property
+    def pairs(self) -> int:
+        """How many pairs are read."""
+        return sum(len(text.source_at) for text in self.texts)
+
+    def kept(self, seen: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the shard's pairs `seen`, `seen` + 1, ... are kept."""
+        first, end = np.searchsorted(self.rows, (seen, seen + len(x)))
+        if end - first == len(x):
+            return x, y
+        rows = torch.from_numpy(self.rows[first:end] - seen).to(x.device)
+        return x[rows], y[rows]
+
 
 @dataclass(frozen=True)
 class ShardStates:
@@ -227,26 +242,35 @@ class ShardStates:
     y: np.ndarray
 
 
-def read_shard(source: Site, target: Site, shard: Shard, batch_size: int) -> ShardStates:
-    """Run both models on a shard.
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Pairs of both sides, one after another."""
+    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
+
+
+def read_shard(
+    source: Site, target: Site, shard: Shard, batch_size: int, begin: Begin = Moments.zeros
+) -> ShardStates:
+    """Run both models on a shard. Its moments hold what those hold that are begun with.
 
     On a GPU nothing waits for it until the shard's end: moments are summed there, and what is kept is copied
     in one go, so that the next batch's text is prepared while it computes.
     """
     device = target.model.device if target.model.device.type == "cuda" else torch.device("cpu")
-    moments = Moments.zeros(source.width, target.width, device) if shard.split == "fit" else None
+    moments = begin(source.width, target.width, device) if shard.split == "fit" else None
     kept: list[tuple[Tensor, Tensor]] = []
+    waiting: list[tuple[Tensor, Tensor]] = []
     seen = 0
     for _, x, y in paired_states(source, target, shard.texts, batch_size):
         x, y = x.to(device), y.to(device)
-        if moments is not None:
-            moments.update(x, y)
-        inside = (seen <= shard.rows) & (shard.rows < seen + len(x))
-        rows = torch.from_numpy(shard.rows[inside] - seen).to(device)
-        kept.append((x[rows], y[rows]))
+        kept.append(shard.kept(seen, x, y))
         seen += len(x)
-    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
-    give_back()
+        if moments is None:
+            continue
+        waiting.append((x, y))
+        if sum(len(x) for x, _ in waiting) >= BLOCK or seen == shard.pairs:
+            moments.update(*_joined(waiting))  # many pairs at a time: every time the sums are written over
+            waiting.clear()
+    xs, ys = (side.cpu().numpy() for side in _joined(kept))
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
@@ -257,6 +281,7 @@ class Pass:
     ----------
     tokenizers, limits, widths : of the source and of the target: tokenizer, longest text, width of the site.
     batch_size : sequences in one forward.
+    begin : what the moments are begun with, here and by whoever reads the shards.
     """
 
     def __init__(
@@ -269,12 +294,13 @@ class Pass:
         *,
         seed: int = 0,
         batch_size: int = 64,
+        begin: Begin = Moments.zeros,
     ) -> None:
         self._began = time.perf_counter()
         self.corpus, self.budget = corpus, budget
         self._tokenizers, self._limits = tokenizers, limits
         self._rows, self._shard_rows = batch_size, max(1, SHARD // batch_size) * batch_size
-        self.moments = Moments.zeros(*widths)
+        self.moments = begin(*widths, torch.device("cpu"))
         self.sample = Sample(budget.sample_tokens, *widths, seed)
         self._held_out: list[PairedTokens] = []
         self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
@@ -342,18 +368,21 @@ def collect(
     seed: int = 0,
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
+    begin: Begin = Moments.zeros,
 ) -> PairedStates:
     """One pass over the corpus up to the budget, here and now.
 
+    begin : `Moments.without_s_yy` where nothing that is fitted on the states reads S_yy: it is spared.
     Raises UserError where the corpus has too little text for a fit or for a validation.
     """
     sides = source.model, target.model
     whole = Pass(
         corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
-        (source.width, target.width), seed=seed, batch_size=batch_size,
+        (source.width, target.width), seed=seed, batch_size=batch_size, begin=begin,
     )  # fmt: skip
     for shard in whole.shards():
-        progress(whole.add(shard, read_shard(source, target, shard, batch_size)))
+        progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
+    give_back()
     return whole.states()
 
 

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrt_bench.moments import MASSIVE, Moments, spread
+from lrt_bench.errors import UserError
+from lrt_bench.moments import BLOCK, MASSIVE, RUN, Moments, spread
 
 
 def pairs(n, d_x=5, d_y=3, seed=0):
@@ -72,6 +73,46 @@ def test_a_massive_offset_does_not_drown_the_rest():
     assert (naive[0, 0] - moments.s_xx[0, 0]).abs() / moments.s_xx[0, 0] > 1e-3
 
 
+def states_of_two_models(count):
+    """Float32 states with massive, drifting dimensions, wide enough for several panels and odd ends."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(count, 150)) @ rng.normal(size=(150, 150)) / 12
+    y = x[:, :67] @ rng.normal(size=(67, 203)) + rng.normal(size=(count, 203))
+    x[:, :3] += [2000, -300, 40]
+    y[:, 5] += 500 + np.arange(count) / count  # the mean of the end is not that of the beginning
+    return torch.from_numpy(x).float(), torch.from_numpy(y).float()
+
+
+def test_blocks_runs_and_panels_are_the_whole():
+    """Float32 products of half of each symmetric matrix, against numpy's of all of it in float64."""
+    x, y = states_of_two_models(RUN + BLOCK + 77)
+    expected, whole = direct(x.double(), y.double()), Moments.zeros(150, 203)
+    lean = Moments.without_s_yy(150, 203)
+    for start, stop in ((0, 30), (30, RUN + 200), (RUN + 200, len(x))):
+        whole.update(x[start:stop], y[start:stop])
+        lean.update(x[start:stop], y[start:stop])
+    for name in ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy", "squares_y"):
+        wanted = getattr(expected, name)
+        for found in (whole,) if name == "s_yy" else (whole, lean):
+            assert (getattr(found, name) - wanted).norm() < 1e-7 * wanted.norm(), name
+    for square in (whole.s_xx, whole.s_yy, lean.s_xx):
+        assert (square - square.T).norm() < 1e-14 * square.norm()
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 200), max_size=4), seed=st.integers(0, 1000))
+def test_without_s_yy_the_rest_is_the_same(cuts, seed):
+    x, y = pairs(200, seed=seed)
+    lean, expected = Moments.without_s_yy(5, 3), direct(x, y)
+    edges = [0, *sorted(cuts), 200]
+    for low, high in itertools.pairwise(edges):
+        lean.update(x[low:high], y[low:high])
+    for name in ("mean_x", "mean_y", "s_xx", "s_xy", "variance_x", "variance_y"):
+        torch.testing.assert_close(getattr(lean, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
+    with pytest.raises(UserError, match=r"without S_yy.*Moments\.zeros"):
+        _ = lean.s_yy
+
+
 def test_unequal_batches_are_refused():
     with pytest.raises(ValueError, match="3 source states but 2"):
         Moments.zeros(5, 3).update(torch.zeros(3, 5), torch.zeros(2, 3))
@@ -101,11 +142,11 @@ def test_tensor_cores_precision_leaves_the_solved_map_as_it_is():
     x[:, 0] = 3e3 + 40 * x[:, 0]  # a massive dimension
     y = x[:, 1:] @ torch.randn(23, 16, generator=generator) + 5 * torch.randn(20_000, 16, generator=generator)
     exact, rounded, single = Moments.zeros(24, 16), Moments.zeros(24, 16), Moments.zeros(24, 16)
+    exact.merge(Moments.of(x, y))
     for a, b in zip(x.split(4096), y.split(4096), strict=True):
-        exact.update(a, b)
-        single.merge(Moments.in_float32(a, b))
+        single.update(a, b)
         a, b = a - a.mean(0), b - b.mean(0)
-        rounded.merge(Moments.in_float32(as_tf32(a), as_tf32(b)))
+        rounded.update(as_tf32(a), as_tf32(b))
 
     def solved(moments):
         ridge = 1e-3 * exact.s_xx.diagonal().mean() * torch.eye(24)

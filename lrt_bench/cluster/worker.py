@@ -34,7 +34,7 @@ from lrt_bench.states import PairedStates, Sample, Shard, ShardStates, read_shar
 from lrt_bench.suites import PairSpec
 from lrt_bench.tasks import Task
 
-MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy")
+MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from lrt_bench.moments import Moments
 if TYPE_CHECKING:
     from lrt_bench.states import PairedStates
 
+BLOCK = 1024  # validation pairs that are put in float64 at a time
+
 
 class Mapping(ABC):
     """Carries source states to target states.
@@ -145,7 +147,7 @@ class _Matrix:
 
 
 @functools.lru_cache(maxsize=2)
-def _eigh(matrix: _Matrix) -> tuple[Tensor, Tensor]:
+def eigh(matrix: _Matrix) -> tuple[Tensor, Tensor]:
     """Eigenvalues and eigenvectors; several mappings are fitted on the same moments, one after another."""
     values, vectors = torch.linalg.eigh(matrix.tensor)
     return values, vectors
@@ -156,7 +158,7 @@ class Spectrum:
 
     def __init__(self, moments: Moments) -> None:
         self.means = moments.mean_x, moments.mean_y
-        self.values, self.vectors = _eigh(_Matrix(moments.s_xx))
+        self.values, self.vectors = eigh(_Matrix(moments.s_xx))
         self.projected = self.vectors.T @ moments.s_xy
         self.scale = moments.s_xx.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
 
@@ -184,17 +186,28 @@ class Spectrum:
         found = []
         for strength in strengths:
             inverse = self._inverse(strength)
-            total = held_out.s_yy.trace() - 2 * inverse @ cross + inverse @ gram @ inverse
+            total = held_out.squares_y.sum() - 2 * inverse @ cross + inverse @ gram @ inverse
             offset = (inverse * moved_x) @ self.projected - moved_y
             found.append(float(total / held_out.n + offset @ offset))
         return found
+
+
+def held_out_moments(states: PairedStates) -> Moments:
+    """What errors on the validation states are computed from: their moments, without S_yy, in float64."""
+    x, y = states.validation
+    moments = Moments.without_s_yy(x.shape[1], y.shape[1], x.device)
+    for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+        moments.update(a.double(), b.double())
+    return moments
 
 
 def squared_error(moments: Moments, weight: Tensor, bias: Tensor) -> float:
     """Mean squared error ||A x + b - y||^2 over the pairs whose moments are given."""
     offset = weight @ moments.mean_x + bias - moments.mean_y
     total = (
-        moments.s_yy.trace() - 2 * (weight * moments.s_xy.T).sum() + ((weight @ moments.s_xx) * weight).sum()
+        moments.squares_y.sum()
+        - 2 * (weight * moments.s_xy.T).sum()
+        + ((weight @ moments.s_xx) * weight).sum()
     )
     return float(total / moments.n + offset @ offset)
 
@@ -205,17 +218,17 @@ def rank_errors(states: PairedStates, weight: Tensor, directions: Tensor) -> Ten
     U_r : the first r columns of `directions` [d_y, d_y]. The bias is taken from the fit's means.
     All ranks come from the diagonals of two products.
     """
-    held_out, moments = Moments.of(*states.validation), states.moments
+    held_out, moments = held_out_moments(states), states.moments
     turned = directions.T @ weight
     gain = ((turned @ held_out.s_xx) * turned).sum(1) - 2 * ((turned @ held_out.s_xy).T * directions).sum(0)
     moved_x = turned @ (held_out.mean_x - moments.mean_x)
     moved_y = held_out.mean_y - moments.mean_y
     offset = moved_x.square() - 2 * moved_x * (directions.T @ moved_y)
-    return (held_out.s_yy.trace() + gain.cumsum(0)) / held_out.n + moved_y @ moved_y + offset.cumsum(0)
+    return (held_out.squares_y.sum() + gain.cumsum(0)) / held_out.n + moved_y @ moved_y + offset.cumsum(0)
 
 
 def validation_error(states: PairedStates, weights: list[Tensor]) -> list[float]:
     """Mean squared validation error of each weight, its bias taken from the fit's means."""
-    held_out = Moments.of(*states.validation)
+    held_out = held_out_moments(states)
     means = states.moments.mean_x, states.moments.mean_y
     return [squared_error(held_out, weight, means[1] - weight @ means[0]) for weight in weights]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum
-from lrt_bench.moments import Moments
+from lrt_bench.mappings.base import LinearMapping, Spectrum, held_out_moments
 
 if TYPE_CHECKING:
     from lrt_bench.states import PairedStates
@@ -25,6 +24,6 @@ class Ridge(LinearMapping):
 
     def solve(self, states: PairedStates) -> Tensor:
         spectrum = Spectrum(states.moments)
-        errors = spectrum.errors(Moments.of(*states.validation), STRENGTHS)
+        errors = spectrum.errors(held_out_moments(states), STRENGTHS)
         self.strength_ = STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]
         return spectrum.weight(self.strength_)
