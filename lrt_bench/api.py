@@ -43,11 +43,11 @@ from lrt_bench.fitted import FittedMap, MapCard, Side
 from lrt_bench.loading import Models
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.models import Site
-from lrt_bench.moments import spread
+from lrt_bench.moments import Moments, spread
 from lrt_bench.pair_sites import layer_at
 from lrt_bench.results import Result
 from lrt_bench.rows import mapping_row
-from lrt_bench.states import PairedStates, collect
+from lrt_bench.states import Begin, PairedStates, collect
 from lrt_bench.steering import unit
 from lrt_bench.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.vectors import ModelHint, SteeringVector
@@ -173,6 +173,7 @@ def fit(
     data: Data | None = None,
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
+    begin: Begin = Moments.zeros,
 ) -> FittedMap:
     """Fit a mapping between the two sites, as `evaluate` does.
 
@@ -180,11 +181,14 @@ def fit(
     corpus : file, folder or data set id; by default the embedded grammar for the embedded family, else that
         of the suite `everyday`.
     tokens : pairs to fit on; the suite's own number where it is not given.
+    begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
     Raises UserError.
     """
     row = mapping_row(mapping)  # a wrong name is told before anything is loaded
     spec = corpus_of(pair, corpus, tokens)
-    states = states_of(pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress)
+    states = states_of(
+        pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress, begin=begin
+    )
     fitted = row.fitted(states, seed)
     return FittedMap(fitted, _card(pair, mapping, fitted, states, spec.named, seed), states)
 
@@ -198,12 +202,13 @@ def states_of(
     data: Data | None = None,
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
+    begin: Begin = Moments.zeros,
 ) -> PairedStates:
     """The pass over the corpus that a fit reads; parameters as of `fit`."""
     spec = corpus_of(pair, corpus, tokens)
     return collect(
         pair.source_site, pair.target_site, spec.corpus(data or Data()), spec.budget,
-        seed=seed, batch_size=batch_size, progress=progress,
+        seed=seed, batch_size=batch_size, progress=progress, begin=begin,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lrt_bench.data import Data
     from lrt_bench.fitted import FittedMap
     from lrt_bench.forecast import Forecast
+    from lrt_bench.states import Begin
     from lrt_bench.vectors import SteeringVector
 
 FILE = click.Path(path_type=Path)
@@ -57,7 +58,8 @@ def fit(
     """
     from lrt_bench.fitted import check_folder, check_storable
     from lrt_bench.hub import check_name
-    from lrt_bench.mappings import find_mapping
+    from lrt_bench.mappings import BUILT_IN, find_mapping
+    from lrt_bench.moments import Moments
     from lrt_bench.report_vectors import line, print_map
 
     if save is None and push is None:
@@ -68,7 +70,8 @@ def fit(
         check_name(push)
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
     check_storable(mapping, find_mapping(mapping))
-    fitted = _fit(_pair(source, target, settings), settings)
+    begin = Moments.without_s_yy if mapping in BUILT_IN else Moments.zeros
+    fitted = _fit(_pair(source, target, settings), settings, begin)
     if save is not None:
         fitted.save(save)
     if push is not None:
@@ -104,7 +107,7 @@ def _data(settings: dict[str, Any]) -> Data:
     return Data(stand_ins(settings["data"], "--data"))
 
 
-def _fit(pair: Pair, settings: dict[str, Any]) -> FittedMap:
+def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     """Fit with a progress bar."""
     from lrt_bench import api, report
 
@@ -113,7 +116,7 @@ def _fit(pair: Pair, settings: dict[str, Any]) -> FittedMap:
     with report.progress() as update:
         return api.fit(
             pair, settings["mapping"] or "ridge", settings["corpus"], data=data, **kept,
-            progress=lambda share: update("states", share, 1.0),
+            progress=lambda share: update("states", share, 1.0), begin=begin,
         )  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api, formats
+    from lrt_bench.moments import Moments
     from lrt_bench.report_vectors import line, print_transfer, summary
 
     if (vector is None) == (concept is None):
@@ -180,7 +184,7 @@ def transfer(
     made = _vector(vector, vector_format, fitted, pair) if vector else _concept(concept, pair, settings)
     made = replace(made, concept=name or made.concept)
     if fitted is None:
-        fitted = _fit(pair, settings)
+        fitted = _fit(pair, settings, Moments.zeros)  # a forecast reads all of them
     if made.model.digest not in (None, fitted.card.source.digest):
         _note(f"the vector is of {made.model.name}, other weights than the map's {fitted.card.source.model}")
     carried = api.transfer(made, fitted, scale="map" if scale == "map" else "spread")

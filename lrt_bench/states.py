@@ -29,6 +29,7 @@ from lrt_bench.moments import BLOCK, Moments
 
 CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
 SHARD = 128  # sequences of a shard; whole batches, one at least
+TIDY = 4  # shards after which free memory is handed back: what is handed back is soon asked for again
 Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
 
 
@@ -380,8 +381,10 @@ def collect(
         corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
         (source.width, target.width), seed=seed, batch_size=batch_size, begin=begin,
     )  # fmt: skip
-    for shard in whole.shards():
+    for number, shard in enumerate(whole.shards(), 1):
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
+        if number % TIDY == 0:
+            give_back()
     give_back()
     return whole.states()
 

@@ -68,6 +68,17 @@ def test_moments_are_those_of_a_plain_loop(states, sites, corpus_file):
         )
 
 
+def test_without_s_yy_the_rest_of_the_moments_is_the_same(sites, corpus_file, states):
+    lean = collect(
+        *sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6), begin=Moments.without_s_yy
+    ).moments
+    for name in ("mean_x", "mean_y", "s_xx", "s_xy", "variance_y"):
+        wanted = getattr(states.moments, name)
+        assert (getattr(lean, name) - wanted).norm() < 1e-6 * wanted.norm()
+    with pytest.raises(UserError, match="without S_yy"):
+        _ = lean.s_yy
+
+
 def test_validation_states_are_those_of_a_plain_loop_in_order(states, sites, corpus_file):
     x, y = slow_states(sites, corpus_file, "validation")
     torch.testing.assert_close(states.validation[0], x, rtol=1e-3, atol=1e-3)
