@@ -188,7 +188,7 @@ def take(states: Tensor, at: Tensor) -> Tensor:
     return states[torch.arange(len(states), device=states.device)[:, None], at]
 
 
-@dataclass
+@dataclass(eq=False)
 class TransformersModel(LanguageModel):
     """A decoder that transformers loaded; `load_model` makes them."""
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from lrt_bench.models import Frame, LanguageModel
-from lrt_bench.states import pad
+from lrt_bench.states import forwards, pad
 
+SHARED = 1.5  # tokens of the padded sequences for each node, from which trees are faster below the site
 POSITIONS = ("position_ids", "cache_position")  # what a block may be handed a position at a time, last axis
 
 
@@ -138,3 +139,36 @@ def tree_states(
     for index in range(layer):
         states = model.block(index, states, frame)
     return states[0]
+
+
+def forest_states(
+    model: LanguageModel,
+    trees: Sequence[PrefixTree],
+    frames: Sequence[Frame],
+    sequences: Sequence[list[int]],
+    layer: int,
+    rows: int,
+) -> list[Tensor]:
+    """The residual stream after `layer` at every node of every tree, [n, d] each.
+
+    Where the sequences share little, whole batches of them are faster than one tree after another.
+    """
+    batches = list(forwards(model, [len(row) for row in sequences], rows))
+    padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)
+    if padded > SHARED * sum(map(len, trees)):
+        return [
+            tree_states(model, tree, frame, sequences, layer)
+            for tree, frame in zip(trees, frames, strict=True)
+        ]
+    alone: dict[int, Tensor] = {}
+    for batch in batches:
+        read = model.states(pad([sequences[index] for index in batch]), [layer])[layer]
+        alone |= dict(zip(batch, read, strict=True))
+    return [_at_nodes(tree, alone) for tree in trees]
+
+
+def _at_nodes(tree: PrefixTree, alone: dict[int, Tensor]) -> Tensor:
+    """A tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
+    found = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
+             for place, index in enumerate(tree.prompts)]  # fmt: skip
+    return torch.cat(found)  # nodes are numbered sequence by sequence

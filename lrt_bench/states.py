@@ -29,7 +29,6 @@ from lrt_bench.moments import BLOCK, Moments
 
 CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
 SHARD = 128  # sequences of a shard; whole batches, one at least
-TIDY = 4  # shards after which free memory is handed back: what is handed back is soon asked for again
 Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
 
 
@@ -272,6 +271,7 @@ def read_shard(
             moments.update(*_joined(waiting))  # many pairs at a time: every time the sums are written over
             waiting.clear()
     xs, ys = (side.cpu().numpy() for side in _joined(kept))
+    give_back()
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
@@ -381,11 +381,8 @@ def collect(
         corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
         (source.width, target.width), seed=seed, batch_size=batch_size, begin=begin,
     )  # fmt: skip
-    for number, shard in enumerate(whole.shards(), 1):
+    for shard in whole.shards():
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
-        if number % TIDY == 0:
-            give_back()
-    give_back()
     return whole.states()
 
 

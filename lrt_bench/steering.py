@@ -10,6 +10,7 @@ import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,14 +19,16 @@ from lrt_bench.chat import begun
 from lrt_bench.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.memory import halving
-from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, Site
-from lrt_bench.prefix_tree import prefix_trees, tree_frame, tree_states
+from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, LanguageModel, Site
+from lrt_bench.prefix_tree import forest_states, prefix_trees, tree_frame
 from lrt_bench.states import by_length, pad
 from lrt_bench.steered import Steered
 from lrt_bench.tasks import ChoicePrompt
 
 TREE_NODES = 96  # of one prefix tree: more share more, but every node is compared with every other
 CHECKED = 8  # prompts on which a tree is compared with a plain batch
+# whether trees give a model's logits when they are run on from a layer, looked at once
+_AGREED: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -197,6 +200,7 @@ class Sweep:
         self.site = site
         self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
         self.encoded = encode_choices(site, prompts)
+        self.rows = rows
         self._ids = [row.ids for row in self.encoded]
         self._tokens = rows * max(map(len, self._ids), default=1)  # in one forward
         self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, rows // 8))
@@ -222,21 +226,23 @@ class Sweep:
 
         That is not guessed: some prompts' propensities are compared with those of a plain batch.
         """
-        model = self.site.model
-        found: list[_Packed] = []
-        for tree in prefix_trees(self._ids, TREE_NODES):
-            frame = tree_frame(model, tree)
-            if frame is None:
-                return []
-            try:
-                states = tree_states(model, tree, frame, self._ids, self.site.layer)[None]
-                packed = _Packed(tree.prompts, Steered(self.site, states, frame), tree.last[None])
-                if not found and not self._agree(packed):
-                    return []
-            except (RuntimeError, TypeError, IndexError):
-                return []
-            found.append(packed)
-        return found
+        model, layer = self.site.model, self.site.layer
+        trees = prefix_trees(self._ids, TREE_NODES)
+        frames = [frame for tree in trees if (frame := tree_frame(model, tree)) is not None]
+        if len(frames) < len(trees):
+            return []
+        try:
+            states = forest_states(model, trees, frames, self._ids, layer, self.rows)
+            found = [
+                _Packed(tree.prompts, Steered(self.site, read[None], frame), tree.last[None])
+                for tree, read, frame in zip(trees, states, frames, strict=True)
+            ]
+            known = _AGREED.setdefault(model, {})
+            if found and layer not in known:
+                known[layer] = self._agree(found[0])
+            return found if known.get(layer) else []
+        except (RuntimeError, TypeError, IndexError):
+            return []
 
     def _agree(self, tree: _Packed) -> bool:
         """Whether a tree gives its first prompts the logits of plain forwards, steered and not."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import pytest
 import torch
 from architectures import ARCHITECTURES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrt_bench import steering
+from lrt_bench import prefix_tree, steering
 from lrt_bench.models import Frame, Site
-from lrt_bench.prefix_tree import prefix_trees, tree_frame, tree_states
+from lrt_bench.prefix_tree import forest_states, prefix_trees, tree_frame, tree_states
 from lrt_bench.steering import Sweep
 from lrt_bench.tasks import ChoicePrompt
 
@@ -89,7 +91,23 @@ def test_a_model_that_a_tree_deceives_is_run_plainly(random_model, monkeypatch):
         return Frame([call | {"attention_mask": torch.zeros_like(call["attention_mask"])} for call in calls])
 
     plain = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
+    monkeypatch.setattr(steering, "_AGREED", WeakKeyDictionary())  # it looks at a model once
     monkeypatch.setattr(steering, "tree_frame", open_frame)
     noticed = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
     assert not any(packed.steered.frame for packed in noticed._packed)
     torch.testing.assert_close(noticed.baseline, plain.baseline, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.0, 100.0], ids=["trees", "batches"])
+def test_below_the_site_trees_and_whole_sequences_are_the_same(random_model, share, monkeypatch):
+    model = random_model("qwen2")
+    trees = prefix_trees(SEQUENCES, 8)
+    frames = [tree_frame(model, tree) for tree in trees]
+    assert len(trees) > 1
+    monkeypatch.setattr(prefix_tree, "SHARED", share)
+    for tree, found in zip(trees, forest_states(model, trees, frames, SEQUENCES, 3, 2), strict=True):
+        for place, index in enumerate(tree.prompts):
+            alone = model.states(torch.tensor([SEQUENCES[index]]), [3])[3][0]
+            nodes = tree.seen[tree.last[place]].nonzero()[:, 0]
+            order = tree.depth[nodes].argsort()
+            torch.testing.assert_close(found[nodes[order]], alone, atol=2e-5, rtol=1e-4)
