@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrt_bench.corpus import encode
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.states import by_length, forwards, pad
+from lrt_bench.states import CACHED_TOKENS, by_length, forwards, pad
 from lrt_bench.steered import Steered
 from lrt_bench.steering import Interventions, unit
 
@@ -182,10 +182,18 @@ class TextLoss:
         """The loss under each offset [v, d], added at every token: [v], float64."""
         total = torch.zeros(len(offsets), dtype=torch.float64)
         for steered, real, following in self._batches:
-            for v, offset in enumerate(offsets):
-                final = self._model.finish(steered.run(offset[None]))
-                kept = final[:, :-1][real.to(final.device)]
-                for part, tokens in zip(kept.split(PART), following.split(PART), strict=True):
-                    logits = self._model.head.all(part).cpu()
-                    total[v] += torch.nn.functional.cross_entropy(logits, tokens, reduction="sum")
+            together = max(1, CACHED_TOKENS // steered.states[..., 0].numel())
+            for v, some in enumerate(offsets.split(together)):
+                final = self._model.finish(steered.run(some))[:, :-1]
+                kept = final[real.repeat(len(some), 1).to(final.device)]
+                losses = self._losses(kept, following.repeat(len(some)))
+                total[v * together : v * together + len(some)] += losses.view(len(some), -1).double().sum(1)
         return total / self._count
+
+    def _losses(self, final: Tensor, following: Tensor) -> Tensor:
+        """The cross-entropy of each token, from what the head reads before it: [n, d], [n] -> [n]."""
+        parts = zip(final.split(PART), following.split(PART), strict=True)
+        return torch.cat([
+            torch.nn.functional.cross_entropy(self._model.head.all(part).cpu(), tokens, reduction="none")
+            for part, tokens in parts
+        ])  # fmt: skip

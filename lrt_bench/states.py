@@ -28,6 +28,7 @@ from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import BLOCK, Moments
 
 CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
+FEW_TOKENS, EVEN = 256, 0.8  # a batch of more has no sequence shorter than this share of its longest
 SHARD = 128  # sequences of a shard; whole batches, one at least
 Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
 
@@ -156,22 +157,33 @@ def pad(rows: list[list[int]]) -> Tensor:
     return torch.tensor([row + [0] * (length - len(row)) for row in rows])
 
 
-def by_length(lengths: Sequence[int], rows: int, tokens: int | None = None) -> Iterator[list[int]]:
-    """Indices of sequences in batches of like length, longest first.
-
-    At most `rows` in each and, padded, at most `tokens` tokens, or one sequence.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        fitting = rows if tokens is None else min(rows, max(1, tokens // max(1, lengths[order[start]])))
-        yield order[start : start + fitting]
-        start += fitting
+def by_length(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Indices of sequences in batches of like length, longest first, at most `rows` in each."""
+    order = _longest_first(lengths)
+    for start in range(0, len(order), rows):
+        yield order[start : start + rows]
 
 
 def forwards(model: LanguageModel, lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
-    """`by_length` for one model: on a processor no batch outgrows its caches."""
-    return by_length(lengths, rows, CACHED_TOKENS if model.device.type == "cpu" else None)
+    """`by_length` for one model: on a processor no batch outgrows its caches, or is padded much."""
+    if model.device.type != "cpu":
+        yield from by_length(lengths, rows)
+        return
+    batch: list[int] = []
+    for index in _longest_first(lengths):
+        longest = lengths[batch[0]] if batch else lengths[index]
+        tokens = (len(batch) + 1) * longest
+        uneven = tokens > FEW_TOKENS and lengths[index] < EVEN * longest
+        if batch and (len(batch) == rows or tokens > CACHED_TOKENS or uneven):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
 
 
 def gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:

@@ -86,7 +86,7 @@ def test_cross_entropy_of_texts_under_steering_is_the_slow_loop(nano):
     offsets = torch.stack([torch.zeros(96), torch.randn(96) * 10])
     loss = TextLoss(Site(model, 2), PROMPTS, rows=2)
     found = loss(offsets)
-    assert float(found[0]) == pytest.approx(loss.unsteered, abs=1e-9)
+    assert float(found[0]) == pytest.approx(loss.unsteered, abs=1e-6)
     for v in range(2):
         handle = model.blocks[1].register_forward_hook(lambda m, a, output, v=v: output + offsets[v])
         total = count = 0.0
