@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.chat import begun
-from lrt_bench.corpus import encode
+from lrt_bench.corpus import encode_again
 from lrt_bench.memory import halving
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.states import forwards, pad
@@ -40,7 +40,7 @@ class ConceptStates:
 
 def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
     """States [n, d] at the last token of each text, float32, on the CPU."""
-    encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+    encoded = [tokens.ids for tokens in encode_again(site.model.tokenizer, texts)]
     states = torch.empty(len(encoded), site.width)
 
     def at_last(batch: Sequence[int]) -> Tensor:
@@ -69,7 +69,7 @@ def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> 
     """
     long: set[int] = set()
     for model in models:
-        for index, tokens in enumerate(encode(model.tokenizer, contrast_texts(model, pairs))):
+        for index, tokens in enumerate(encode_again(model.tokenizer, contrast_texts(model, pairs))):
             if len(tokens.ids) > model.context:
                 long.add(index % len(pairs) // 2)
     return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -104,15 +106,36 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     return found
 
 
+_ENCODED: OrderedDict[tuple[str, tuple[str, ...]], list[Tokens]] = OrderedDict()
+ENCODED = 64  # lists of texts that are remembered
+
+
+def encode_again(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
+    """`encode` for a task's texts, which both sides of a pair read, and every pair of a suite."""
+    key = kind_of(tokenizer), tuple(texts)
+    if key not in _ENCODED:
+        _ENCODED[key] = encode(tokenizer, texts)
+        if len(_ENCODED) > ENCODED:
+            _ENCODED.popitem(last=False)
+    _ENCODED.move_to_end(key)
+    return _ENCODED[key]
+
+
 def alike(one: Any, other: Any) -> bool:
     """Whether two fast tokenizers cut every text alike, special tokens included."""
     return one is other or kind_of(one) == kind_of(other)
 
 
+_KINDS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
 def kind_of(tokenizer: Any) -> str:
-    """Hash of all that decides how a fast tokenizer cuts a text."""
-    special = [tokenizer.bos_token_id, *sorted(tokenizer.all_special_ids)]
-    return hashlib.sha256(f"{special} {tokenizer.backend_tokenizer.to_str()}".encode()).hexdigest()
+    """Hash of all that decides how a fast tokenizer cuts a text; looked at once."""
+    if tokenizer not in _KINDS:
+        special = [tokenizer.bos_token_id, *sorted(tokenizer.all_special_ids)]
+        whole = f"{special} {tokenizer.backend_tokenizer.to_str()}"
+        _KINDS[tokenizer] = hashlib.sha256(whole.encode()).hexdigest()
+    return _KINDS[tokenizer]
 
 
 def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:

@@ -93,6 +93,7 @@ def _curves(axis: Any, name: str, results: Sequence[Result]) -> None:
     axis.set_title(name if steerable else f"{name} (not steerable)", fontsize=9)
     axis.axhline(0, color="black", linewidth=0.4)
     axis.tick_params(labelsize=7)
+    axis.locator_params(nbins=4)  # a tick takes as long to draw as a curve
 
 
 def _points(task: TaskFigures) -> tuple[list[float], list[float]]:

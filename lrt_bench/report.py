@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lrt_bench.ranking import RankedRow
     from lrt_bench.records import LmEvalFigures
     from lrt_bench.results import Result
+
+
+SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from going on
 
 
 @contextlib.contextmanager
@@ -73,10 +77,13 @@ class Drawing:
         self._drawn.append(self._thread.submit(draw, cells))
 
     def __enter__(self) -> Drawing:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
         return self
 
     def __exit__(self, *raised: object) -> None:
         self._thread.shutdown()
+        sys.setswitchinterval(self._interval)
         if raised[0] is None:
             self.paths = [path for drawn in self._drawn for path in drawn.result()]
 

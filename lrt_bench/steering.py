@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.chat import begun
-from lrt_bench.corpus import encode
+from lrt_bench.corpus import encode_again
 from lrt_bench.errors import UserError
 from lrt_bench.memory import halving
 from lrt_bench.models import PROBE_TOLERANCE, PROBE_TOLERANCE_16, LanguageModel, Site
@@ -128,9 +128,9 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
     """
     tokenizer = site.model.tokenizer
     texts = [begun(tokenizer, row.instruction, row.prompt) for row in prompts]
-    bare = [tokens.ids for tokens in encode(tokenizer, texts)]
+    bare = [tokens.ids for tokens in encode_again(tokenizer, texts)]
     sides = [
-        [tokens.ids for tokens in encode(tokenizer, wholes)]
+        [tokens.ids for tokens in encode_again(tokenizer, wholes)]
         for wholes in (
             [text + row.positive for text, row in zip(texts, prompts, strict=True)],
             [text + row.negative for text, row in zip(texts, prompts, strict=True)],
