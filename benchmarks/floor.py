@@ -1,10 +1,11 @@
-"""The floating-point operations that a sweep cannot avoid, and the rate of plain matrix products.
+"""The floating-point operations of a sweep that does nothing twice, and the rate of plain matrix products.
 
-Counted for blocks laid out like Llama's, two operations a multiply-add. A beginning that prompts share is
-counted once for each (vector, alpha): the tokens of all prompts are the nodes of a tree. Layers up to the
-site run once a node; those above once a node and (vector, alpha), the last of them without queries and MLP
-but at the prompts' last tokens. Attention is counted over a token's real ancestors. Norms, rotations,
-soft-maxes and the embedding are not counted.
+Counted for whole blocks laid out like Llama's, two operations a multiply-add. That the first block's
+projections are linear in the offset (`shifted_block.py`) is left out. A beginning that prompts share is
+counted once for each (vector, alpha): the tokens of all prompts are the nodes of a tree. Layers up to
+the site run once a node; those above once a node and (vector, alpha), the last of them without queries
+and MLP but at the prompts' last tokens. Attention is counted over a token's real ancestors. Norms,
+rotations, soft-maxes and the embedding are not counted.
 """
 
 from __future__ import annotations

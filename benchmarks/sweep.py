@@ -155,15 +155,15 @@ def _scaled(part: int, whole: int) -> str:
 
 
 def _bound_line(work: Work, plan: Plan, shape: Shape) -> Line:
-    """What no exact sweep exceeds against full forwards run as fast: the ratio of the operations."""
+    """What shared beginnings and layers save against full forwards: the ratio of the operations."""
     prompts = [[row.ids for row in rows] for rows in work.encoded.values()]
     vocabulary = len(work.site.model.head.weight)
     whole = sum(full_operations(shape, ids, work.moved, vocabulary) for ids in prompts)
     least = sum(operations(shape, ids, work.moved) for ids in prompts)
-    note = "operations of full forwards over those of the floor: a peer as near to the machine's limit"
+    note = "what a sweep of whole blocks gains where both run at one rate"
     return Line(
         plan.part,
-        f"{plan.title}: operations allow, against batched full forwards",
+        f"{plan.title}: operations of batched full forwards over those of the floor",
         whole / least,
         "x",
         note=note,
@@ -174,7 +174,7 @@ def _share(work: Work, plan: Plan, shape: Shape, fast: Timing, per_operation: Ti
     """The floor's seconds at the measured rate of matrix products, over ours."""
     least = sum(operations(shape, [row.ids for row in rows], work.moved) for rows in work.encoded.values())
     share = ratio(plan.part, f"{plan.title}: share of the floor", per_operation.times(100 * least), fast,
-                  f"{least / 1e9:.0f} Gflop cannot be avoided; products run at "
+                  f"{least / 1e9:.0f} Gflop in whole blocks, shared beginnings once; products run at "
                   f"{1e-9 / per_operation.median:.0f} Gflop/s")  # fmt: skip
     share = replace(share, unit="%")
     return share.aims("at least", 100 * plan.floor) if plan.floor else share

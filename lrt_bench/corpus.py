@@ -192,7 +192,6 @@ class _Block:
 
 
 _KNOWN: dict[Any, list[_Block]] = {}
-KNOWN_BLOCKS = 2  # of the grammar, for each pair of tokenizers
 KNOWN_KINDS = 8
 
 
@@ -235,6 +234,7 @@ class Corpus:
     context : tokens of the source model that are read at once.
     mix : several sources at once, each with its share of the characters; `source` then only names them.
     data : where ids lead.
+    remembered : blocks of the grammar that this process keeps, for others that read them too.
     """
 
     source: str
@@ -242,6 +242,7 @@ class Corpus:
     mix: tuple[Part, ...] = ()
     data: Data = field(default_factory=Data)
     coverage: Coverage = field(default_factory=Coverage)
+    remembered: int = 0
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
     def _parts(self) -> tuple[Part, ...]:
@@ -290,13 +291,14 @@ class Corpus:
             self._hash.update(block.text)
             self.coverage.add(block.coverage)
             yield block.pairs
+            del block  # one at a time is in memory
 
     def _blocks(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int]
     ) -> Iterator[_Block]:
         """The blocks; the grammar's first ones, which all pairs of a suite read, are made once a process."""
         key = (kind_of(source_tokenizer), kind_of(target_tokenizer), self.context, limits)
-        known = _known(key) if self._parts() == (Part(id="nano"),) else []
+        known = _known(key) if self.remembered and self._parts() == (Part(id="nano"),) else []
         number = 0
         for block in tuple(known):  # another pair may add to them meanwhile
             yield block
@@ -305,10 +307,11 @@ class Corpus:
         stream = itertools.islice(stream, number * BLOCK, None)
         while documents := list(itertools.islice(stream, BLOCK)):
             block = _block(documents, (source_tokenizer, target_tokenizer), self.context, limits)
-            if number == len(known) < KNOWN_BLOCKS:
+            if number == len(known) < self.remembered:
                 known.append(block)
             number += 1
             yield block
+            del block, documents
 
     def fingerprint(self) -> str:
         """Hash of what the documents come from, before it is read: files, a commit, the grammar."""

@@ -25,7 +25,7 @@ from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.memory import give_back, halving
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.moments import BLOCK, Moments
+from lrt_bench.moments import Moments
 
 CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
 FEW_TOKENS, EVEN = 256, 0.8  # a batch of more has no sequence shorter than this share of its longest
@@ -231,11 +231,6 @@ class Shard:
     rows: np.ndarray
     slots: np.ndarray
 
-    @property
-    def pairs(self) -> int:
-        """How many pairs are read."""
-        return sum(len(text.source_at) for text in self.texts)
-
     def kept(self, seen: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the shard's pairs `seen`, `seen` + 1, ... are kept."""
         first, end = np.searchsorted(self.rows, (seen, seen + len(x)))
@@ -254,11 +249,6 @@ class ShardStates:
     y: np.ndarray
 
 
-def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Pairs of both sides, one after another."""
-    return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
-
-
 def read_shard(
     source: Site, target: Site, shard: Shard, batch_size: int, begin: Begin = Moments.zeros
 ) -> ShardStates:
@@ -270,20 +260,14 @@ def read_shard(
     device = target.model.device if target.model.device.type == "cuda" else torch.device("cpu")
     moments = begin(source.width, target.width, device) if shard.split == "fit" else None
     kept: list[tuple[Tensor, Tensor]] = []
-    waiting: list[tuple[Tensor, Tensor]] = []
     seen = 0
     for _, x, y in paired_states(source, target, shard.texts, batch_size):
         x, y = x.to(device), y.to(device)
+        if moments is not None:
+            moments.update(x, y)
         kept.append(shard.kept(seen, x, y))
         seen += len(x)
-        if moments is None:
-            continue
-        waiting.append((x, y))
-        if sum(len(x) for x, _ in waiting) >= BLOCK or seen == shard.pairs:
-            moments.update(*_joined(waiting))  # many pairs at a time: every time the sums are written over
-            waiting.clear()
-    xs, ys = (side.cpu().numpy() for side in _joined(kept))
-    give_back()
+    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
@@ -336,6 +320,8 @@ class Pass:
             for chosen in by_length([len(text.source_ids) for text in fit], self._shard_rows):
                 texts = [fit[i] for i in chosen]
                 yield Shard("fit", texts, *self.sample.draw(sum(len(text.source_at) for text in texts)))
+                del texts
+            del block, fit  # before the next one is made
             if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
                 break
         _check_size(self.corpus, handed_out, held_out)
@@ -395,6 +381,7 @@ def collect(
     )  # fmt: skip
     for shard in whole.shards():
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
+    give_back()
     return whole.states()
 
 

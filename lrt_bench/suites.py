@@ -20,6 +20,7 @@ from lrt_bench.tasks import Strict, Task, find_task, read_yaml
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Layer = int | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
 LayerChoice = tuple[int, ...] | Literal["all"]
+REMEMBERED = 2  # blocks of the embedded corpus that a suite's pairs share: what its budget reads
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
 
@@ -88,7 +89,7 @@ class CorpusSpec(Strict):
 
     def corpus(self, data: Data) -> Corpus:
         """The corpus, its ids read from `data`."""
-        return Corpus(self.source, self.context, self.mix, data)
+        return Corpus(self.source, self.context, self.mix, data, remembered=REMEMBERED)
 
 
 class Suite(Strict):
