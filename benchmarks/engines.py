@@ -1,4 +1,4 @@
-"""One Ray worker against two, and both against the local engine: seconds, and the greatest difference.
+"""One Ray worker against two, and against this machine's own processes: seconds, and the greatest difference.
 
     OMP_NUM_THREADS=1 python benchmarks/engines.py [--suite nano] [--repeats 1] [--out benchmarks/engines.md]
 
@@ -24,6 +24,7 @@ from typing import Any
 
 ENGINES = {
     "local, 1 thread": [],
+    "local, 2 processes": ["--workers", "2"],
     "ray, 1 worker": ["--engine", "ray", "--workers", "1", "--worker-cpus", "1"],
     "ray, 2 workers": ["--engine", "ray", "--workers", "2", "--worker-cpus", "1"],
 }

@@ -121,8 +121,8 @@ class Stitching:
         for chosen, ids, x, own, finals in self._batches:
             stitched = own.clone()
             for row, text in enumerate(chosen):
-                mapped = mapping(x[row, torch.from_numpy(text.source_at)])
-                stitched[row, torch.from_numpy(text.target_at)] = mapped.to(own)
+                mapped = mapping(x[row, torch.tensor(text.source_at)])
+                stitched[row, torch.tensor(text.target_at)] = mapped.to(own)
             both = finals, self._finals(stitched)
             for row, text in enumerate(chosen):
                 length = len(text.target_ids)

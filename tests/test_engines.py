@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -391,6 +392,23 @@ def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
         driver.kill()
         driver.wait()
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 60)
+
+
+def test_the_command_with_workers_prints_what_it_prints_without(tmp_path):
+    """Workers share this terminal, and no warning of theirs reaches it. Seconds may differ."""
+    asked = ["--pair", "planted-rotation", "--task", "number", "--task", "fidelity", "--mapping", "ridge"]
+    printed = []
+    for workers in ("1", "2"):
+        command = ["-m", "lrt_bench.cli", "evaluate", *asked, "--out", "results", "--workers", workers]
+        folder = tmp_path / workers
+        folder.mkdir()
+        found = subprocess.run(
+            [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=True
+        )
+        assert found.stderr == ""
+        assert (folder / "results" / "nano" / "planted-rotation" / "figure.svg").is_file()
+        printed.append(re.sub(r"[\d.]+", "", found.stdout))
+    assert printed[0] == printed[1]
 
 
 def test_settings_that_cannot_be_sent_are_one_line(suite, tmp_path):
