@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lrt_bench.corpus import encode
 from lrt_bench.models import LanguageModel, Site
-from lrt_bench.states import CACHED_TOKENS, by_length, forwards, pad
+from lrt_bench.states import by_length, forwards, pad
 from lrt_bench.steered import Steered
 from lrt_bench.steering import Interventions, unit
 
+STEERED = 2048  # tokens that the upper blocks are run on at a time
 PART = 1024  # tokens whose logits over the vocabulary are held at a time
 
 
@@ -182,7 +183,7 @@ class TextLoss:
         """The loss under each offset [v, d], added at every token: [v], float64."""
         total = torch.zeros(len(offsets), dtype=torch.float64)
         for steered, real, following in self._batches:
-            together = max(1, CACHED_TOKENS // steered.states[..., 0].numel())
+            together = max(1, STEERED // steered.states[..., 0].numel())
             for v, some in enumerate(offsets.split(together)):
                 final = self._model.finish(steered.run(some))[:, :-1]
                 kept = final[real.repeat(len(some), 1).to(final.device)]

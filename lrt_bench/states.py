@@ -27,7 +27,7 @@ from lrt_bench.memory import give_back, halving
 from lrt_bench.models import LanguageModel, Site
 from lrt_bench.moments import Moments
 
-CACHED_TOKENS = 2048  # of one forward on a processor: of wider models' states too, the caches hold a part
+CACHED_TOKENS = 1024  # of one forward on a processor: its caches hold them, and little is left in pieces
 FEW_TOKENS, EVEN = 256, 0.8  # a batch of more has no sequence shorter than this share of its longest
 SHARD = 128  # sequences of a shard; whole batches, one at least
 Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
