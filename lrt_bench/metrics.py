@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 LEVEL = 0.95
 MIN_CEILING = 0.05  # below this a native half does not even act like the other half
 NORMAL_97_5 = 1.959963984540054
+ROUNDING = 1e-6  # points: two rows that differ by less do so by a machine's rounding, on either side of 0
 ROWS_AT_ONCE = 256  # of the bootstrap: bounds its memory to some 30 MB a task in ten
 
 
@@ -249,7 +250,7 @@ def rank(scores: Dictionary[str, float], samples: Dictionary[str, Array]) -> dic
     for place, name in enumerate(order, 1):
         if leader:
             low, high = interval(samples[leader] - samples[name])
-            if low <= 0 <= high:
+            if low <= ROUNDING and high >= -ROUNDING:
                 ranks[name] = ranks[leader]
                 continue
         leader, ranks[name] = name, place

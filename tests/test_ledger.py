@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import shutil
+import struct
 
+import numpy as np
 import pytest
 from boards import read, rescored, small_board, write
 from click.testing import CliRunner
 
+from lrt_bench import metrics
 from lrt_bench.cli import main
-from lrt_bench.leaderboard.ledger import HEADER, read_ledger
+from lrt_bench.leaderboard import entries
+from lrt_bench.leaderboard.ledger import HEADER, changes, read_ledger
+from lrt_bench.resources import PACKAGE
+from lrt_bench.results import Result
 
 
 def run(*words):
@@ -111,6 +119,50 @@ def test_a_rank_that_moves_without_a_changed_entry_is_refused(board, monkeypatch
     run("record", "--results", board / "results", "--reason", "ties are wider now")
     assert lines(board)[-1].action == "re-rank"
     assert build(board).exit_code == 0
+
+
+COMMITTED = PACKAGE.parent / "leaderboard"
+
+
+def nudged(values):
+    """The same numbers, each moved by one unit in its last place, up or down."""
+    ends = np.where(np.random.default_rng(5).integers(0, 2, np.shape(values)), np.inf, -np.inf)
+    return np.nextafter(values, ends)
+
+
+def test_the_committed_ledger_holds_where_a_processor_rounds_otherwise(monkeypatch):
+    """Every product, share and logarithm behind a rank one unit in the last place off: no hash moves."""
+    shares, resampled = metrics._shares, metrics._resampled
+    monkeypatch.setattr(metrics, "_shares", lambda *given: nudged(shares(*given)))
+    monkeypatch.setattr(metrics, "_resampled", lambda *given: nudged(resampled(*given)))
+    for name in ("log10", "power", "rint", "float_power", "exp", "log"):
+        exact = getattr(np, name)
+        monkeypatch.setattr(np, name, lambda *given, exact=exact, **options: nudged(exact(*given, **options)))
+    board = entries.read_board(COMMITTED / "results")
+    assert not board.problems
+    assert changes(board, read_ledger(COMMITTED / "ledger.csv")) == []
+
+
+def test_a_hash_is_of_the_stored_decimals_even_on_ties(board):
+    """Values half-way between two of six digits, whose hash once was a matter of a power's last bit."""
+    path = board / "results" / "small" / "ladder" / "method-5.json"
+    record = json.loads(path.read_text())
+    ties = [f"{digits}5e{power}" for digits in (100000, 999999, 123456) for power in range(-9, 9)]
+    for task in record["tasks"]:
+        task["energy"] = [float(ties[place % len(ties)]) for place in range(task["prompts"])]
+    result = Result.model_validate_json(json.dumps(record))
+    rows = {task.task: task.error_rows for task in result.tasks}
+    stored = {
+        task["task"]: [*task["error"], task["energy"], task["split_error"], task["split_energy"]]
+        for task in record["tasks"]
+    }
+    head = [result.suite_digest, result.mapping.digest, result.mapping.track, str(result.complete)]
+    head += [f"{name} {(len(stored[name]), len(stored[name][0]))}" for name in sorted(stored)]
+    digest = hashlib.sha256("\n".join(head).encode())
+    for name in sorted(stored):
+        for row in stored[name]:
+            digest.update(struct.pack(f"<{len(row)}d", *row))
+    assert entries._scores_hash(result, rows) == digest.hexdigest()[:12]
 
 
 def test_a_state_is_given_by_the_ledger_and_lost_by_a_new_score(board):

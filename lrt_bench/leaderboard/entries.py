@@ -48,7 +48,7 @@ class Entry:
     Attributes
     ----------
     result : the record, as plain tuples, without its arrays of prompts.
-    scores : hash of what its score is computed from; a re-run that gives the same numbers keeps it.
+    scores : hash of what its score is computed from, as stored; the same file has it on every machine.
     state : claimed, reproduced or verified; the ledger's word, never the file's.
     """
 
@@ -293,19 +293,18 @@ def _near(told: float, found: float) -> bool:
 
 
 def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
-    """Hash of method, protocol and the arrays, to six digits: what a re-score changes."""
+    """Hash of method, protocol and the stored arrays: what a re-score changes.
+
+    The numbers are hashed as the file holds them, nine digits each. Reading a decimal as float64 is correctly
+    rounded everywhere, so nothing that a processor computes is in the hash.
+    """
     head = [result.suite_digest, result.mapping.digest, result.mapping.track, str(result.complete)]
     head += [f"{name} {rows[name].shape}" for name in sorted(rows)]
     digest = hashlib.sha256("\n".join(head).encode())
     if rows:
         arrays = [rows[name].ravel() for name in sorted(rows)]
-        digest.update(_six_digits(np.concatenate(arrays)).tobytes())
+        digest.update(np.concatenate(arrays).astype("<f8").tobytes())
     return digest.hexdigest()[:12]
-
-
-def _six_digits(values: Array) -> Array:
-    exponent = np.floor(np.log10(np.maximum(values, 1e-300)))
-    return np.rint(values / 10.0 ** (exponent - 5))
 
 
 def _placed(found: _Found) -> list[Entry]:
