@@ -16,19 +16,20 @@ test: .venv/.installed-test
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # The embedded family from nothing: its tokenizer, its weights, its model card, its tasks, its gate.
 family: .venv/.installed
-	$(BIN)/python -m lrt_bench.nano.train
-	$(BIN)/python -m lrt_bench.nano.card
-	$(BIN)/python -m lrt_bench.nano.train_sae
+	$(BIN)/python -m scripts.nano.train
+	$(BIN)/python -m scripts.nano.model_card
+	$(BIN)/python -m scripts.nano.train_sae
 	$(MAKE) --no-print-directory tasks
-	$(BIN)/python -m lrt_bench.nano.gate
+	$(BIN)/python -m scripts.nano.gate
 
 tasks: .venv/.installed
-	$(BIN)/python -m lrt_bench.nano.make_tasks
-	$(BIN)/python -m lrt_bench.everyday.make_tasks
+	$(BIN)/python -m scripts.nano.make_tasks
+	$(BIN)/python -m scripts.everyday.make_tasks
 
 # The repository's own leaderboard, from the results that are committed.
 leaderboard: .venv/.installed
@@ -62,7 +63,7 @@ results: .venv/.installed
 
 # The forecast's check on the embedded family, and the points that forecasts lean on.
 forecast: .venv/.installed
-	$(BIN)/python -m lrt_bench.forecast_check --cache results/forecast --figure docs/forecast.svg
+	$(BIN)/python -m scripts.forecast.check --cache results/forecast --figure docs/forecast.svg
 
 # The table of benchmarks/README.md in one run of at most ten minutes; `make bench BENCH="--parts fit,sweep"`
 # runs some of it. SmolLM2-135M comes with the wheel of a package; BENCH="--smollm2 FILE.gguf" takes another.

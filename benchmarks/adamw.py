@@ -13,9 +13,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.record import Line, ratio, seconds, shares
 from benchmarks.timing import Timing, clock, interleaved
 from lrt_bench.mappings.base import eigh
+from lrt_bench.mappings.moments import RUN, Moments
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.moments import RUN, Moments
-from lrt_bench.states import PairedStates
+from lrt_bench.models.states import PairedStates
 
 EPOCHS = 4  # paper, section 2.3: AdamW, 4 epochs, batches of 32 x 512 tokens, 1e-4 (base) or 1e-3 (instruct)
 BATCH = 32 * 512

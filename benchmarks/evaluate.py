@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmarks.record import Line, Settings, seconds
 from benchmarks.timing import Timing, clock
-from lrt_bench.engines import suited
-from lrt_bench.results import Result, read_result, result_files
-from lrt_bench.suites import find_suite
+from lrt_bench.data.suites import find_suite
+from lrt_bench.evaluation.engines.choice import suited
+from lrt_bench.results.storage import Result, read_result, result_files
 
 GOAL = 45.0
 

@@ -16,26 +16,16 @@ from benchmarks.adamw import against_adamw
 from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings, seconds, shares
 from benchmarks.timing import Timing, interleaved
-from lrt_bench.corpus import Budget, Corpus, Coverage, PairedTokens
+from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens
 from lrt_bench.mappings.base import eigh
+from lrt_bench.mappings.moments import Moments
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.memory import give_back
-from lrt_bench.models import Site
-from lrt_bench.moments import Moments
-from lrt_bench.states import (
-    PairedStates,
-    Pass,
-    Sample,
-    Shard,
-    collect,
-    gather,
-    pad,
-    paired_states,
-    read_shard,
-)
-from lrt_bench.states import (
-    forwards as read_together,
-)
+from lrt_bench.models.batching import forwards as read_together
+from lrt_bench.models.batching import pad
+from lrt_bench.models.memory import give_back
+from lrt_bench.models.sample import Sample
+from lrt_bench.models.sites import Site
+from lrt_bench.models.states import PairedStates, Pass, Shard, collect, gather, paired_states, read_shard
 
 BLOCK = 4096
 

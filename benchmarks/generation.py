@@ -11,14 +11,14 @@ from benchmarks.models import embedded_pair
 from benchmarks.peers import Work, steered
 from benchmarks.record import Line, Settings, ratio, seconds
 from benchmarks.timing import interleaved
-from lrt_bench.concepts import last_states
-from lrt_bench.corpus import encode
+from lrt_bench.data.corpus import encode
+from lrt_bench.data.tasks import find_task
 from lrt_bench.errors import UserError
-from lrt_bench.generation import generate
-from lrt_bench.models import Site
-from lrt_bench.moments import spread
-from lrt_bench.steering import unit
-from lrt_bench.tasks import find_task
+from lrt_bench.mappings.moments import spread
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.concepts import last_states
+from lrt_bench.steering.generation import generate
+from lrt_bench.steering.sweep import unit
 
 ALPHAS = (-0.5, -0.25, 0.25, 0.5)
 TIES = 0.02  # share of texts that rounding may turn where two tokens are as likely

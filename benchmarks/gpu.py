@@ -17,12 +17,14 @@ from benchmarks.fit import Pretokenised
 from benchmarks.growth import prompts
 from benchmarks.record import Line, Settings, seconds
 from benchmarks.timing import Timing, clock, interleaved
-from lrt_bench.corpus import Budget, PairedTokens
+from lrt_bench.data.corpus import Budget, PairedTokens
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.models import LanguageModel, Site, TransformersModel
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.sites import Site
+from lrt_bench.models.states import collect
+from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import WEIGHTS
-from lrt_bench.states import collect
-from lrt_bench.steering import Sweep
+from lrt_bench.steering.sweep import Sweep
 
 # config.json of google/gemma-2-2b and google/gemma-2-9b, and Gemma Team 2024 (arXiv 2408.00118), table 1.
 SHARED: dict[str, Any] = {

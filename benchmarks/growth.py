@@ -12,16 +12,18 @@ from benchmarks.fit import random_states, tokenised
 from benchmarks.models import embedded_pair
 from benchmarks.record import Line, Settings
 from benchmarks.timing import interleaved
-from lrt_bench.concepts import last_states
-from lrt_bench.corpus import Budget, encode
+from lrt_bench.data.corpus import Budget, encode
+from lrt_bench.data.tasks import ChoicePrompt
+from lrt_bench.mappings.moments import spread
 from lrt_bench.mappings.ridge import Ridge
-from lrt_bench.models import LanguageModel, Site, TransformersModel
-from lrt_bench.moments import spread
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.sites import Site
+from lrt_bench.models.states import collect
+from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import WEIGHTS
 from lrt_bench.nano.grammar import documents
-from lrt_bench.states import collect
-from lrt_bench.steering import Sweep
-from lrt_bench.tasks import ChoicePrompt
+from lrt_bench.steering.concepts import last_states
+from lrt_bench.steering.sweep import Sweep
 
 STREAM = 90  # of the grammar; no corpus and no task is written from it
 ALPHAS = (0.5, -0.5, 0.25, -0.25, 0.125, -0.125, 1.0, -1.0)

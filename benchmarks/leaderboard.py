@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Line, Settings
-from lrt_bench.metrics import TaskErrors, transfer_score
+from lrt_bench.results.metrics import TaskErrors, transfer_score
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "leaderboard" / "results" / "nano" / "S-L"

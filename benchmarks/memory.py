@@ -28,9 +28,9 @@ def resident() -> int:
 def over_time(tokens: int, sample: int) -> dict[str, object]:
     """Collect states of the embedded S and L on `tokens` tokens; the peak, and the memory as it went."""
     from benchmarks.models import embedded_pair
-    from lrt_bench.corpus import Budget, Corpus
-    from lrt_bench.provenance import peak_memory
-    from lrt_bench.states import collect
+    from lrt_bench.data.corpus import Budget, Corpus
+    from lrt_bench.evaluation.provenance import peak_memory
+    from lrt_bench.models.states import collect
 
     source, target = embedded_pair("cpu")
     seen: list[int] = []

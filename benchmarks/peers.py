@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lrt_bench.corpus import encode
+from lrt_bench.data.corpus import encode
+from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
-from lrt_bench.models import Site
-from lrt_bench.states import by_length, pad
-from lrt_bench.steering import Encoded
-from lrt_bench.tasks import ChoicePrompt
+from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.sweep import Encoded
 
 BATCH = 32  # prompts in one forward of the batched peers
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from benchmarks.models import smollm2
 from benchmarks.record import Line, Settings
 from benchmarks.sweep import Plan, compare, in_bfloat16, work_on
-from lrt_bench.loading import load_model
-from lrt_bench.models import Site
-from lrt_bench.tasks import ChoicePrompt, find_task
+from lrt_bench.data.tasks import ChoicePrompt, find_task
+from lrt_bench.models.loading import load_model
+from lrt_bench.models.sites import Site
 
 TASKS = ("everyday-sentiment", "everyday-tense", "everyday-dogs")
 ALPHAS = (-0.5, -0.25, 0.0, 0.25, 0.5)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.record import Line
 from lrt_bench.errors import UserError
-from lrt_bench.results import write_whole
+from lrt_bench.files.whole import write_whole
 
 HERE = Path(__file__).parent
 TITLES = {

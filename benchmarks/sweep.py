@@ -15,13 +15,13 @@ from benchmarks.models import embedded_pair
 from benchmarks.peers import Found, Work, single_tokens
 from benchmarks.record import Line, Settings, ratio, same, seconds
 from benchmarks.timing import Timing, interleaved
-from lrt_bench.concepts import last_states
-from lrt_bench.loading import load_model
-from lrt_bench.models import Site
-from lrt_bench.moments import spread
-from lrt_bench.steering import Sweep, unit
-from lrt_bench.suites import find_suite
-from lrt_bench.tasks import ChoicePrompt
+from lrt_bench.data.suites import find_suite
+from lrt_bench.data.tasks import ChoicePrompt
+from lrt_bench.mappings.moments import spread
+from lrt_bench.models.loading import load_model
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.concepts import last_states
+from lrt_bench.steering.sweep import Sweep, unit
 
 ROWS = 128  # sequences in one forward, as the default evaluation has it
 LIMIT = 1e-4  # greatest difference between our propensities and a peer's, float32, in logits

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.figure import draw_pair
-from lrt_bench.ranking import RankedRow, ranked
-from lrt_bench.report import number
-from lrt_bench.results import read_result
+from lrt_bench.cli.terminal import number
+from lrt_bench.results.pair_figure import draw_pair
+from lrt_bench.results.ranking import RankedRow, ranked
+from lrt_bench.results.storage import read_result
 
 ROOT = Path(__file__).parent.parent
 PAIRS = ("S-L", "S-L-mid", "L-S", "planted-rotation")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from lrt_bench._version import __version__
+
 __all__ = [
     "FittedMap",
     "LinearMapping",
@@ -28,21 +29,21 @@ __all__ = [
 
 if TYPE_CHECKING:
     from lrt_bench.api import Pair, concept_vector, evaluate, fit, transfer
-    from lrt_bench.fitted import FittedMap, load_map
-    from lrt_bench.formats import read_vector, write_vector
-    from lrt_bench.loading import load_model
     from lrt_bench.mappings.base import LinearMapping, Mapping
-    from lrt_bench.models import Site
-    from lrt_bench.vectors import SteeringVector
+    from lrt_bench.models.loading import load_model
+    from lrt_bench.models.sites import Site
+    from lrt_bench.vectors.fitted_map import FittedMap, load_map
+    from lrt_bench.vectors.vector import SteeringVector
+    from lrt_bench.vectors.vector_files import read_vector, write_vector
 
 _PLACES = {
     "api": ("Pair", "concept_vector", "evaluate", "fit", "transfer"),
-    "fitted": ("FittedMap", "load_map"),
-    "formats": ("read_vector", "write_vector"),
-    "loading": ("load_model",),
     "mappings.base": ("LinearMapping", "Mapping"),
-    "models": ("Site",),
-    "vectors": ("SteeringVector",),
+    "models.loading": ("load_model",),
+    "models.sites": ("Site",),
+    "vectors.fitted_map": ("FittedMap", "load_map"),
+    "vectors.vector": ("SteeringVector",),
+    "vectors.vector_files": ("read_vector", "write_vector"),
 }
 
 

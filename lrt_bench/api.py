@@ -33,24 +33,25 @@ from typing import Literal
 
 import torch
 
-from lrt_bench import __version__
-from lrt_bench.concepts import ConceptStates, last_states
-from lrt_bench.data import Data
+from lrt_bench._version import __version__
+from lrt_bench.data.datasets import Data
+from lrt_bench.data.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation import Evaluation
-from lrt_bench.fidelity import state_fidelity
-from lrt_bench.fitted import FittedMap, MapCard, Side
-from lrt_bench.loading import Models
+from lrt_bench.evaluation.evaluation import Evaluation
+from lrt_bench.evaluation.fidelity import state_fidelity
+from lrt_bench.evaluation.rows import mapping_row
+from lrt_bench.evaluation.sites import layer_at
 from lrt_bench.mappings import Mapping, name_of
-from lrt_bench.models import Site
-from lrt_bench.moments import Moments, spread
-from lrt_bench.pair_sites import layer_at
-from lrt_bench.results import Result
-from lrt_bench.rows import mapping_row
-from lrt_bench.states import Begin, PairedStates, collect
-from lrt_bench.steering import unit
-from lrt_bench.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
-from lrt_bench.vectors import ModelHint, SteeringVector
+from lrt_bench.mappings.moments import Moments, spread
+from lrt_bench.models.loading import Models
+from lrt_bench.models.sites import Site
+from lrt_bench.models.states import Begin, PairedStates, collect
+from lrt_bench.results.storage import Result
+from lrt_bench.steering.concepts import ConceptStates, last_states
+from lrt_bench.steering.sweep import unit
+from lrt_bench.vectors.fitted_map import FittedMap
+from lrt_bench.vectors.map_card import MapCard, Side
+from lrt_bench.vectors.vector import ModelHint, SteeringVector
 
 Scale = Literal["spread", "map"]
 LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")

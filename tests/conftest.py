@@ -11,8 +11,8 @@ import torch
 from architectures import ARCHITECTURES
 from small import SMALL_SUITE
 
-from lrt_bench.loading import load_model
-from lrt_bench.models import LanguageModel
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.loading import load_model
 
 # A shell that starts the tests in the background has them ignore Ctrl-C; the commands that they interrupt
 # would inherit that.
@@ -94,8 +94,8 @@ def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_run(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of that suite, whole."""
-    from lrt_bench.evaluation import Evaluation
-    from lrt_bench.suites import find_suite
+    from lrt_bench.data.suites import find_suite
+    from lrt_bench.evaluation.evaluation import Evaluation
 
     out = tmp_path_factory.mktemp("results")
     Evaluation(find_suite(str(small_suite)), out=out).run()

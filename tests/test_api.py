@@ -46,7 +46,7 @@ def test_sites_by_text_and_by_hand_are_the_same(nano):
 
 
 def test_a_side_that_is_no_single_layer_is_refused(nano):
-    from lrt_bench.sources import many_layers
+    from lrt_bench.models.sites import many_layers
 
     with pytest.raises(UserError, match="source: a steering vector lives at one layer"):
         Pair(many_layers(nano("S"), "all"), "nano/S").source_site  # noqa: B018

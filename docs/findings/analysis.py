@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrt_bench.metrics import MIN_CEILING, interval
 from lrt_bench.nano.family import FAMILY
-from lrt_bench.results import Result
+from lrt_bench.results.metrics import MIN_CEILING, interval
+from lrt_bench.results.storage import Result
 
 Array = NDArray[np.float64]
 Table = list[dict[str, Any]]

@@ -17,10 +17,11 @@ import analysis
 import click
 import run
 
-from lrt_bench.layer_results import LayerSweepRecord, read_sweep
+from lrt_bench.evaluation.layer_sweep.record import LayerSweepRecord, read_sweep
+from lrt_bench.files.whole import write_whole
 from lrt_bench.nano.family import FAMILY
-from lrt_bench.ranking import ranked
-from lrt_bench.results import Result, read_result, write_whole
+from lrt_bench.results.ranking import ranked
+from lrt_bench.results.storage import Result, read_result
 
 DATA = Path(__file__).parent / "data"
 Table = list[dict[str, Any]]

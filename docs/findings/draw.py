@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from lrt_bench.layer_figure import COLOURS, DARK
-from lrt_bench.results import write_whole
+from lrt_bench.evaluation.layer_sweep.figure import COLOURS, DARK
+from lrt_bench.files.whole import write_whole
 
 Table = list[dict[str, Any]]
 STYLES = {  # Okabe and Ito's colours, each with a shape of its own

@@ -16,7 +16,7 @@ import click
 import draw
 import jinja2
 
-from lrt_bench.results import write_whole
+from lrt_bench.files.whole import write_whole
 
 HERE = Path(__file__).parent
 Table = list[dict[str, Any]]

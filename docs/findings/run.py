@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from lrt_bench import report
-from lrt_bench.evaluation import Evaluation
-from lrt_bench.layers import LayerSweep
-from lrt_bench.loading import Models
-from lrt_bench.suites import Suite, find_suite, narrowed
+from lrt_bench.cli import terminal as report
+from lrt_bench.data.suites import Suite, find_suite, narrowed
+from lrt_bench.evaluation.evaluation import Evaluation
+from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
+from lrt_bench.models.loading import Models
 
 HERE = Path(__file__).parent
 RESULTS = Path("results")

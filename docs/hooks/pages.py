@@ -1,6 +1,7 @@
 """What `mkdocs build` writes into the pages: tables of records from their pydantic models, and the notebook.
 
-A page asks for a record, and for all records in it, by ``<!-- record: lrt_bench.results:Result -->``. The
+A page asks for a record, and for all records in it, by
+``<!-- record: lrt_bench.results.storage:Result -->``. The
 descriptions of the fields are in fields.yaml; a field without one, or one without its field, ends the build.
 """
 
@@ -125,7 +126,9 @@ def readme_table() -> str:
 
 def forecast_table() -> str:
     """How the forecast did on the embedded family, as its check wrote it."""
-    record = json.loads((ROOT / "lrt_bench" / "nano" / "forecast.json").read_text(encoding="utf-8"))
+    record = json.loads(
+        (ROOT / "lrt_bench/vectors/forecast/embedded_family.json").read_text(encoding="utf-8")
+    )
     lines = [
         "| forecast against measured | points | Spearman | within a pair | R² of states instead | "
         "the pair's other concepts instead | median error | in the interval |",

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lrt_bench import metrics
+from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
 from lrt_bench.leaderboard.plain import plain
 from lrt_bench.leaderboard.workers import share_out
-from lrt_bench.metrics import Array, TaskErrors
-from lrt_bench.ranking import Scored, ranked_rows
-from lrt_bench.records import PairRecord
-from lrt_bench.results import Result, read_result, result_files
-from lrt_bench.suites import find_suite, known_suites
+from lrt_bench.results import metrics
+from lrt_bench.results.metrics import Array, TaskErrors
+from lrt_bench.results.ranking import Scored, ranked_rows
+from lrt_bench.results.records import PairRecord
+from lrt_bench.results.storage import Result, read_result, result_files
 
 CLAIMED = "claimed"
 ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end

@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.whole import write_whole
 from lrt_bench.leaderboard.entries import CLAIMED, Board, Entry, PairEntries
-from lrt_bench.results import write_whole
 
 STATES = (CLAIMED, "reproduced", "verified")
 ACTIONS = ("add", "re-score", "state", "remove", "re-rank")

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from lrt_bench.leaderboard.entries import Entry, slug
 from lrt_bench.leaderboard.numbers import count, number, seconds
-from lrt_bench.records import SiteRecord, TaskFigures
+from lrt_bench.results.records import SiteRecord, TaskFigures
 
 TIE = '<span title="shares its rank: the paired difference\'s interval holds 0">=</span>'
 NOT_STEERABLE = (

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from lrt_bench import records
-from lrt_bench.results import Result
+from lrt_bench.results import records
+from lrt_bench.results.storage import Result
 
 # Arrays of prompts are most of a record, and the ranking has them apart.
 LEFT_OUT: dict[type[BaseModel], set[str]] = {

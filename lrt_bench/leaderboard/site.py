@@ -14,14 +14,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lrt_bench import __version__
+from lrt_bench._version import __version__
+from lrt_bench.data.tasks import Task, find_task, known_tasks
 from lrt_bench.errors import UserError
+from lrt_bench.files.resources import LEADERBOARD
 from lrt_bench.leaderboard import downloads, markup, numbers, views
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.leaderboard.ledger import Line
 from lrt_bench.leaderboard.workers import share_out
-from lrt_bench.resources import LEADERBOARD
-from lrt_bench.tasks import Task, find_task, known_tasks
 
 MARK = "site.json"  # says that a folder is a site of ours, so that it may be replaced
 HTML_ROWS = 250  # of a table of the index; the rest comes with the index's data, and stands on pairs' pages

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lrt_bench import metrics
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
-from lrt_bench.ranking import TRACKS
-from lrt_bench.records import TaskFigures
-from lrt_bench.results import Result
+from lrt_bench.results import metrics
+from lrt_bench.results.ranking import TRACKS
+from lrt_bench.results.records import TaskFigures
+from lrt_bench.results.storage import Result
 
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.base import FitStates, LinearMapping, Spectrum
 
 
 class Affine(LinearMapping):
     """min E ||A h_S + p - h_T||^2 in closed form; the paper trains the same objective by AdamW."""
 
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         return Spectrum(states.moments).weight(0.0)

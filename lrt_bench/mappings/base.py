@@ -12,20 +12,51 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.moments import Moments
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.moments import Moments
 
 BLOCK = 1024  # validation pairs that are put in float64 at a time
+
+
+class FitStates(Protocol):
+    """What a method is fitted on: the states of one pair of sites, read once.
+
+    Attributes
+    ----------
+    moments : of every fit pair.
+    sample : a bounded uniform sample of the fit pairs; `batches` reads it.
+    validation : source [n, d_source] and target [n, d_target] states of other documents, float32.
+    tokens : fit pairs seen.
+    d_source, d_target : widths of the two sites.
+    """
+
+    @property
+    def moments(self) -> Moments: ...
+
+    @property
+    def sample(self) -> Sized: ...
+
+    @property
+    def validation(self) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def d_source(self) -> int: ...
+
+    @property
+    def d_target(self) -> int: ...
+
+    def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch over the sample in a shuffled order: float32 pairs [size, d_source], [size, d_target]."""
 
 
 class Mapping(ABC):
@@ -45,7 +76,7 @@ class Mapping(ABC):
     stochastic: bool = False
 
     @abstractmethod
-    def fit(self, states: PairedStates) -> None:
+    def fit(self, states: FitStates) -> None:
         """Learn from paired states; what is learned is kept in attributes with a trailing underscore."""
 
     @abstractmethod
@@ -77,13 +108,13 @@ class LinearMapping(Mapping):
     weight: Tensor
     bias: Tensor
 
-    def fit(self, states: PairedStates) -> None:
+    def fit(self, states: FitStates) -> None:
         self.weight = self.solve(states)
         moments = states.moments
         self.bias = moments.mean_y - self.weight @ moments.mean_x
 
     @abstractmethod
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         """The weight [d_target, d_source], float64; the bias follows from the means."""
 
     def __call__(self, h: Tensor) -> Tensor:
@@ -125,10 +156,10 @@ class FixedLinear(LinearMapping):
         except Exception as error:
             raise UserError(f"{path}: not a readable safetensors file: {error}") from error
 
-    def fit(self, states: PairedStates) -> None:
+    def fit(self, states: FitStates) -> None:
         pass
 
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         return self.weight
 
 
@@ -192,7 +223,7 @@ class Spectrum:
         return found
 
 
-def held_out_moments(states: PairedStates) -> Moments:
+def held_out_moments(states: FitStates) -> Moments:
     """What errors on the validation states are computed from: their moments, without S_yy, in float64."""
     x, y = states.validation
     moments = Moments.without_s_yy(x.shape[1], y.shape[1], x.device)
@@ -212,7 +243,7 @@ def squared_error(moments: Moments, weight: Tensor, bias: Tensor) -> float:
     return float(total / moments.n + offset @ offset)
 
 
-def rank_errors(states: PairedStates, weight: Tensor, directions: Tensor) -> Tensor:
+def rank_errors(states: FitStates, weight: Tensor, directions: Tensor) -> Tensor:
     """Mean squared validation error of U_r U_r^T weight for r = 1 ... d_y: [d_y].
 
     U_r : the first r columns of `directions` [d_y, d_y]. The bias is taken from the fit's means.
@@ -227,7 +258,7 @@ def rank_errors(states: PairedStates, weight: Tensor, directions: Tensor) -> Ten
     return (held_out.squares_y.sum() + gain.cumsum(0)) / held_out.n + moved_y @ moved_y + offset.cumsum(0)
 
 
-def validation_error(states: PairedStates, weights: list[Tensor]) -> list[float]:
+def validation_error(states: FitStates, weights: list[Tensor]) -> list[float]:
     """Mean squared validation error of each weight, its bias taken from the fit's means."""
     held_out = held_out_moments(states)
     means = states.moments.mean_x, states.moments.mean_y

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum, rank_errors
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.base import FitStates, LinearMapping, Spectrum, rank_errors
 
 TOLERANCE = 0.01
 
@@ -26,7 +21,7 @@ class LowRank(LinearMapping):
     rank_ : the chosen rank.
     """
 
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         full = Spectrum(states.moments).weight(0.0)
         _, directions = torch.linalg.eigh(full @ states.moments.s_xx @ full.T)
         directions = directions.flip(1)  # widest first

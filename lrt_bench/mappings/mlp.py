@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
-from lrt_bench.mappings.base import Spectrum
+from lrt_bench.mappings.base import FitStates, Spectrum
 from lrt_bench.mappings.network import NetworkMapping
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
 
 HIDDEN = 2  # hidden units for each target dimension
 
@@ -38,7 +33,7 @@ class Mlp(NetworkMapping):
     def build(self, d_source: int, d_target: int) -> nn.Module:
         return _LinearAndHidden(d_source, d_target)
 
-    def prepare(self, states: PairedStates) -> None:
+    def prepare(self, states: FitStates) -> None:
         weight = Spectrum(states.moments).weight(0.0).float()
         linear = self.network_.linear
         assert isinstance(linear, nn.Linear)

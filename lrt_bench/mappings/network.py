@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lrt_bench.mappings.base import Mapping
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.base import FitStates, Mapping
 
 EPOCHS = 4  # at least; and at least STEPS steps, however small the sample
 STEPS = 220
@@ -32,7 +28,7 @@ class NetworkMapping(Mapping):
     def build(self, d_source: int, d_target: int) -> nn.Module:
         """The untrained network."""
 
-    def fit(self, states: PairedStates) -> None:
+    def fit(self, states: FitStates) -> None:
         moments = states.moments
         self.mean_x_, self.mean_y_ = moments.mean_x.float(), moments.mean_y.float()
         self.scale_x_ = _scale(moments.variance_x)
@@ -43,10 +39,10 @@ class NetworkMapping(Mapping):
             self.prepare(states)
             self._train(states)
 
-    def prepare(self, states: PairedStates) -> None:
+    def prepare(self, states: FitStates) -> None:
         """Set what is not learned by gradient, before training."""
 
-    def _train(self, states: PairedStates) -> None:
+    def _train(self, states: FitStates) -> None:
         learned = [p for p in self.network_.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(learned, lr=RATE, weight_decay=1e-4, fused=True)
         steps = math.ceil(len(states.sample) / BATCH)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.base import FitStates, LinearMapping
 
 
 class Orthogonal(LinearMapping):
@@ -24,7 +19,7 @@ class Orthogonal(LinearMapping):
     scale_ : s.
     """
 
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         moments = states.moments
         u, singular, vh = torch.linalg.svd(moments.s_xy.T, full_matrices=False)
         q = u @ vh

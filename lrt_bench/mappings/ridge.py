@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from lrt_bench.mappings.base import LinearMapping, Spectrum, held_out_moments
-
-if TYPE_CHECKING:
-    from lrt_bench.states import PairedStates
+from lrt_bench.mappings.base import FitStates, LinearMapping, Spectrum, held_out_moments
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(-8, 2))
 
@@ -22,7 +17,7 @@ class Ridge(LinearMapping):
     strength_ : the chosen penalty, in units of the source dimensions' mean variance (times n).
     """
 
-    def solve(self, states: PairedStates) -> Tensor:
+    def solve(self, states: FitStates) -> Tensor:
         spectrum = Spectrum(states.moments)
         errors = spectrum.errors(held_out_moments(states), STRENGTHS)
         self.strength_ = STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]

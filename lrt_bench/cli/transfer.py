@@ -1,0 +1,320 @@
+"""The commands that fit a map between two sites, and that carry a steering vector over it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
+from lrt_bench.errors import UserError, plainly
+
+if TYPE_CHECKING:
+    from lrt_bench.api import Pair
+    from lrt_bench.data.datasets import Data
+    from lrt_bench.models.states import Begin
+    from lrt_bench.vectors.fitted_map import FittedMap
+    from lrt_bench.vectors.forecast.forecast import Forecast
+    from lrt_bench.vectors.vector import SteeringVector
+
+FILE = click.Path(path_type=Path)
+SITE = "MODEL, MODEL:LAYER (from 1) or MODEL:20/26 (a share of the depth)  [default layer: 70%]"
+FITTING = (
+    click.option("--mapping", help="Built-in name or PATH.py:CLASS.  [default: ridge]"),
+    *TEXT,
+    click.option("--tokens", type=click.IntRange(min=200), help="Fit on so many.  [default: the suite's]"),
+    *MODELS,
+    *WHERE,
+    *SEED,
+    click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
+)
+
+
+@click.command()
+@click.option("--source", required=True, help=SITE)
+@click.option("--target", required=True, help="As --source.")
+@click.option("--save", type=FILE, help="Folder to write: map.safetensors, map.json, README.md.")
+@click.option("--push", help="Model repository on the Hub, as ORG/NAME: one commit.")
+@click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
+@click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
+@with_options(FITTING)
+@plainly
+def fit(
+    source: str,
+    target: str,
+    save: Path | None,
+    push: str | None,
+    dry_run: bool,
+    verify: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Fit a map between two models' layers and keep it, for `transfer --map`.
+
+    `map.json` and the README tell what it was fitted on and how well it explains validation states.
+    """
+    from lrt_bench.cli.terminal_vectors import line, print_map
+    from lrt_bench.data.hub.repository import check_name
+    from lrt_bench.mappings import BUILT_IN, find_mapping
+    from lrt_bench.mappings.moments import Moments
+    from lrt_bench.vectors.fitted_map import check_folder, check_storable
+
+    if save is None and push is None:
+        raise UserError("nowhere to keep the map: give --save FOLDER, --push ORG/NAME or both")
+    if save is not None:
+        check_folder(save)
+    if push is not None:
+        check_name(push)
+    mapping = settings["mapping"] = settings["mapping"] or "ridge"
+    check_storable(mapping, find_mapping(mapping))
+    begin = Moments.without_s_yy if mapping in BUILT_IN else Moments.zeros
+    fitted = _fit(_pair(source, target, settings), settings, begin)
+    if save is not None:
+        fitted.save(save)
+    if push is not None:
+        from lrt_bench.vectors.hub import push_map
+
+        push_map(fitted, push, dry_run=dry_run, verify=verify, report=lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(fitted.card.model_dump_json(indent=1))
+        return
+    print_map(fitted)
+    for kept in (save, push):
+        if kept is not None:
+            line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
+
+
+def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
+    """The pair that the options name, its models not loaded yet."""
+    from lrt_bench.api import Pair
+    from lrt_bench.data.datasets import stand_ins
+    from lrt_bench.models.loading import Models, check_stand_ins
+
+    local = stand_ins(settings["models"], "--model")
+    models = Models(settings["dtype"], settings["device"], settings["device_map"], local)
+    pair = Pair(source, target, models)
+    check_stand_ins(local, pair.specs)
+    return pair
+
+
+def _data(settings: dict[str, Any]) -> Data:
+    """Where data sets by id get their rows."""
+    from lrt_bench.data.datasets import Data, stand_ins
+
+    return Data(stand_ins(settings["data"], "--data"))
+
+
+def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
+    """Fit with a progress bar."""
+    from lrt_bench import api
+    from lrt_bench.cli import terminal as report
+
+    data = _data(settings)
+    kept = {name: settings[name] for name in ("tokens", "seed", "batch_size")}
+    with report.progress() as update:
+        return api.fit(
+            pair, settings["mapping"] or "ridge", settings["corpus"], data=data, **kept,
+            progress=lambda share: update("states", share, 1.0), begin=begin,
+        )  # fmt: skip
+
+
+@click.command()
+@click.option("--vector", type=FILE, help="A steering vector of the source model.")
+@click.option(
+    "--concept",
+    type=FILE,
+    nargs=2,
+    help="Instead: POSITIVE.txt NEGATIVE.txt, a text a line, to make it from.",
+)
+@click.option("--name", help="What the concept is called.  [default: the file's name, or its own]")
+@click.option("--source", help=SITE)
+@click.option("--target", help="As --source.")
+@click.option("--map", "map_spec", help="A fitted map instead of a fit: FOLDER, or ORG/NAME on the Hub.")
+@click.option("--out", type=FILE, help="File to write; without it only the summary is printed.")
+@click.option("--vector-format", help="Format of --vector, where its suffix does not tell.")
+@click.option(
+    "--format", "out_format", help="Format of --out: safetensors, steering-vectors, gguf, lm-eval, npy."
+)
+@click.option(
+    "--scale", type=click.Choice(["spread", "map"]), default="spread", show_default=True,
+    help="Length: as many spreads as the source's vector had, or as the map gives it.",
+)  # fmt: skip
+@click.option("--alpha", type=float, help="Length instead: so many spreads, to be added as it is.")
+@click.option(
+    "--forecast/--no-forecast", "forecasting", default=True, show_default=True,
+    help="Say how well it will steer: runs the known concepts on the pair.",
+)  # fmt: skip
+@with_options(FITTING)
+@plainly
+def transfer(
+    vector: Path | None,
+    concept: tuple[Path, Path] | None,
+    name: str | None,
+    source: str | None,
+    target: str | None,
+    map_spec: str | None,
+    out: Path | None,
+    vector_format: str | None,
+    out_format: str | None,
+    scale: str,
+    alpha: float | None,
+    forecasting: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Carry a steering vector from one model into another, in the format that your tools read.
+
+    The map is fitted on plain text that both models read (see `fit`), or taken from --map. The vector keeps
+    its length in spreads, the unit of alpha: the root mean square norm of a layer's centred states without
+    their eight widest dimensions. Steer with h + c v; useful strengths end at about half a spread.
+    """
+    from dataclasses import replace
+
+    from lrt_bench import api
+    from lrt_bench.cli.terminal_vectors import line, print_transfer, summary
+    from lrt_bench.mappings.moments import Moments
+    from lrt_bench.vectors import vector_files as formats
+
+    if (vector is None) == (concept is None):
+        raise UserError("give the vector as --vector FILE, or --concept POSITIVE.txt NEGATIVE.txt")
+    if out is not None:
+        formats.check_out(out, out_format)
+    fitted, pair = _planned(map_spec, source, target, vector, vector_format, settings)
+    made = _vector(vector, vector_format, fitted, pair) if vector else _concept(concept, pair, settings)
+    made = replace(made, concept=name or made.concept)
+    if fitted is None:
+        fitted = _fit(pair, settings, Moments.zeros)  # a forecast reads all of them
+    if made.model.digest not in (None, fitted.card.source.digest):
+        _note(f"the vector is of {made.model.name}, other weights than the map's {fitted.card.source.model}")
+    carried = api.transfer(made, fitted, scale="map" if scale == "map" else "spread")
+    if alpha is not None:
+        carried = carried.of_length(alpha)
+    if out is not None:
+        formats.write_vector(out, carried, out_format)
+        for note in formats.notes(out, carried, out_format):
+            _note(note)
+    told = _forecast(pair, fitted, made, settings) if forecasting else None
+    if as_json:
+        about = summary(fitted, made, carried, out) | {"forecast": told.record() if told else None}
+        click.echo(json.dumps(about, indent=1, allow_nan=False))
+    else:
+        print_transfer(fitted, made, carried, out, pair.specs[1])
+        for text in told.lines() if told else ():
+            line(text)
+
+
+def _forecast(
+    pair: Pair, fitted: FittedMap, made: SteeringVector, settings: dict[str, Any]
+) -> Forecast | None:
+    """How well the vector will steer the target, where the map is linear."""
+    from lrt_bench import api
+    from lrt_bench.vectors.forecast.forecast import forecast
+
+    if not fitted.linear:
+        _note(f"no forecast: {fitted.card.mapping} is not linear, and what is known is of linear maps")
+        return None
+    states = fitted.states or api.states_of(
+        pair, settings["corpus"], tokens=settings["tokens"], seed=settings["seed"],
+        data=_data(settings), batch_size=settings["batch_size"],
+    )  # fmt: skip
+    return forecast(
+        pair.source_site, pair.target_site, fitted.mapping, states, made.at(fitted.card.source.layer),
+        seed=settings["seed"], batch_size=settings["batch_size"],
+    )  # fmt: skip
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)
+
+
+def _planned(
+    map_spec: str | None,
+    source: str | None,
+    target: str | None,
+    vector: Path | None,
+    vector_format: str | None,
+    settings: dict[str, Any],
+) -> tuple[FittedMap | None, Pair]:
+    """The fitted map, if one is given, and the pair, its models not loaded yet."""
+    from lrt_bench.api import parse_site
+    from lrt_bench.vectors.hub import find_map
+    from lrt_bench.vectors.vector_files import read_vector
+
+    if map_spec is not None:
+        if settings["mapping"] or settings["corpus"] or settings["tokens"]:
+            raise UserError("--map is fitted already: leave --mapping, --corpus and --tokens out beside it")
+        fitted = find_map(map_spec, lambda line: click.echo(line, err=True))
+        return fitted, _pair_of(fitted, source, target, settings)
+    if not (source and target):
+        raise UserError("give --source MODEL:LAYER and --target MODEL:LAYER, or a fitted map: --map FOLDER")
+    if vector is not None:
+        _check_linear(settings["mapping"] or "ridge")
+        if parse_site(source)[1] is None:  # then the vector's own
+            source = f"{source}:{read_vector(vector, vector_format).layer()}"
+    return None, _pair(source, target, settings)
+
+
+def _check_linear(mapping: str) -> None:
+    """Raise UserError, before a fit, where the mapping needs more than a vector."""
+    from lrt_bench.mappings import LinearMapping, find_mapping
+
+    if not issubclass(find_mapping(mapping), LinearMapping):
+        raise UserError(
+            f"--mapping {mapping}: not linear: it carries states, not vectors; give the texts that the "
+            "vector is made from (--concept POSITIVE.txt NEGATIVE.txt), or a linear mapping"
+        )
+
+
+def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings: dict[str, Any]) -> Pair:
+    """The pair of a fitted map; --source and --target must agree with it where they are given."""
+    from lrt_bench.api import parse_site
+
+    sides = []
+    for flag, given, side in (("source", source, fitted.card.source), ("target", target, fitted.card.target)):
+        spec, layer = parse_site(given) if given else (side.model, side.layer)
+        if isinstance(layer, int) and layer != side.layer:
+            raise UserError(f"--{flag} {given}: the map is of {side.model}, layer {side.layer}")
+        sides.append(f"{spec}:{side.layer}")
+    return _pair(sides[0], sides[1], settings)
+
+
+def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) -> SteeringVector:
+    """The vector in a file, at the source's layer. Raises UserError where it is of another width."""
+    from lrt_bench.vectors.vector_files import read_vector
+
+    if fitted is not None:
+        at = fitted.card.source
+        model, layer, width = at.model, at.layer, at.width
+    else:
+        site = pair.source_site
+        model, layer, width = site.model.name, site.layer, site.width
+    found = read_vector(path, name, layer)
+    if found.width != width:
+        raise UserError(f"{path}: {found.width} wide, and {model} is {width}: not a vector of that model")
+    return found
+
+
+def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, Any]) -> SteeringVector:
+    """The vector of two files of texts, made in the source model."""
+    from lrt_bench.api import concept_vector
+
+    assert concept is not None
+    texts = _texts(concept)
+    return concept_vector(pair.source_site, *texts, concept=concept[0].stem, rows=settings["batch_size"])
+
+
+def _texts(concept: tuple[Path, Path]) -> tuple[list[str], list[str]]:
+    """The lines of both files; empty ones are left out."""
+    sides = []
+    for path in concept:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"--concept {path}: not a UTF-8 text file") from error
+        sides.append([line for line in lines if line.strip()])
+        if not sides[-1]:
+            raise UserError(f"--concept {path}: no text there; give a text a line")
+    return sides[0], sides[1]

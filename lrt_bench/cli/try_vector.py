@@ -1,0 +1,144 @@
+"""The command that tries a steering vector: texts side by side, alphas as columns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lrt_bench.cli.options import TEXT, WHERE, with_options
+from lrt_bench.errors import UserError, plainly
+
+if TYPE_CHECKING:
+    from lrt_bench.models.sites import Site
+    from lrt_bench.vectors.tryout import Tryout
+    from lrt_bench.vectors.vector import SteeringVector
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(name="try")
+@click.option("--model", "spec", required=True, help="Hub id, folder, .gguf file, nano/L.")
+@click.option("--vector", type=FILE, required=True, help="A steering vector of that model.")
+@click.option("--format", "vector_format", help="Format of --vector, where its suffix does not tell.")
+@click.option(
+    "--layer", type=click.IntRange(min=1), help="Counted from 1, where the file has several or none."
+)
+@click.option(
+    "--alpha", "alphas", type=float, multiple=True, help="Strength (repeatable).  [default: -0.5, 0.5]"
+)
+@click.option("--prompt", "prompts", multiple=True, help="Text to write on from (repeatable).")
+@click.option("--prompts", "prompts_file", type=FILE, help="File of prompts, one a line.")
+@click.option("--chat", is_flag=True, help="Prompts are instructions: use the model's chat template.")
+@click.option(
+    "--unit", type=click.Choice(["spread", "norm"]), default="spread", show_default=True,
+    help="Alpha in spreads of the layer, or in lengths of the vector.",
+)  # fmt: skip
+@click.option("--max-tokens", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option(
+    "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, help="0 is greedy."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of sampling.")
+@click.option("--html", type=FILE, help="Also a page with each token's shift.")
+@with_options([*TEXT, *WHERE])
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@plainly
+def try_(
+    spec: str,
+    vector: Path,
+    vector_format: str | None,
+    layer: int | None,
+    prompts: tuple[str, ...],
+    prompts_file: Path | None,
+    html: Path | None,
+    corpus: str | None,
+    data: tuple[str, ...],
+    device: str,
+    dtype: str,
+    device_map: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Steer a model with a vector and show what it writes, beside what it writes unsteered.
+
+    A vector's file that `transfer` wrote says the spread, the unit of alpha; for other files it is measured
+    on a few thousand tokens of --corpus. With --unit norm alpha multiplies the vector itself.
+    """
+    from lrt_bench.models.loading import Models
+    from lrt_bench.models.sites import Site
+    from lrt_bench.vectors.vector_files import read_vector
+
+    if html is not None and html.is_dir():
+        raise UserError(f"--html {html}: a folder is there; give a file")
+    asked = [*prompts, *(_lines(prompts_file) if prompts_file else ())]
+    if not asked:
+        raise UserError("give at least one --prompt TEXT, or --prompts FILE")
+    found = read_vector(vector, vector_format, layer)
+    site = Site(Models(dtype, device, device_map).get(spec), found.layer(layer))
+    shown = _try(site, found, asked, spec, corpus, data, settings)
+    if html is not None:
+        from lrt_bench.files.whole import write_whole
+        from lrt_bench.vectors.try_page import render_page
+
+        write_whole(html, render_page(shown).encode())
+    if as_json:
+        click.echo(json.dumps(asdict(shown), indent=1, allow_nan=False))
+    else:
+        _print(shown, html)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"--prompts {path}: not a UTF-8 text file") from error
+    if not found:
+        raise UserError(f"--prompts {path}: no text there; give a prompt a line")
+    return found
+
+
+def _try(
+    site: Site,
+    vector: SteeringVector,
+    prompts: list[str],
+    spec: str,
+    corpus: str | None,
+    data: tuple[str, ...],
+    settings: dict[str, Any],
+) -> Tryout:
+    from lrt_bench.data.datasets import Data, stand_ins
+    from lrt_bench.data.suites import default_suite, find_suite, narrowed
+    from lrt_bench.vectors.tryout import measured_spread, try_vector
+
+    alphas = settings.pop("alphas") or (-0.5, 0.5)
+    rows = Data(stand_ins(data, "--data"))
+    text = narrowed(find_suite(default_suite(spec, spec)), corpus=corpus).corpus
+    return try_vector(
+        site, vector, alphas, prompts, **settings, measure=lambda: measured_spread(site, text, rows)
+    )
+
+
+def _print(shown: Tryout, html: Path | None) -> None:
+    """A table: a row a prompt, a column an alpha."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from lrt_bench.cli.terminal import console
+    from lrt_bench.cli.terminal_vectors import line
+
+    unit = "spreads" if shown.unit == "spread" else "lengths of the vector"
+    what = f"{shown.concept or 'vector'} on {shown.model}, layer {shown.layer}"
+    line(f"{what}; alpha in {unit}, 1 is {shown.step:.4g} in the residual stream")
+    table = Table(box=box.SQUARE, show_lines=True)
+    table.add_column("prompt", ratio=2)
+    for alpha in shown.alphas:
+        table.add_column(f"{alpha:+g}" if alpha else "0 (unsteered)", ratio=3)
+    for prompt, attempts in zip(shown.prompts, shown.attempts, strict=True):
+        table.add_row(Text(prompt), *(Text(attempt.text) for attempt in attempts))
+    console().print(table)
+    if html is not None:
+        line(f"written: {html}")

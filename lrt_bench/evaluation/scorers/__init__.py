@@ -1,0 +1,1 @@
+"""Scores of written text: word lists, a classifier of refusals, a judge behind an HTTP interface."""

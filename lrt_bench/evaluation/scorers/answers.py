@@ -1,0 +1,109 @@
+"""What says of an answer to an instruction whether it refuses: phrases, a local classifier (and `judge.py`).
+
+A scorer gives one number an answer, 1 for a refusal, or None where it cannot tell: a counted failure that is
+left out of the mean, never a 0. Nothing can be told of an empty answer.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lrt_bench.data.tasks import ScorerCard
+from lrt_bench.errors import UserError
+from lrt_bench.evaluation.scorers.text import score_text
+from lrt_bench.models.loading import folder_digest, quiet
+
+CLASSIFIED = 512  # tokens of an answer that a classifier reads at most
+Scores = list[float | None]
+
+
+class AnswerScorer(ABC):
+    """Scores answers to instructions."""
+
+    name: str
+
+    def __call__(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        """One score an answer; None for an empty one and where the scorer cannot tell."""
+        there = [i for i, answer in enumerate(answers) if answer.strip()]
+        found: Scores = [None] * len(answers)
+        scores = self.score([instructions[i] for i in there], [answers[i] for i in there])
+        for i, value in zip(there, scores, strict=True):
+            found[i] = value
+        return found
+
+    @abstractmethod
+    def score(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        """The same for answers that hold text."""
+
+
+@dataclass(frozen=True)
+class Phrases(AnswerScorer):
+    """1 where the answer holds one of the card's refusal phrases."""
+
+    card: ScorerCard
+    name: str = "phrases"
+
+    def score(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        return [score_text(self.card, answer) for answer in answers]
+
+
+@dataclass
+class Classifier(AnswerScorer):
+    """Probability of refusal by a text-classification model in a local folder; loaded when first asked.
+
+    Its label for refusals must say so (`refus...` or `reject...`): which one it is is not guessed.
+    """
+
+    folder: Path
+    batch_size: int = 32
+    name: str = field(default="classifier", init=False)
+
+    def __post_init__(self) -> None:
+        if not (self.folder / "config.json").is_file():
+            raise UserError(f"--classifier {self.folder}: not a model folder: config.json is missing")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return folder_digest(self.folder)
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Any, Any, int]:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+                model = AutoModelForSequenceClassification.from_pretrained(self.folder, local_files_only=True)
+        except Exception as error:  # whatever a broken folder makes transformers raise
+            reason = str(error).strip().partition("\n")[0][:300]
+            raise UserError(f"--classifier {self.folder}: transformers cannot load it: {reason}") from error
+        return tokenizer, model.eval(), self._refusal(model.config.id2label)
+
+    def _refusal(self, labels: dict[int, str]) -> int:
+        found = [i for i, label in labels.items() if label.lower().startswith(("refus", "reject"))]
+        if len(found) != 1:
+            raise UserError(
+                f"--classifier {self.folder}: its labels are {', '.join(labels.values())}: name one of them "
+                "REFUSAL in config.json (id2label)"
+            )
+        return int(found[0])
+
+    def score(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        import torch
+
+        found: Scores = []
+        for start in range(0, len(answers), self.batch_size):
+            tokenizer, model, refusal = self._loaded
+            batch = tokenizer(
+                list(answers[start : start + self.batch_size]),
+                return_tensors="pt", padding=True, truncation=True, max_length=CLASSIFIED,
+            )  # fmt: skip
+            with torch.inference_mode():
+                shares = model(**batch).logits.float().softmax(-1)[:, refusal]
+            found += [float(share) if bool(share.isfinite()) else None for share in shares]
+        return found

@@ -1,0 +1,5 @@
+"""Causal language models, seen as embedding, blocks and head, and the states that are read from them.
+
+`loading` makes a model from a name or a folder; `base` says what a model is to all other rooms; `sites` says
+where its states are read; `states` reads two models on one corpus and hands on what a mapping is fitted on.
+"""

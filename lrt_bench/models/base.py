@@ -1,0 +1,179 @@
+"""What a causal language model is to everything above: embedding, blocks, head.
+
+A batch is padded on the right and nothing is masked: under causal attention the padding reaches no real
+token.
+
+Layers count blocks: layer k is the residual stream after k decoder blocks, 1 <= k <= n_layers, the k of
+`hidden_states[k]` in transformers but for the last, which there is taken after the final norm.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrt_bench.errors import UserError
+from lrt_bench.models.blocks.llama_offsets import Shifted
+from lrt_bench.models.state_cache import StateMemory
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a model hands to each of its blocks for one sequence length, besides the states."""
+
+    calls: list[dict[str, Any]]
+
+
+@dataclass
+class Head:
+    """Final states to logits: the unembedding, its bias, and what the architecture does after it."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    softcap: float | None
+
+    def _finish(self, logits: Tensor) -> Tensor:
+        logits = logits if self.scale == 1 else logits * self.scale
+        return self.softcap * torch.tanh(logits / self.softcap) if self.softcap else logits
+
+    def choice(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """Logits of a few tokens a row, float32: states [n, d], tokens [n, k] -> [n, k]."""
+        tokens = tokens.to(self.weight.device)
+        states = states.to(self.weight.device).float()
+        logits = torch.einsum("nd,nkd->nk", states, self.weight[tokens].float())
+        return self._finish(logits if self.bias is None else logits + self.bias[tokens].float())
+
+    def all(self, states: Tensor) -> Tensor:
+        """Logits of the whole vocabulary, float32: states [..., d] -> [..., vocabulary]."""
+        states = states.to(self.weight.device, self.weight.dtype)
+        return self._finish(nn.functional.linear(states, self.weight, self.bias).float())
+
+
+class LanguageModel(ABC):
+    """A causal model seen as embedding, blocks and head.
+
+    Attributes
+    ----------
+    name : what the user called it.
+    digest : hash of its weights (or the Hub revision); equal digests give equal states.
+    tokenizer : the transformers tokenizer.
+    n_layers, width : number of blocks; size of the residual stream.
+    parameters : how many weights it has.
+    context : longest sequence it was made for, in tokens.
+    memory : of the states that were read last; none by default.
+    """
+
+    name: str
+    digest: str
+    tokenizer: Any
+    n_layers: int
+    width: int
+    parameters: int
+    context: int
+    device: torch.device
+    dtype: torch.dtype
+    head: Head
+    memory: StateMemory | None = None
+
+    @abstractmethod
+    def frame(self, length: int, offset: int = 0) -> Frame:
+        """What the blocks are handed for `length` tokens that begin at position `offset`."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        """Token ids [b, t] to the input of the first block [b, t, d]."""
+
+    @abstractmethod
+    def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
+        """Decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
+
+    @abstractmethod
+    def new_cache(self) -> Any:
+        """An empty KV cache for `block`."""
+
+    @abstractmethod
+    def unembedding(self, tokens: Tensor) -> Tensor | None:
+        """Rows of the unembedding as directions of the residual stream [n, d]; None where widths differ."""
+
+    @abstractmethod
+    def finish(self, states: Tensor) -> Tensor:
+        """The final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+
+    def check_layer(self, layer: int) -> None:
+        """Raise UserError where `layer` is not one of this model's."""
+        if not 1 <= layer <= self.n_layers:
+            raise UserError(f"layer {layer} is out of range for {self.name}: give 1 to {self.n_layers}")
+
+    def check_length(self, tokens: int) -> None:
+        """Raise UserError where a text is longer than the model was made for."""
+        if tokens > self.context:
+            raise UserError(f"{self.name}: a text of {tokens} tokens: it reads {self.context}; shorten it")
+
+    @torch.inference_mode()
+    def states(self, ids: Tensor, layers: Iterable[int]) -> dict[int, Tensor]:
+        """Residual streams after `layers`, [b, t, d] each; the blocks above the highest are not run."""
+        wanted = set(layers)
+        for layer in wanted:
+            self.check_layer(layer)
+        self.check_length(ids.shape[1])
+        if self.memory is not None and (known := self.memory.get(ids, wanted)) is not None:
+            return known
+        frame = self.frame(ids.shape[1])
+        states = self.embed(ids)
+        found = {}
+        for index in range(max(wanted)):
+            states = self.block(index, states, frame)
+            if index + 1 in wanted:
+                found[index + 1] = states
+        if self.memory is not None:
+            self.memory.put(ids, found)
+        return found
+
+    def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
+        """The block after `layer`, for states [b, t, d] plus offsets; None where it must be run whole."""
+        return None
+
+    @torch.inference_mode()
+    def resume(self, states: Tensor, layer: int, frame: Frame | None = None) -> Tensor:
+        """Run on from the residual stream after `layer`: [b, t, d] -> the last block's output [b, t, d].
+
+        frame : of the rows, where they are no plain sequences (`steering.prefix_tree`).
+        """
+        frame = frame or self.frame(states.shape[1])
+        for index in range(layer, self.n_layers):
+            states = self.block(index, states, frame)
+        return states
+
+    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
+        """The last block's output at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d]."""
+        return take(self.block(self.n_layers - 1, states, frame), at)
+
+    @torch.inference_mode()
+    def resume_at(self, states: Tensor, layer: int, at: Tensor, frame: Frame | None = None) -> Tensor:
+        """`resume`, read at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d].
+
+        The last block does less.
+        """
+        frame = frame or self.frame(states.shape[1])
+        for index in range(layer, self.n_layers - 1):
+            states = self.block(index, states, frame)
+        if layer == self.n_layers:
+            return take(states, at)
+        return self.last_block(states, frame, at)
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor) -> Tensor:
+        """Logits [b, t, vocabulary] of whole sequences, float32."""
+        return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
+
+
+def take(states: Tensor, at: Tensor) -> Tensor:
+    """Some tokens of each row: states [b, t, d], at [b, q] -> [b, q, d]."""
+    at = at.to(states.device)
+    return states[torch.arange(len(states), device=states.device)[:, None], at]

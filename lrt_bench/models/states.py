@@ -1,0 +1,310 @@
+"""Streams paired states from two sites and a corpus: one pass feeds all that a mapping may see.
+
+The pass keeps the moments of the fit split (whole), a bounded sample of it (memory-mapped, uniform over
+the stream), and a bounded validation set. Nothing else is held, so memory does not grow with the corpus.
+
+It is cut into shards whose bounds depend on the text alone. Whoever reads a shard, and whenever, the moments
+are merged in the shards' order and the sample's choices depend on counts: the states are the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
+from lrt_bench.errors import UserError
+from lrt_bench.mappings.moments import Moments
+from lrt_bench.models.batching import by_length, forwards, pad
+from lrt_bench.models.memory import give_back, halving
+from lrt_bench.models.sample import Sample
+from lrt_bench.models.sites import Site
+
+SHARD = 128  # sequences of a shard; whole batches, one at least
+Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
+
+
+@dataclass
+class PairedStates:
+    """All that a mapping is fitted on. Mappings read `moments`, `batches()` and `validation`.
+
+    Attributes
+    ----------
+    moments : of every fit pair.
+    validation : source [n, d_source] and target [n, d_target] states of other documents, float32.
+    validation_text : the token sequences of those states, for running the target on mapped states.
+    tokens : fit pairs seen.
+    coverage : how many tokens of either side are in a pair.
+    seconds : wall time of the pass.
+    """
+
+    moments: Moments
+    sample: Sample
+    validation: tuple[Tensor, Tensor]
+    validation_text: list[PairedTokens]
+    tokens: int
+    coverage: Coverage
+    digest: str
+    seconds: float
+
+    @property
+    def d_source(self) -> int:
+        return len(self.moments.mean_x)
+
+    @property
+    def d_target(self) -> int:
+        return len(self.moments.mean_y)
+
+    def copy(self) -> PairedStates:
+        """The same states, of which a method may change its copy."""
+        return replace(
+            self,
+            moments=self.moments.to("cpu", copy=True),
+            validation=(self.validation[0].clone(), self.validation[1].clone()),
+        )
+
+    def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch over the sample in a shuffled order: pairs of float32 tensors, `size` rows each.
+
+        It can be iterated again; another seed gives another order.
+        """
+        order = np.random.default_rng(seed).permutation(len(self.sample))
+        for start in range(0, len(order), size):
+            rows = np.sort(order[start : start + size])  # sorted reads of a memory map
+            yield torch.from_numpy(self.sample.x[rows]), torch.from_numpy(self.sample.y[rows])
+
+    def shuffled(self, seed: int) -> Moments:
+        """Moments of the sample's states paired at random: the `shuffled` control.
+
+        Only the cross-product depends on the pairing; the rest is that of the sample.
+        """
+        x, y = self._centred_sample
+        order = np.random.default_rng([seed, 11]).permutation(len(x))
+        return replace(self._sample_moments, s_xy=(x.T @ y[order]).double())
+
+    @functools.cached_property
+    def _sample_moments(self) -> Moments:
+        moments = Moments.zeros(self.d_source, self.d_target)
+        for x, y in self.batches(8192):
+            moments.update(x, y)
+        return moments
+
+    @functools.cached_property
+    def _centred_sample(self) -> tuple[Tensor, Tensor]:
+        size = len(self.sample)
+        x, y = (torch.from_numpy(np.array(side[:size])) for side in (self.sample.x, self.sample.y))
+        return x - self._sample_moments.mean_x.float(), y - self._sample_moments.mean_y.float()
+
+
+def gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
+    """The states of some tokens of each row, one after another: [b, t, d], b lists of tokens -> [n, d]."""
+    length = states.shape[1]
+    at = np.concatenate([row * length + tokens for row, tokens in enumerate(positions)])
+    return states.flatten(0, 1).index_select(0, torch.from_numpy(at).to(states.device))
+
+
+def paired_states(
+    source: Site, target: Site, texts: list[PairedTokens], rows: int
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """For batches of `texts`: (indices, source states [n, d_source], target states [n, d_target]).
+
+    States are in the order of the indices and, within a text, of its pairs.
+    """
+
+    def both(batch: Sequence[int]) -> tuple[Tensor, Tensor]:
+        chosen = [texts[i] for i in batch]
+        x = source.read(pad([text.source_ids for text in chosen]))
+        y = target.read(pad([text.target_ids for text in chosen]))
+        return (
+            gather(x, [text.source_at for text in chosen]),
+            gather(y, [text.target_at for text in chosen]),
+        )
+
+    for batch in forwards(target.model, [len(text.source_ids) for text in texts], rows):
+        for part, (x, y) in halving(both, batch):
+            yield list(part), x, y
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Texts of one split that are read together, and which of their states are kept.
+
+    Attributes
+    ----------
+    texts : in batches of like length.
+    rows : of the shard's pairs, in the order in which they are read, those whose states are kept.
+    slots : the kept ones' places, in the sample or among the validation states.
+    """
+
+    split: Split
+    texts: list[PairedTokens]
+    rows: np.ndarray
+    slots: np.ndarray
+
+    def kept(self, seen: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the shard's pairs `seen`, `seen` + 1, ... are kept."""
+        first, end = np.searchsorted(self.rows, (seen, seen + len(x)))
+        if end - first == len(x):
+            return x, y
+        rows = torch.from_numpy(self.rows[first:end] - seen).to(x.device)
+        return x[rows], y[rows]
+
+
+@dataclass(frozen=True)
+class ShardStates:
+    """What is read of a shard: a fit shard's moments, and the kept rows x [n, d_source], y [n, d_target]."""
+
+    moments: Moments | None
+    x: np.ndarray
+    y: np.ndarray
+
+
+def read_shard(
+    source: Site, target: Site, shard: Shard, batch_size: int, begin: Begin = Moments.zeros
+) -> ShardStates:
+    """Run both models on a shard. Its moments hold what those hold that are begun with.
+
+    On a GPU nothing waits for it until the shard's end: moments are summed there, and what is kept is copied
+    in one go, so that the next batch's text is prepared while it computes.
+    """
+    device = target.model.device if target.model.device.type == "cuda" else torch.device("cpu")
+    moments = begin(source.width, target.width, device) if shard.split == "fit" else None
+    kept: list[tuple[Tensor, Tensor]] = []
+    seen = 0
+    for _, x, y in paired_states(source, target, shard.texts, batch_size):
+        x, y = x.to(device), y.to(device)
+        if moments is not None:
+            moments.update(x, y)
+        kept.append(shard.kept(seen, x, y))
+        seen += len(x)
+    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
+    return ShardStates(moments.to("cpu") if moments else None, xs, ys)
+
+
+class Pass:
+    """One pass over a corpus up to a budget: it hands out shards, and puts together what is read of them.
+
+    Parameters
+    ----------
+    tokenizers, limits, widths : of the source and of the target: tokenizer, longest text, width of the site.
+    batch_size : sequences in one forward.
+    begin : what the moments are begun with, here and by whoever reads the shards.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        budget: Budget,
+        tokenizers: tuple[Any, Any],
+        limits: tuple[int, int],
+        widths: tuple[int, int],
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        begin: Begin = Moments.zeros,
+    ) -> None:
+        self._began = time.perf_counter()
+        self.corpus, self.budget = corpus, budget
+        self._tokenizers, self._limits = tokenizers, limits
+        self._rows, self._shard_rows = batch_size, max(1, SHARD // batch_size) * batch_size
+        self.moments = begin(*widths, torch.device("cpu"))
+        self.sample = Sample(budget.sample_tokens, *widths, seed)
+        self._held_out: list[PairedTokens] = []
+        self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
+
+    def shards(self) -> Iterator[Shard]:
+        """The shards in their order, fit first; they may be read before earlier ones are added.
+
+        Raises UserError where the corpus has too little text for a fit or for a validation.
+        """
+        handed_out = held_out = 0
+        for block in self.corpus.pairs(*self._tokenizers, self._limits):
+            fit = []
+            for text in block:
+                if text.split == "fit" and handed_out < self.budget.fit_tokens:
+                    fit.append(text)
+                    handed_out += len(text.source_at)
+                elif text.split == "validation" and held_out < self.budget.validation_tokens:
+                    self._held_out.append(text)
+                    held_out += len(text.source_at)
+            for chosen in by_length([len(text.source_ids) for text in fit], self._shard_rows):
+                texts = [fit[i] for i in chosen]
+                yield Shard("fit", texts, *self.sample.draw(sum(len(text.source_at) for text in texts)))
+                del texts
+            del block, fit  # before the next one is made
+            if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
+                break
+        _check_size(self.corpus, handed_out, held_out)
+        yield from self._validation_shards()
+
+    def _validation_shards(self) -> Iterator[Shard]:
+        """Validation states stand in the order of `held_out`, so that each text's rows are known."""
+        texts = self._held_out
+        ends = np.cumsum([len(text.source_at) for text in texts])
+        x, y = (np.empty((ends[-1], side.shape[1]), np.float32) for side in self._validation)
+        self._validation = x, y
+        for chosen in by_length([len(text.source_ids) for text in texts], self._shard_rows):
+            slots = [np.arange(ends[i] - len(texts[i].source_at), ends[i]) for i in chosen]
+            places = np.concatenate(slots)
+            yield Shard("validation", [texts[i] for i in chosen], np.arange(len(places)), places)
+
+    def add(self, shard: Shard, found: ShardStates) -> float:
+        """Take in what was read of a shard, in the shards' order: the share of the fit that is done."""
+        if found.moments is not None:
+            self.moments.merge(found.moments)
+            self.sample.put(shard.slots, found.x, found.y)
+        else:
+            for side, kept in zip(self._validation, (found.x, found.y), strict=True):
+                side[shard.slots] = kept
+        return min(1.0, self.moments.n / self.budget.fit_tokens)
+
+    def states(self) -> PairedStates:
+        """The paired states, once every shard is added."""
+        x, y = self._validation
+        validation = torch.from_numpy(x), torch.from_numpy(y)
+        return PairedStates(
+            self.moments, self.sample, validation, self._held_out, self.moments.n,
+            self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
+        )  # fmt: skip
+
+
+def collect(
+    source: Site,
+    target: Site,
+    corpus: Corpus,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    batch_size: int = 64,
+    progress: Callable[[float], None] = lambda done: None,
+    begin: Begin = Moments.zeros,
+) -> PairedStates:
+    """One pass over the corpus up to the budget, here and now.
+
+    begin : `Moments.without_s_yy` where nothing that is fitted on the states reads S_yy: it is spared.
+    Raises UserError where the corpus has too little text for a fit or for a validation.
+    """
+    sides = source.model, target.model
+    whole = Pass(
+        corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
+        (source.width, target.width), seed=seed, batch_size=batch_size, begin=begin,
+    )  # fmt: skip
+    for shard in whole.shards():
+        progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
+    give_back()
+    return whole.states()
+
+
+def _check_size(corpus: Corpus, fit: int, validation: int) -> None:
+    if fit < 200 or validation < 20:
+        raise UserError(
+            f"{corpus.source}: too little text for a fit ({fit} tokens) and a validation ({validation} "
+            "tokens) that share no document; give more documents (blank lines part them in a .txt file)"
+        )

@@ -1,0 +1,137 @@
+"""The one implementation of the ranking, read by the command line and by the leaderboard's pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrt_bench.results import metrics
+from lrt_bench.results.metrics import Array, TaskErrors
+from lrt_bench.results.storage import Result
+
+TRACKS = ("corpus", "task-aware", "weights")
+SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A result and the arrays of the tasks that count: those on which native steering works."""
+
+    result: Result
+    errors: dict[str, TaskErrors]
+
+    @classmethod
+    def of(cls, result: Result) -> Scored:
+        return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
+
+
+@dataclass(frozen=True)
+class RankedRow:
+    """A result and its place among the ranked rows of its pair and track.
+
+    Attributes
+    ----------
+    rank : 1 is best; None for a control, and for a row that `unranked` tells why it has none.
+    samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
+    """
+
+    result: Result
+    rank: int | None
+    tied: bool
+    unranked: str | None
+    samples: Array | None
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        return None if self.samples is None else metrics.interval(self.samples)
+
+
+def ranked(results: Sequence[Result]) -> list[RankedRow]:
+    """Results of one suite and pair, best first, controls last; mappings are ranked within their track."""
+    return ranked_rows([Scored.of(result) for result in results])
+
+
+def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
+    """The same for results whose arrays were read apart."""
+    reference = _reference(rows)
+    excluded = {row.result.mapping.name: _why_not(row, reference) for row in rows}
+    settings = reference.result.settings
+    samples = metrics.bootstrap_scores(
+        {row.result.mapping.name: row.errors for row in rows if excluded[row.result.mapping.name] is None},
+        replicates=settings.bootstrap,
+        seed=settings.seed,
+    )
+    places: dict[str, metrics.Standing] = {}
+    for track in TRACKS:
+        found = [row.result for row in rows if row.result.mapping.track == track]
+        scores = {row.mapping.name: row.transfer_score for row in found if row.mapping.name in samples}
+        places |= metrics.rank({name: score for name, score in scores.items() if score is not None}, samples)
+    made = []
+    for row in rows:
+        name = row.result.mapping.name
+        place = places.get(name)
+        why = None if row.result.mapping.control else excluded[name]
+        rank, tied = (place.rank, place.tied) if place else (None, False)
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(name)))
+    return sorted(made, key=_order)
+
+
+def _reference(rows: Sequence[Scored]) -> Scored:
+    """The row that says what the pair's others must share: its native vector's."""
+    native = [row for row in rows if row.result.mapping.name == "native" and row.result.mapping.control]
+    return (native or list(rows))[0]
+
+
+def _why_not(row: Scored, reference: Scored) -> str | None:
+    """Why a row can't be ranked beside its pair's native row; None if it can."""
+    result, native = row.result, reference.result
+    if not result.complete:
+        return "incomplete: some of the suite's tasks were not run"
+    tasks = [{task.task: task.digest for task in side.tasks} for side in (result, native)]
+    versions = [(side.suite_digest, side.suite_version) for side in (result, native)]
+    if versions[0] != versions[1] or tasks[0] != tasks[1]:
+        return "another version of the suite or of its tasks"
+    sites = [(pair.source.digest, pair.source.where, pair.target.digest, pair.target.layer)
+             for pair in (result.pair, native.pair)]  # fmt: skip
+    if sites[0] != sites[1]:
+        return "other weights or layers than the pair's native row"
+    alphas = [side.settings.alphas for side in (result, native)]
+    spreads = [side.settings.spread for side in (result, native)]
+    if alphas[0] != alphas[1] or not math.isclose(*spreads, rel_tol=SAME_ENERGY):
+        return "other alphas, or another unit of them, than in the pair's native row"
+    if set(row.errors) != set(reference.errors):
+        return "other tasks count as steerable than in the pair's native row"
+    if not all(
+        _same_prompts(task, reference.errors[name])
+        # native-split is held against one half's vector, all others against the native one
+        and (result.mapping.control or _same(task.energy, reference.errors[name].energy))
+        for name, task in row.errors.items()
+    ):
+        return "the native effect differs from that of the pair's native row"
+    return None if row.errors else "native steering works on no task"
+
+
+def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:
+    """Whether both have the same ceiling on the same prompts, but for rounding."""
+    return _same(task.split_energy, native.split_energy) and (
+        task.split_error.tobytes() == native.split_error.tobytes()
+        or math.isclose(
+            task.split_error.sum(),
+            native.split_error.sum(),
+            rel_tol=0.2,
+            abs_tol=1e-3 * native.split_energy.sum(),
+        )
+    )
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Equal arrays of a row's prompts, as on one machine; or but for another machine's rounding."""
+    if one.tobytes() == other.tobytes():
+        return True
+    return len(one) == len(other) and math.isclose(one.sum(), other.sum(), rel_tol=SAME_ENERGY)
+
+
+def _order(row: RankedRow) -> tuple[bool, float, str]:
+    score = row.result.transfer_score
+    return row.result.mapping.control, -score if score is not None else 1e9, row.result.mapping.name

@@ -1,0 +1,83 @@
+"""Contrastive prompts to steering vectors (Contrastive Activation Addition, Rimsky et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrt_bench.data.chat import begun
+from lrt_bench.data.corpus import encode_again
+from lrt_bench.data.tasks import ContrastPair
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.batching import forwards, pad
+from lrt_bench.models.memory import halving
+from lrt_bench.models.sites import Site
+
+
+@dataclass(frozen=True)
+class ConceptStates:
+    """States at the last token of a concept's prompts, at one site: positive and negative [n, d]."""
+
+    positive: Tensor
+    negative: Tensor
+
+    @property
+    def vector(self) -> Tensor:
+        """Mean of the positive states minus mean of the negative ones [d] (paper, section 3)."""
+        return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
+
+    def half(self, which: int) -> ConceptStates:
+        """The concept from half of its pairs: halves 0 and 1 share no prompt.
+
+        Pairs go to the halves two by two, so that data whose options alternate is balanced in each.
+        """
+        index = torch.arange(len(self.positive))
+        chosen = (index if len(index) < 4 else index // 2) % 2 == which
+        return ConceptStates(self.positive[chosen], self.negative[chosen])
+
+
+def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
+    """States [n, d] at the last token of each text, float32, on the CPU."""
+    encoded = [tokens.ids for tokens in encode_again(site.model.tokenizer, texts)]
+    states = torch.empty(len(encoded), site.width)
+
+    def at_last(batch: Sequence[int]) -> Tensor:
+        chosen = [encoded[i] for i in batch]
+        run = site.read(pad(chosen))
+        last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
+        return run[torch.arange(len(chosen), device=run.device), last].cpu()
+
+    for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
+        for part, found in halving(at_last, batch):
+            states[list(part)] = found
+    return states
+
+
+def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
+    """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
+    return [begun(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
+        begun(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
+    ]
+
+
+def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> tuple[ContrastPair, ...]:
+    """The pairs that every one of `models` can read whole: what is longer than its context is left out.
+
+    Pairs go two by two, so that data whose options alternate stays balanced.
+    """
+    long: set[int] = set()
+    for model in models:
+        for index, tokens in enumerate(encode_again(model.tokenizer, contrast_texts(model, pairs))):
+            if len(tokens.ids) > model.context:
+                long.add(index % len(pairs) // 2)
+    return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)
+
+
+def concept_states(site: Site, pairs: Sequence[ContrastPair], rows: int = 64) -> ConceptStates:
+    """Both sides of a concept's contrastive pairs at a site."""
+    texts = contrast_texts(site.model, pairs)
+    states = last_states(site, texts, rows)
+    return ConceptStates(states[: len(pairs)], states[len(pairs) :])

@@ -1,0 +1,201 @@
+"""Steered generation: seeded, paired across vectors, with the unsteered model's view of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench.data.corpus import encode
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.batching import by_length, forwards, pad
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.resume import Steered
+from lrt_bench.steering.sweep import Interventions, unit
+
+STEERED = 2048  # tokens that the upper blocks are run on at a time
+PART = 1024  # tokens whose logits over the vocabulary are held at a time
+
+
+@dataclass(frozen=True)
+class Written:
+    """Texts written on from prompts: texts[v][p] under vector v, tokens[v][p], and unsteered cross-entropy.
+
+    cross_entropy [v, p] : nats a token of the written part, under the model unsteered (its perplexity is
+    the exponential); NaN where nothing was written.
+    """
+
+    texts: list[list[str]]
+    cross_entropy: Tensor
+    tokens: list[list[list[int]]]
+
+
+def generate(
+    site: Site,
+    prompts: Sequence[str],
+    steering: Tensor | Interventions,
+    new_tokens: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    rows: int = 256,
+) -> Written:
+    """Write on from each prompt under each intervention; offsets [v, d] are added at the site at every token.
+
+    Sampling is by the Gumbel rule, with noise that depends on seed, prompt and step alone: every vector
+    meets the same luck, and the batch size changes nothing. Temperature 0 is greedy.
+    """
+    works = [(prompts, steering)]
+    [written] = generate_all(site, works, new_tokens, seed=seed, temperature=temperature, rows=rows)
+    return written
+
+
+def generate_all(
+    site: Site,
+    works: Sequence[tuple[Sequence[str], Tensor | Interventions]],
+    new_tokens: int,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    rows: int = 256,
+) -> list[Written]:
+    """What `generate` gives for each (prompts, steering), in common forwards: few rows cost as many do."""
+    tokenizer = site.model.tokenizer
+    encoded = [[tokens.ids for tokens in encode(tokenizer, prompts)] for prompts, _ in works]
+    changes = [Interventions.adding(by) if isinstance(by, Tensor) else by for _, by in works]
+    together, firsts = Interventions.joined(changes), np.cumsum([0, *map(len, changes)])
+    jobs = [(w, v, p) for w, by in enumerate(changes) for v in range(len(by)) for p in range(len(encoded[w]))]
+    found: dict[tuple[int, int, int], list[int]] = {}
+    for length in sorted({len(encoded[w][p]) for w, _, p in jobs}):
+        same = [(w, v, p) for w, v, p in jobs if len(encoded[w][p]) == length]
+        for start in range(0, len(same), rows):
+            chunk = same[start : start + rows]
+            ids = torch.tensor([encoded[w][p] for w, _, p in chunk])
+            change = together[[int(firsts[w]) + v for w, v, _ in chunk]]
+            luck = _Luck(seed, temperature, [p for _, _, p in chunk])
+            found |= dict(zip(chunk, _write(site, ids, change, luck, new_tokens), strict=True))
+    sequences = [(encoded[w][p], found[w, v, p]) for w, v, p in jobs]
+    losses = continuation_cross_entropy(site.model, sequences, rows)
+    written = []
+    for w, by in enumerate(changes):
+        tokens = [[found[w, v, p] for p in range(len(encoded[w]))] for v in range(len(by))]
+        texts = [[tokenizer.decode(ids, skip_special_tokens=True) for ids in row] for row in tokens]
+        own = losses[[job[0] == w for job in jobs]].view(len(by), len(encoded[w]))
+        written.append(Written(texts, own, tokens))
+    return written
+
+
+def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:
+    uniform = np.random.default_rng([seed, 31, prompt, step]).random(size)
+    return -np.log(-np.log(np.clip(uniform, 1e-12, 1 - 1e-12)))
+
+
+@dataclass(frozen=True)
+class _Luck:
+    """The noise on each row's logits: `prompts` says which prompt a row writes on from."""
+
+    seed: int
+    temperature: float
+    prompts: list[int]
+
+    def noise(self, step: int, size: int) -> Tensor | float:
+        """What is added to the logits [rows, size] at one step."""
+        if not self.temperature:
+            return 0.0
+        drawn = {p: _gumbel(p, step, self.seed, size) for p in set(self.prompts)}
+        noise = torch.from_numpy(np.stack([drawn[p] for p in self.prompts])).float()
+        return noise * self.temperature
+
+
+@torch.inference_mode()
+def _write(site: Site, ids: Tensor, change: Interventions, luck: _Luck, new_tokens: int) -> list[list[int]]:
+    """Continue equal-length rows with a KV cache, one steered forward a token; cut at the EOS."""
+    model = site.model
+    model.check_length(ids.shape[1] + new_tokens)
+    cache = model.new_cache()
+    columns = []
+    position, step_ids = 0, ids
+    for step in range(new_tokens):
+        frame = model.frame(step_ids.shape[1], position)
+        states = model.embed(step_ids, position)
+        for index in range(model.n_layers):
+            states = model.block(index, states, frame, cache)
+            states = change.to(states.device).apply(states, index + 1, site.layer)
+        logits = model.head.all(model.finish(states[:, -1:])[:, 0]).cpu()
+        logits += luck.noise(step, logits.shape[1])
+        position += step_ids.shape[1]
+        step_ids = logits.argmax(1)[:, None]
+        columns.append(step_ids)
+    eos = model.tokenizer.eos_token_id
+    rows = torch.cat(columns, 1).tolist()
+    return [row[: row.index(eos)] if eos in row else row for row in rows]
+
+
+@torch.inference_mode()
+def continuation_cross_entropy(
+    model: LanguageModel, sequences: Sequence[tuple[list[int], list[int]]], rows: int
+) -> Tensor:
+    """Mean cross-entropy, in nats a token, of each continuation after its prompt, unsteered: [n]."""
+    found = torch.full((len(sequences),), torch.nan)
+    there = [i for i, (_, written) in enumerate(sequences) if written]
+    lengths = [len(sequences[i][0]) + len(sequences[i][1]) for i in there]
+    for batch in by_length(lengths, rows):
+        chosen = [there[j] for j in batch]
+        whole = [sequences[i][0] + sequences[i][1] for i in chosen]
+        ids = pad(whole)
+        final = model.finish(model.states(ids, [model.n_layers])[model.n_layers])
+        for row, i in enumerate(chosen):
+            start, end = len(sequences[i][0]), len(whole[row])
+            logits = model.head.all(final[row, start - 1 : end - 1]).cpu()
+            found[i] = torch.nn.functional.cross_entropy(logits, ids[row, start:end])
+    return found
+
+
+def offsets_for(vector: Tensor, alphas: Sequence[float], spread: float) -> Tensor:
+    """What to add to the residual stream at each alpha: [alphas, d]."""
+    return torch.stack([unit(vector.float()) * alpha * spread for alpha in alphas])
+
+
+class TextLoss:
+    """Cross-entropy of texts under steering at the site, nats a token over all of them.
+
+    What steering does not change, the states up to the site, is computed once; `unsteered` is the loss of
+    the model as it is.
+    """
+
+    def __init__(self, site: Site, texts: Sequence[str], rows: int = 64) -> None:
+        self._model = site.model
+        encoded = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+        self._count = sum(len(ids) - 1 for ids in encoded)
+        self._batches = []
+        for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
+            chosen = [encoded[i] for i in batch]
+            ids = pad(chosen)
+            real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
+            steered = Steered(site, site.model.states(ids, [site.layer])[site.layer])
+            self._batches.append((steered, real[:, 1:], ids[:, 1:][real[:, 1:]]))
+        self.unsteered = float(self(torch.zeros(1, site.width))[0])
+
+    @torch.inference_mode()
+    def __call__(self, offsets: Tensor) -> Tensor:
+        """The loss under each offset [v, d], added at every token: [v], float64."""
+        total = torch.zeros(len(offsets), dtype=torch.float64)
+        for steered, real, following in self._batches:
+            together = max(1, STEERED // steered.states[..., 0].numel())
+            for v, some in enumerate(offsets.split(together)):
+                final = self._model.finish(steered.run(some))[:, :-1]
+                kept = final[real.repeat(len(some), 1).to(final.device)]
+                losses = self._losses(kept, following.repeat(len(some)))
+                total[v * together : v * together + len(some)] += losses.view(len(some), -1).double().sum(1)
+        return total / self._count
+
+    def _losses(self, final: Tensor, following: Tensor) -> Tensor:
+        """The cross-entropy of each token, from what the head reads before it: [n, d], [n] -> [n]."""
+        parts = zip(final.split(PART), following.split(PART), strict=True)
+        return torch.cat([
+            torch.nn.functional.cross_entropy(self._model.head.all(part).cpu(), tokens, reduction="none")
+            for part, tokens in parts
+        ])  # fmt: skip

@@ -1,0 +1,144 @@
+"""A fitted map with its card: what `fit` gives, a folder holds, and `transfer` reuses.
+
+A folder holds ``map.safetensors`` (the tensors), ``map.json`` (the card) and ``README.md`` (the card for
+people). A linear map's tensors are ``weight`` [d_target, d_source] and ``bias`` [d_target], as
+`LinearMapping.save` writes them; a network's are its standardisation and its parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from lrt_bench.errors import UserError
+from lrt_bench.files.schema import first_problem
+from lrt_bench.files.tensors import TensorError, read_tensors
+from lrt_bench.files.whole import write_whole
+from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, find_mapping
+from lrt_bench.mappings.network import NetworkMapping
+from lrt_bench.models.states import PairedStates
+from lrt_bench.vectors.map_card import MapCard
+
+TENSORS, CARD, README = "map.safetensors", "map.json", "README.md"
+MAX_CARD, MAX_TENSORS = 1 << 16, 1 << 32  # bytes
+STATISTICS = ("mean_x_", "mean_y_", "scale_x_", "scale_y_")  # of a network's standardised states
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMap:
+    """A fitted mapping with its card, and with the states that it was fitted on where that was just now."""
+
+    mapping: Mapping
+    card: MapCard
+    states: PairedStates | None = field(default=None, repr=False)
+
+    @property
+    def linear(self) -> bool:
+        """Whether a vector alone is enough to carry over; else its contrast states are wanted."""
+        return isinstance(self.mapping, LinearMapping)
+
+    def files(self) -> dict[str, bytes]:
+        """What its folder holds. Raises UserError where the mapping cannot be written."""
+        from safetensors.torch import save
+
+        from lrt_bench.vectors.map_card import map_readme
+
+        kind = "linear mapping" if self.linear else "network mapping"
+        tensors: bytes = save(_tensors_of(self), metadata={"format": f"lrt-bench {kind} v1"})
+        card = self.card.model_copy(update={"tensors": hashlib.sha256(tensors).hexdigest()})
+        text = card.model_dump_json(indent=1) + "\n"
+        return {TENSORS: tensors, README: map_readme(card), CARD: text.encode()}
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder, its card last. Raises UserError where something else lies there."""
+        folder = Path(folder)
+        check_folder(folder)
+        for name, data in self.files().items():
+            write_whole(folder / name, data)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError unless the folder is missing, empty, or holds a map."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--save {folder}: a file is there; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file():
+        raise UserError(f"--save {folder}: holds something that is no map; give another folder")
+
+
+def check_storable(spec: str, method: type[Mapping]) -> None:
+    """Raise UserError where a mapping's fit cannot be kept: it is no linear map and not built in."""
+    own = method.transfer is not LinearMapping.transfer if issubclass(method, LinearMapping) else True
+    if own and spec not in BUILT_IN:
+        raise UserError(
+            f"--mapping {spec}: only linear maps that carry v to A v can be saved, and the built-in ones: "
+            "transfer without --save"
+        )
+
+
+def _tensors_of(fitted: FittedMap) -> dict[str, Tensor]:
+    mapping = fitted.mapping
+    check_storable(fitted.card.mapping, type(mapping))
+    if isinstance(mapping, LinearMapping):
+        found = {"weight": mapping.weight, "bias": mapping.bias}
+    else:
+        assert isinstance(mapping, NetworkMapping)
+        found = {name: getattr(mapping, name) for name in STATISTICS}
+        found |= {f"network.{key}": value for key, value in mapping.network_.state_dict().items()}
+    return {name: value.detach().cpu().float().contiguous() for name, value in found.items()}
+
+
+def load_map(folder: str | Path) -> FittedMap:
+    """Read a map's folder. Nothing of it is run; whatever is wrong is one UserError."""
+    folder = Path(folder)
+    for name, most in ((CARD, MAX_CARD), (TENSORS, MAX_TENSORS)):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: no map there: {name} is missing; `lrt-bench fit --save` writes one")
+        if (folder / name).stat().st_size > most:
+            raise UserError(f"{folder / name}: larger than {most} bytes: no map")
+    try:
+        card = MapCard.model_validate_json((folder / CARD).read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{folder / CARD}: {first_problem(error)}") from error
+    data = (folder / TENSORS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != card.tensors:
+        raise UserError(f"{folder / TENSORS}: not the file that {CARD} tells of: fetch or fit it again")
+    try:
+        return FittedMap(_mapping(card, data), card)
+    except TensorError as error:
+        raise UserError(f"{folder / TENSORS}: {error}") from error
+
+
+def _mapping(card: MapCard, data: bytes) -> Mapping:
+    """The mapping behind a card: a built-in class with its tensors, or A x + b. Raises TensorError."""
+    d_source, d_target = card.source.width, card.target.width
+    method: type[Mapping] = find_mapping(card.mapping) if card.mapping in BUILT_IN else FixedLinear
+    if issubclass(method, NetworkMapping):
+        return _network(method(), data, d_source, d_target)
+    tensors = read_tensors(data, {"weight": (d_target, d_source), "bias": (d_target,)})
+    if issubclass(method, FixedLinear):
+        return FixedLinear(**tensors)
+    mapping: Any = method()
+    mapping.weight, mapping.bias = tensors["weight"].double(), tensors["bias"].double()
+    assert isinstance(mapping, LinearMapping)
+    return mapping
+
+
+def _network(mapping: NetworkMapping, data: bytes, d_source: int, d_target: int) -> NetworkMapping:
+    with torch.device("meta"):  # shapes alone: the file is checked before anything of its size is made
+        network = mapping.build(d_source, d_target)
+    state = network.state_dict()
+    shapes = {f"network.{key}": tuple(value.shape) for key, value in state.items()}
+    for name, width in zip(STATISTICS, (d_source, d_target) * 2, strict=True):
+        shapes[name] = (width,)
+    tensors = read_tensors(data, shapes)
+    network.load_state_dict({key: tensors[f"network.{key}"] for key in state}, assign=True)
+    mapping.network_ = network.eval().requires_grad_(False)
+    for name in STATISTICS:
+        setattr(mapping, name, tensors[name])
+    return mapping

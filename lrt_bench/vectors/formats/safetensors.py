@@ -1,0 +1,85 @@
+"""Our own format: safetensors, one tensor a layer, the rest in the header's metadata.
+
+Tensors ``layer.K``, [d] float32: the direction at the residual stream after K decoder blocks, K from 1.
+Metadata (strings, as safetensors has them):
+
+- ``format``: ``lrt-bench steering vector v1``.
+- ``vector``: a JSON object with any of
+  ``model`` {``name``, ``digest``, ``model_type``, ``blocks``} (`vectors.ModelHint`),
+  ``concept`` (a name),
+  ``spread`` {"K": length}: the unit of alpha at layer K, a length in that residual stream: steer with
+  h' = h + alpha * spread * v / ||v||; useful |alpha| is at most about 1/2,
+  ``provenance`` (free JSON: how it was made).
+
+A file that holds the tensors alone is read too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict
+from typing import Any
+
+from lrt_bench.files.tensors import TensorError, read_any_tensors, read_metadata
+from lrt_bench.vectors.formats.errors import FormatError
+from lrt_bench.vectors.vector import ModelHint, SteeringVector
+
+FORMAT = "lrt-bench steering vector v1"
+NAME = re.compile(r"layer\.([1-9]\d{0,3})")
+
+
+def encode(vector: SteeringVector) -> bytes:
+    from safetensors.torch import save
+
+    about = {
+        "model": {key: value for key, value in asdict(vector.model).items() if value is not None},
+        "concept": vector.concept,
+        "spread": {str(layer): spread for layer, spread in vector.spread.items()},
+        "provenance": dict(vector.provenance),
+    }
+    kept = {key: value for key, value in about.items() if value}
+    tensors = {f"layer.{layer}": v for layer, v in vector.layers.items()}
+    data: bytes = save(tensors, metadata={"format": FORMAT, "vector": json.dumps(kept, sort_keys=True)})
+    return data
+
+
+def decode(data: bytes, layer: int | None) -> SteeringVector:
+    try:
+        metadata, tensors = read_metadata(data), read_any_tensors(data)
+    except TensorError as error:
+        raise FormatError(str(error)) from error
+    layers = {}
+    for name, tensor in tensors.items():
+        matched = NAME.fullmatch(name)
+        if matched is None:
+            raise FormatError(
+                f"tensor {name[:60]!r}: a steering vector's tensors are named layer.1, layer.2, ..."
+            )
+        layers[int(matched[1])] = tensor
+    if metadata.get("format", FORMAT) != FORMAT:
+        raise FormatError(f"metadata format {metadata['format'][:60]!r}: want {FORMAT!r}")
+    return _described(layers, metadata.get("vector", "{}"))
+
+
+def _described(layers: dict[int, Any], text: str) -> SteeringVector:
+    try:
+        about = json.loads(text)
+        hint = {key: _text(value) for key, value in about.get("model", {}).items()}
+        spread = {int(layer): float(value) for layer, value in about.get("spread", {}).items()}
+        provenance = dict(about.get("provenance", {}))
+        known = ("name", "digest", "model_type", "blocks")
+        model = ModelHint(**{key: value for key, value in hint.items() if key in known})
+        concept = None if about.get("concept") is None else _text(about["concept"])
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError("metadata vector: not the JSON object that this format has") from error
+    if not all(math.isfinite(value) and value > 0 for value in spread.values()):
+        raise FormatError("metadata vector: spread: want a positive length a layer")
+    return SteeringVector(layers, model, concept, spread, provenance)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > 1000:
+        raise TypeError("not a short text")
+    return value

@@ -1,0 +1,123 @@
+"""A steering vector as a record: one direction a layer, whose model it is, and the unit of its strength."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrt_bench.errors import UserError
+from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.transformers_model import TransformersModel
+from lrt_bench.steering.concepts import ConceptStates
+
+MAX_WIDTH = 1 << 20  # of a vector that is read from a file
+MAX_LAYERS = 4096
+
+
+@dataclass(frozen=True)
+class ModelHint:
+    """What other tools' files want to know of a model.
+
+    name, digest : as `LanguageModel` has them.
+    model_type : transformers' name of the architecture ("llama").
+    blocks : where its list of decoder blocks lies below its base model ("layers", "h").
+    """
+
+    name: str | None = None
+    digest: str | None = None
+    model_type: str | None = None
+    blocks: str | None = None
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> ModelHint:
+        """The hint of a loaded model; a planted one has no module of its own, and so no place of blocks."""
+        if not isinstance(model, TransformersModel):
+            return cls(model.name, model.digest)
+        owners = {id(module): name for name, module in model.module.base_model.named_modules()}
+        owner = owners.get(id(model.owner))
+        blocks = None if owner is None else f"{owner}.{model.attribute}".lstrip(".")
+        return cls(model.name, model.digest, model.module.config.model_type, blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """Directions of the residual stream, to be added at every token: h' = h + c v (paper, section 3).
+
+    Attributes
+    ----------
+    layers : {layer: v [d]}, float32; layers count blocks from 1, as a `Site` does.
+    model : the model that it steers.
+    concept : what it steers towards.
+    spread : {layer: the unit of alpha there} (`moments.spread`), where it is known: a length in the
+        residual stream. Alpha a stands for h' = h + a * spread * v / ||v||.
+    provenance : how it was made; plain JSON.
+    states : of the contrastive prompts that it was made from, which maps that are not linear carry over; no
+        file holds them.
+    """
+
+    layers: Mapping[int, Tensor]
+    model: ModelHint = ModelHint()
+    concept: str | None = None
+    spread: Mapping[int, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    states: ConceptStates | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.layers) <= MAX_LAYERS:
+            raise UserError(f"a steering vector has {len(self.layers)} layers: give 1 to {MAX_LAYERS}")
+        checked = {layer: _checked(layer, v) for layer, v in sorted(self.layers.items())}
+        if len({len(v) for v in checked.values()}) > 1:
+            raise UserError("a steering vector has layers of different widths: one model has one width")
+        object.__setattr__(self, "layers", checked)
+
+    @property
+    def width(self) -> int:
+        return len(next(iter(self.layers.values())))
+
+    def layer(self, wanted: int | None = None) -> int:
+        """The layer that is meant: `wanted`, or the only one. Raises UserError where it is not there."""
+        there = ", ".join(map(str, self.layers))
+        if wanted is None and len(self.layers) > 1:
+            raise UserError(f"the vector has layers {there}: say which one")
+        if wanted is None:
+            return next(iter(self.layers))
+        if wanted not in self.layers:
+            raise UserError(f"the vector has no layer {wanted}: it has {there}")
+        return wanted
+
+    def at(self, wanted: int | None = None) -> Tensor:
+        """The direction [d] at a layer, or at the only one. Raises UserError where it is not there."""
+        return self.layers[self.layer(wanted)]
+
+    def coefficient(self, alpha: float, layer: int | None = None) -> float:
+        """c of h' = h + c v for a strength in spreads: alpha * spread / ||v||."""
+        at = self.layer(layer)
+        if at not in self.spread:
+            raise UserError(f"the vector does not say the spread at layer {at}: alpha has no unit there")
+        norm = float(self.layers[at].norm())
+        return alpha * self.spread[at] / norm if norm else 0.0
+
+    def of_length(self, alpha: float) -> SteeringVector:
+        """The same directions, each `alpha` spreads long."""
+        return replace(self, layers={k: v * self.coefficient(alpha, k) for k, v in self.layers.items()})
+
+    def only(self, layers: Sequence[int]) -> SteeringVector:
+        """The vector at some of its layers."""
+        kept = {self.layer(layer): self.at(layer) for layer in layers}
+        return replace(self, layers=kept, spread={k: s for k, s in self.spread.items() if k in kept})
+
+
+def _checked(layer: int, vector: Tensor) -> Tensor:
+    if type(layer) is not int or not 1 <= layer <= MAX_LAYERS:
+        raise UserError(f"a steering vector's layer {layer!r}: layers count from 1 to {MAX_LAYERS}")
+    if vector.ndim != 1 or not 1 <= vector.numel() <= MAX_WIDTH or not vector.is_floating_point():
+        shape, dtype = tuple(vector.shape), vector.dtype
+        raise UserError(f"layer {layer} of a steering vector is {shape} {dtype}: want one row of floats")
+    vector = vector.detach().to("cpu", torch.float32, copy=True).contiguous()
+    if not bool(torch.isfinite(vector).all()):
+        raise UserError(f"layer {layer} of a steering vector holds NaN or infinity")
+    return vector

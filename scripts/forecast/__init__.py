@@ -1,0 +1,1 @@
+"""The forecast's check on the embedded family."""

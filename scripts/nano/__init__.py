@@ -1,0 +1,1 @@
+"""The embedded family from nothing: training, gate, model card, tasks."""

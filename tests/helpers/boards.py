@@ -1,0 +1,69 @@
+"""Result files for the leaderboard's tests: real ones of a small run, copied under other names and scores."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrt_bench.results.metrics import TaskErrors, transfer_score
+
+ARRAYS = ("error", "energy", "split_error", "split_energy")
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def rescored(record: dict[str, Any], share: float, seed: int = 0) -> dict[str, Any]:
+    """The record with errors of about `1 - share` of the native effect, and the score that follows."""
+    made, rng = copy.deepcopy(record), np.random.default_rng(seed)
+    errors = {}
+    for task in made["tasks"]:
+        energy = np.array(task["energy"])
+        factor = (1 - share) * rng.uniform(0.8, 1.2, (len(task["error"]), len(energy)))
+        task["error"] = (energy * factor).tolist()
+        task["steering_r2"] = float(1 - np.array(task["error"]).mean(0).sum() / energy.sum())
+        if task["steerable"]:
+            errors[task["task"]] = TaskErrors(*(np.array(task[name]) for name in ARRAYS))
+    made["transfer_score"] = transfer_score(errors)
+    return made
+
+
+def write(results: Path, record: dict[str, Any], name: str | None = None, **fields: Any) -> Path:
+    """Write a record under a name and other fields, given as mapping__link=..., and return its path."""
+    record = copy.deepcopy(record)
+    if name is not None:
+        record["mapping"]["name"] = name
+    for field, value in fields.items():
+        *parents, last = field.split("__")
+        part = record
+        for parent in parents:
+            part = part[parent]
+        part[last] = value
+    safe = "".join(
+        letter if letter.isalnum() or letter in "-_." else "_" for letter in record["mapping"]["name"]
+    )
+    path = results / record["suite"] / record["pair"]["name"].replace("/", "_") / f"{safe[:60]}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+def small_board(small_run: Path, results: Path) -> Path:
+    """Two pairs: the real one, and a smaller copy in which ten methods have shares 0.95, 0.85, ..."""
+    source = small_run / "small" / "rotated"
+    for path in sorted(source.glob("*.json")):
+        write(results, read(path))
+    for name in ("native", "native-split", "random"):
+        write(results, read(source / f"{name}.json"), pair__name="ladder", pair__target__parameters=100_000)
+    for step in range(10):
+        record = rescored(read(source / "ridge.json"), 0.95 - 0.1 * step, seed=step)
+        write(
+            results, record, f"method-{step}", pair__name="ladder", pair__target__parameters=100_000,
+            mapping__origin="file", provenance__created=f"2026-01-{step + 1:02d}T00:00:00Z",
+        )  # fmt: skip
+    return results

@@ -1,0 +1,30 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+from boards import read, small_board, write
+from click.testing import CliRunner
+
+from lrt_bench.cli.main import main
+
+
+def test_the_summary_has_every_row_once_and_a_figure(small_run, tmp_path):
+    results = small_board(small_run, tmp_path / "results")
+    nasty = "a|b]<img src=x>@team [l](https://example.org)"
+    write(results, read(results / "small" / "ladder" / "method-1.json"), nasty)
+    (results / "broken.json").write_text("{")
+    text = CliRunner().invoke(main, ["summary", str(results)]).output
+    assert text.count("```mermaid") == 2
+    lines = text.splitlines()
+    assert len([line for line in lines if "method\\-4 |" in line]) == 1
+    row = next(line for line in lines if "img src" in line and line.startswith("| "))
+    assert row.replace("\\|", "").count("|") == 8
+    assert "<img" not in text.replace("\\<", "")
+    assert "@team" not in text.replace("\\@", "")
+    assert "broken" in lines[-1]
+
+
+def test_a_folder_without_results_is_one_line(tmp_path):
+    done = CliRunner().invoke(main, ["summary", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no readable result" in done.output

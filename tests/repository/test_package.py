@@ -1,0 +1,53 @@
+"""The wheel holds what it needs, and works from any folder without the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_ships_tasks_suites_and_weights(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for member in ("S", "S2", "M", "L"):
+        assert f"lrt_bench/nano/weights/{member}/model.safetensors" in names
+    assert "lrt_bench/_data/suites/nano.yaml" in names
+    assert "lrt_bench/_data/tasks/sentiment/score.jsonl" in names
+    assert wheel.stat().st_size < 30_000_000
+
+
+def test_the_installed_wheel_works_from_any_folder(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = (
+        "import lrt_bench, sys; assert lrt_bench.__file__.startswith(sys.argv[1]);"
+        "from lrt_bench.cli.main import main; main(sys.argv[2:])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, str(site), *arguments]
+        found = subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
+        )
+        return json.loads(found.stdout)
+
+    assert len(run("list", "tasks", "--json")) == len(list((ROOT / "tasks").glob("*/task.yaml")))
+    rows = run("evaluate", "--pair", "planted-rotation", "--task", "person", "--mapping", "affine", "--json")
+    scores = {row["mapping"]: row["transfer_score"] for row in rows}
+    assert scores["affine"] > 99.5

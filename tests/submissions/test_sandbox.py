@@ -1,0 +1,167 @@
+"""The cell itself: it says so where it cannot be built, what runs without it, that it works for anyone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lrt_bench.cli.main import main
+from lrt_bench.submissions.sandbox import launcher as sandbox
+from lrt_bench.submissions.sandbox.launcher import (
+    IsolationError,
+    Limits,
+    Worker,
+    WorkerError,
+    check_isolation,
+)
+from lrt_bench.submissions.scaffold import new_submission
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def fresh_check():
+    check_isolation.cache_clear()
+    yield
+    check_isolation.cache_clear()
+
+
+def test_this_machine_isolates(fresh_check):
+    check_isolation()
+
+
+def test_another_system_is_refused(fresh_check, monkeypatch):
+    monkeypatch.setattr(sandbox.sys, "platform", "darwin")
+    with pytest.raises(IsolationError, match="this is darwin: run this on Linux"):
+        check_isolation()
+
+
+def test_where_namespaces_are_forbidden_it_says_so_and_refuses(tmp_path, small_suite):
+    """In a user namespace that may hold no other one, as on machines that forbid them."""
+    new_submission("demo", tmp_path)
+    command = [
+        sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite), "--out",
+        str(tmp_path / "out"), "--submission", str(tmp_path / "demo"),
+    ]  # fmt: skip
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    inside = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *command]
+    found = subprocess.run(inside, capture_output=True, text=True, check=False)
+    assert found.returncode == 2, found.stderr
+    assert len(found.stderr.splitlines()) == 1
+    assert "this machine cannot isolate a submission: user namespaces are not allowed" in found.stderr
+    assert "sysctl user.max_user_namespaces=10000" in found.stderr
+    assert "--unsafe-no-sandbox" in found.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rootless_container_isolates():
+    """Root of a user namespace that knows one user only."""
+    code = (
+        "from lrt_bench.submissions.sandbox.launcher import check_isolation; "
+        "check_isolation(); print('apart')"
+    )
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.stdout == "apart\n", found.stderr
+
+
+def test_without_a_sandbox_only_when_told(tmp_path, small_suite):
+    new_submission("demo", tmp_path)
+    options = ["--suite", small_suite, "--mapping", "affine", "--task", "person", "--out", tmp_path / "out"]
+    options += ["--submission", tmp_path / "demo", "--unsafe-no-sandbox"]
+    found = CliRunner().invoke(main, ["evaluate", *map(str, options)])
+    assert found.exit_code == 0, found.output
+    from lrt_bench.results.storage import read_result
+
+    result = read_result(tmp_path / "out" / "small" / "rotated" / "demo.json")
+    assert result.audit is not None
+    assert not result.audit.isolated
+    assert not list(Path("/tmp").glob("lrt-bench-unsafe-*"))
+
+
+def test_help_waits_for_nothing_heavy():
+    heavy = "{'torch', 'numpy', 'pydantic', 'yaml'}"
+    code = f"import sys, lrt_bench.cli.main; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_many_workers_leave_no_descriptor_open():
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with Worker(b"", {}, Limits(seconds=10), program=b"import os; os.write(3, b'x')") as worker:
+            assert worker.rest(10) == b"x"
+        with pytest.raises(WorkerError), Worker(b"", {}, Limits(seconds=10), program=b"1 / 0") as worker:
+            worker.rest(10)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that any user may enter; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="lrt-bench-open-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
+    """Beside torch in site-packages it would show tasks and weights: the cell has an empty folder there."""
+    package = open_folder / "site-packages" / "lrt_bench" / "_data" / "tasks"
+    package.mkdir(parents=True)
+    (package / "score.jsonl").write_text("answers")
+    (open_folder / "site-packages" / "other.py").write_text("")
+    folders = [str(open_folder / "site-packages"), *sandbox._site_folders()]
+    sandbox._view.cache_clear()
+    monkeypatch.setattr(sandbox, "_site_folders", lambda: folders)
+    program = (
+        f"import os\nsite = {folders[0]!r}\n"
+        "os.write(3, repr((sorted(os.listdir(site)), os.listdir(site + '/lrt_bench'))).encode())"
+    )
+    try:
+        with Worker(b"", {}, Limits(seconds=10), program=program.encode()) as worker:
+            assert worker.rest(1000) == b"(['lrt_bench', 'other.py'], [])"
+    finally:
+        sandbox._view.cache_clear()
+
+
+def _as_nobody(command: list[str]) -> list[str]:
+    """The command as an ordinary user, let to the interpreter even where it lies in root's folder."""
+    closed = [path for path in Path(sys.base_prefix).parents if not path.stat().st_mode & 0o001]
+    steps = ["set -e"]
+    for folder in closed:
+        kept = Path(*Path(sys.base_prefix).parts[: len(folder.parts) + 1])
+        steps.append(
+            f"kept=$(mktemp -d); mount --bind {kept} $kept; mount -t tmpfs -o mode=755 none {folder};"
+            f"mkdir {kept}; mount --bind $kept {kept}; umount -l $kept; rmdir $kept"
+        )
+    steps.append('exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all "$@"')
+    return ["unshare", "--mount", "sh", "-c", "; ".join(steps), "sh", *command]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="everything here already ran as an ordinary user")
+def test_an_ordinary_user_is_as_safe(open_folder):
+    """A handful of the exploits again, as nobody."""
+    chosen = "the_cell_holds or fork_bomb or memory_bomb or leftover or endless or scorer or calls_that"
+    base = open_folder
+    command = [
+        sys.executable, "-m", "pytest", str(ROOT / "tests/submissions/exploits"), "-q", "-k", chosen,
+        "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={base}/run", "--rootdir", str(ROOT),
+    ]  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(base),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    found = subprocess.run(
+        _as_nobody(command), capture_output=True, text=True, cwd=base, env=environment, check=False
+    )
+    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-2000:]
+    assert found.stdout.splitlines()[-1].endswith("[100%]")
+    assert found.stdout.count(".") > 30
