@@ -95,8 +95,9 @@ def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_run(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of that suite, whole."""
     from lrt_bench.data.suites import find_suite
+    from lrt_bench.evaluation.config import RunConfig
     from lrt_bench.evaluation.evaluation import Evaluation
 
     out = tmp_path_factory.mktemp("results")
-    Evaluation(find_suite(str(small_suite)), out=out).run()
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=out)).run()
     return out

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrt_bench.data.tasks import Prompt, Task
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.evaluation.rows import Row, Vectors
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
 from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
@@ -57,7 +58,7 @@ def refusal_figures(
 
     A judge is asked about harmful instructions only: what a harmless one is answered with is harmless.
     """
-    choice = bench.alpha_choice(task)
+    choice = bench.refusal_alphas.of(task)
     judge = scorers.judge if row.name not in UNJUDGED else None
     before = (judge.unreadable, judge.missing) if judge else (0, 0)
     vector, rows = vectors[task.name][0], bench.batch_size

@@ -19,9 +19,12 @@ import numpy as np
 import torch
 
 from lrt_bench.data.corpus import Budget
+from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, find_suite
 from lrt_bench.errors import plainly
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import ReferencePropensities, choice_references
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.fidelity import unexplained_shares
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.evaluation.sites import source_site, target_site
@@ -78,10 +81,12 @@ def maps_of(bench: PairBench) -> Iterator[tuple[str, LinearMapping, PairedStates
     weight = wide @ wide.T @ ridge.weight
     yield f"rank {RANK}", FixedLinear(weight, full.moments.mean_y - weight @ full.moments.mean_x), full
     for tokens in FEW_TOKENS:
-        budget = Budget(tokens, bench.suite.corpus.validation_tokens, tokens)
+        spec = bench.suite.corpus
+        budget = Budget(tokens, spec.validation_tokens, tokens)
         states = collect(
-            bench.source, bench.target, bench.corpus, budget, seed=bench.seed, batch_size=bench.batch_size
-        )
+            bench.source, bench.target, spec.corpus(Data()), budget,
+            seed=bench.seed, batch_size=bench.batch_size,
+        )  # fmt: skip
         yield f"ridge, {tokens} tokens", _fitted("ridge", states), states
 
 
@@ -96,15 +101,21 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
     """A row for every map and steerable concept: features, and steering R2 quick and whole."""
     source = source_site(models.get(pair.source), pair, load_sae)
     target = target_site(models.get(pair.target), pair)
-    bench = PairBench(find_suite(SUITE), pair, source, target, 0, 64)
-    tasks = bench.choices
+    suite = find_suite(SUITE)
+    states_source = CorpusStates(source, target, suite.corpus.corpus(Data()), suite.corpus.budget, 0, 64)
+    bench = PairBench(suite, pair, source, target, suite.tasks_of(pair), states_source)
+    sweep = bench.choice_sweep
+    tasks = sweep.tasks
     rows = {row.name: row for row in controls()}
     native, split, random = (
-        bench.propensities(rows[name].vectors(bench, tasks), over=False)
+        sweep.propensities(rows[name].vectors(bench, tasks), over=False)
         for name in ("native", "native-split", "random")
     )
-    references = bench.reference(native, split, random)
-    vectors = torch.stack([bench.source_states(task).vector for task in tasks])
+    references = choice_references(
+        sweep, ReferencePropensities(native, split, random),
+        directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
+    )  # fmt: skip
+    vectors = torch.stack([bench.inputs.source_states(task).vector for task in tasks])
     text = NeutralText(source, target, bench.states)
     changes = text.changes(0, vectors)
     named = list(maps_of(bench))
@@ -115,7 +126,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             task.name: (mapping.weight @ vector.double()).float()[None]
             for task, vector in zip(tasks, vectors, strict=True)
         }
-        m = bench.propensities(moved, over=False)
+        m = sweep.propensities(moved, over=False)
         features = vector_features(mapping.weight, states, vectors)
         agreement = text.agreement(changes, text.changes(1, torch.cat([moved[task.name] for task in tasks])))
         x, y = states.validation
@@ -124,7 +135,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             assert concept.task == task.name
             reference = references[task.name]
             if concept.steerable and reference.steerable:
-                r2 = steering_r2(bench.delta(m[task.name]), reference.native)
+                r2 = steering_r2(sweep.delta(m[task.name]), reference.native)
                 found.append(
                     {
                         "pair": pair.name,

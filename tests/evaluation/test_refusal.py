@@ -20,6 +20,7 @@ from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.task_sources import resolve, split_instructions
 from lrt_bench.data.tasks import Column, InstructionData, Prompt, describe_tasks, find_task, read_task
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.refusal_scores import Scorers, mean
 from lrt_bench.evaluation.scorers.answers import Classifier, Phrases
@@ -445,7 +446,9 @@ def run(tmp_path_factory, classifier_folder):
     with serving() as server:
         server.script = [judged]
         judge = Judge(f"http://127.0.0.1:{server.server_port}/v1", "loopback")
-        evaluation = Evaluation(SUITE, out=out, scorers=Scorers(Classifier(classifier_folder), judge))
+        evaluation = Evaluation(
+            SUITE, RunConfig(out=out), scorers=Scorers(Classifier(classifier_folder), judge)
+        )
         cells = evaluation.run()
         yield evaluation, {(c.result.pair.name, c.result.mapping.name): c for c in cells}, server
 
@@ -521,14 +524,14 @@ def test_layers_are_chosen_where_the_pair_says_so_and_the_result_tells_how(run):
 
 def test_finished_cells_are_kept_for_the_same_scorers_only(run, tmp_path):
     evaluation, _, _ = run
-    again = Evaluation(SUITE, out=evaluation.out, scorers=evaluation.scorers).run()
+    again = Evaluation(SUITE, RunConfig(out=evaluation.out), scorers=evaluation.scorers).run()
     assert not any(cell.computed for cell in again)
     suite = SUITE.model_copy(update={"pairs": SUITE.pairs[2:]})
     for path in (evaluation.out / "tiny-refusal" / "chosen").iterdir():
         target = tmp_path / "tiny-refusal" / "chosen" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    other = Evaluation(suite, out=tmp_path).run()
+    other = Evaluation(suite, RunConfig(out=tmp_path)).run()
     assert all(cell.computed for cell in other)
 
 
@@ -563,14 +566,14 @@ def test_a_task_by_data_set_id_runs_and_its_data_are_in_the_key(tmp_path):
     text = yaml.safe_dump(card.model_copy(update=changes).model_dump(mode="json"))
     (folder / "task.yaml").write_text(text)
     suite = suite.model_copy(update={"tasks": (str(folder),)})
-    settings = {"out": tmp_path / "out", "mappings": ["ridge"]}
-    cells = Evaluation(suite, data=advbench(tmp_path, 40), **settings).run()
+    config = RunConfig(out=tmp_path / "out", mappings=["ridge"])
+    cells = Evaluation(suite, config, data=advbench(tmp_path, 40)).run()
     figures = next(cell.result.refusal[0] for cell in cells if cell.result.mapping.name == "ridge")
     assert figures.data_digest
     assert figures.harmful[0].scores["first-token"].n == 3
     assert all(cell.result.complete for cell in cells)
-    assert not any(c.computed for c in Evaluation(suite, data=advbench(tmp_path, 40), **settings).run())
-    assert all(c.computed for c in Evaluation(suite, data=advbench(tmp_path, 50), **settings).run())
+    assert not any(c.computed for c in Evaluation(suite, config, data=advbench(tmp_path, 40)).run())
+    assert all(c.computed for c in Evaluation(suite, config, data=advbench(tmp_path, 50)).run())
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class PairRun:
                 self._shared.references[name] = Swept(stored, 0.0)
         self._pass = Pass(
             self._corpus, self.evaluation.suite.corpus.budget, found.tokenizers, found.limits, found.widths,
-            seed=self.evaluation.seed, batch_size=self.evaluation.batch_size,
+            seed=self.evaluation.config.seed, batch_size=self.evaluation.config.batch_size,
         )  # fmt: skip
         self._shards = self._pass.shards()
 
@@ -208,7 +208,7 @@ class PairRun:
         return [row for row in self.rows if row.name not in self.cells]
 
     def _path(self, row: Row) -> Path:
-        return cell_path(self.evaluation.out, self.evaluation.suite, self.spec, row)
+        return cell_path(self.evaluation.config.out, self.evaluation.suite, self.spec, row)
 
 
 def _size(row: Row) -> int:

@@ -28,7 +28,7 @@ import torch
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines import driver
-from lrt_bench.evaluation.engines.forkserver import context, warm
+from lrt_bench.evaluation.engines.forkserver import context, start_server
 from lrt_bench.evaluation.engines.worker import Settings, Worker
 from lrt_bench.evaluation.evaluation import Evaluation
 
@@ -183,7 +183,7 @@ def run(evaluation: Evaluation, count: int) -> list[Cell]:
             f"--workers {count}: these settings cannot be sent to workers ({type(error).__name__}: {error}): "
             "give --workers 1"
         ) from error
-    warm()
+    start_server()
     for name in WANTED:  # while the workers' imports go on elsewhere
         importlib.import_module(name)
     threads = max(1, torch.get_num_threads() // count)

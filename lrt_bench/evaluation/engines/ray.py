@@ -113,13 +113,13 @@ def connected(wanted: Ray) -> Iterator[None]:
 
 def run(evaluation: Evaluation, wanted: Ray) -> list[Cell]:
     """`Evaluation.run` by Ray workers. Raises UserError."""
-    if evaluation.device.startswith("cuda:"):
-        raise UserError(f"--device {evaluation.device}: Ray shares out the GPUs: give --device cuda")
+    if evaluation.config.device.startswith("cuda:"):
+        raise UserError(f"--device {evaluation.config.device}: Ray shares out the GPUs: give --device cuda")
     evaluation.check()  # before a cluster is started
     # what Ray prints of lost workers is no result: it goes to standard error
     with contextlib.redirect_stdout(sys.stderr), connected(wanted):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        found = team(nodes, evaluation.device, wanted)
+        found = team(nodes, evaluation.config.device, wanted)
         _check_machine(found, nodes, wanted)
         return driver.run(evaluation, _sendable(evaluation), Actors(found))
 

@@ -176,7 +176,7 @@ def forecast(
     bench = bench_of(source, target, states, tasks, seed=seed, batch_size=batch_size)
     (known,) = known_concepts(bench, [mapping])
     named = {task.name: task for task in bench.tasks}
-    own = [bench.source_states(named[one.task]).vector for one in known]
+    own = [bench.inputs.source_states(named[one.task]).vector for one in known]
     vectors = torch.stack([vector, *own])
     features = vector_features(mapping.weight, states, vectors)
     text = NeutralText(source, target, states)
