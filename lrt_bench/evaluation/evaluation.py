@@ -85,9 +85,9 @@ class Evaluation:
             models.keep(
                 {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
             )
-            found = list(self._pair(pair, models, chosen, rows_of(pair, rows)))
-            self.pair_done(found)
-            cells += found
+            of_pair = list(self._pair(pair, models, chosen, rows_of(pair, rows)))
+            self.pair_done(of_pair)
+            cells += of_pair
         return cells
 
     def check(self) -> None:
@@ -145,11 +145,11 @@ class Evaluation:
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
-            found = job.cell(row)
-            if isinstance(found, Failure):
-                self.failures.append(found)
+            cell = job.cell(row)
+            if isinstance(cell, Failure):
+                self.failures.append(cell)
             else:
-                yield found
+                yield cell
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
 

@@ -81,8 +81,8 @@ class PairJob:
         """The row's cell, read or computed and written."""
         if result := self.finished(row):
             return Cell(result, self.path(row), computed=False)
-        found = self.computed(row)
-        return found if isinstance(found, Failure) else store(self.path(row), *found)
+        computed = self.computed(row)
+        return computed if isinstance(computed, Failure) else store(self.path(row), *computed)
 
     def computed(self, row: Row) -> tuple[Result, dict[str, Tensor]] | Failure:
         """The row's result and propensities; what goes wrong with a submission is a failure of its own."""
@@ -107,7 +107,7 @@ class PairJob:
             )  # fmt: skip
         return self._references
 
-    def know(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
+    def receive_propensities(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
         """Take a reference control's propensities, which were swept elsewhere in so many seconds."""
         self._propensities[name], self._sweep_seconds[name] = propensities, seconds
 

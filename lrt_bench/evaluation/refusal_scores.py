@@ -15,7 +15,7 @@ from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
 from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
-from lrt_bench.steering.refusal import Point, run_points
+from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
 UNJUDGED = ("shuffled",)  # of these: figure 4 sets native beside random
@@ -90,7 +90,9 @@ def refusal_figures(
     return figures
 
 
-def _point(point: Point, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]) -> RefusalPoint:
+def _point(
+    point: InterventionAnswers, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]
+) -> RefusalPoint:
     asked = [row.prompt for row in instructions]
     scores = {scorer.name: mean(scorer(asked, point.answers)) for scorer in scorers}
     scores["first-token"] = mean(point.odds.tolist())

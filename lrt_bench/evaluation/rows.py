@@ -26,7 +26,7 @@ from lrt_bench.models.states import PairedStates
 from lrt_bench.results.records import AuditRecord, MappingRecord
 
 T = TypeVar("T")
-TRACKS = ("corpus", "task-aware")
+MAPPING_TRACKS = ("corpus", "task-aware")
 
 
 @dataclass
@@ -260,8 +260,10 @@ def controls() -> list[Row]:
 def mapping_row(spec: str) -> MappingRow:
     """The row of a built-in mapping or of PATH.py:CLASS."""
     method = find_mapping(spec)
-    if method.track not in TRACKS:
-        raise UserError(f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(TRACKS)}")
+    if method.track not in MAPPING_TRACKS:
+        raise UserError(
+            f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}"
+        )
     return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)
 
 

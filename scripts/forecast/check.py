@@ -40,7 +40,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FAMILY_DATA,
     FEATURES,
     LEVEL,
-    Point,
+    MeasuredConcept,
     concept_left_out,
     design,
     mixed_model,
@@ -49,7 +49,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     unstretched,
 )
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import Judgement, Scored, judged, spearman
+from scripts.forecast.score import ForecastOutcome, Judgement, judged, spearman
 
 MEASURED = 1  # raised whenever the same pair would give other figures
 SUITE = "nano-full"
@@ -172,10 +172,10 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
+def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredConcept]:
     """The rows as the forecast reads them."""
     return [
-        Point(
+        MeasuredConcept(
             f"{row['pair']}, {row['map']}",
             row["concept"],
             row["quick_r2"],
@@ -185,7 +185,7 @@ def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
     ]
 
 
-def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
+def scored(rows: Sequence[dict[str, Any]]) -> list[ForecastOutcome]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
@@ -198,7 +198,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
         found.append(
-            Scored(
+            ForecastOutcome(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
@@ -207,7 +207,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
     return found
 
 
-def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> Array:
+def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredConcept]) -> Array:
     """Forecasts without the concept and without every other map between the same two models, both ways:
     what is left is the pair's own other concepts under the map, and other models' pairs."""
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
@@ -225,7 +225,7 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> A
     return unstretched(found)
 
 
-def judgements(points: Sequence[Scored]) -> list[Judgement]:
+def judgements(points: Sequence[ForecastOutcome]) -> list[Judgement]:
     """The full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
@@ -238,7 +238,7 @@ def judgements(points: Sequence[Scored]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[Scored], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ForecastOutcome], found: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -270,7 +270,7 @@ def table(found: Sequence[Judgement]) -> list[str]:
     return lines
 
 
-def by_pair(points: Sequence[Scored]) -> list[str]:
+def by_pair(points: Sequence[ForecastOutcome]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):

@@ -28,10 +28,10 @@ from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.engines.choice import Local, chosen_engine, useful_processes
-from lrt_bench.evaluation.engines.forkserver import warm
+from lrt_bench.evaluation.engines.forkserver import start_server
 from lrt_bench.evaluation.engines.pair import PairRun
 from lrt_bench.evaluation.engines.ray import Ray
-from lrt_bench.evaluation.engines.worker import Settings, Worker
+from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
@@ -139,7 +139,7 @@ def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite
     evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Failing("failing", "none")])
     workers = [Worker(), Worker()]
     for worker in workers:
-        worker.begin(Settings.of(evaluation))
+        worker.begin(WorkerSettings.of(evaluation))
     rows, chosen, draw = evaluation.rows(), evaluation.checked_tasks(), random.Random(1)
     pairs = [
         PairRun(evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows), share, 4)
@@ -183,7 +183,7 @@ def test_two_workers_give_the_local_numbers_though_two_are_killed(
             killed[stage] = processes()
             threading.Timer(0.05, os.kill, (killed[stage][0], signal.SIGKILL)).start()
 
-    warm()  # its socket stays where other tests find it
+    start_server()  # its socket stays where other tests find it
     short = Path(tempfile.mkdtemp(prefix="t-"))  # a socket's path has little room
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     pairs = []
@@ -280,18 +280,18 @@ class Deadly(Nothing):
 def test_work_that_loses_every_worker_ends_in_one_line(suite, tmp_path, monkeypatch):
     monkeypatch.setattr("lrt_bench.evaluation.engines.driver.ATTEMPTS", 2)
     evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Deadly("deadly", "none")])
-    for crew, said in ((Ray(workers=1, cpus=1), "Ray says"), (Local(workers=2), "ended with code 1")):
+    for local_or_ray, said in ((Ray(workers=1, cpus=1), "Ray says"), (Local(workers=2), "ended with code 1")):
         with pytest.raises(
             UserError, match=rf"starting: its worker was lost 2 times; .* --workers. .*{said}"
         ):
-            crew.run(evaluation)
+            local_or_ray.run(evaluation)
     assert not processes()
 
 
 def test_other_code_on_a_worker_is_refused():
     from lrt_bench.evaluation.engines.driver import check_version
 
-    version, digest, host, process = Worker().about()
+    version, digest, host, process = Worker().version()
     check_version(version, digest, host, process)
     with pytest.raises(UserError, match=rf"worker on {host} .* runs lrt-bench 0.0.1, this is"):
         check_version("0.0.1", digest, host, process)
@@ -302,22 +302,22 @@ def test_other_code_on_a_worker_is_refused():
 def test_a_folder_that_a_worker_has_not_is_one_line(suite, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    settings = Settings.of(Evaluation(suite))
+    settings = WorkerSettings.of(Evaluation(suite))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gone").rmdir()
     with pytest.raises(UserError, match=r"no folder .*gone: run from one that all machines share"):
-        Worker().begin(settings)
+        Worker().configure(settings)
 
 
 def test_a_judges_key_is_never_sent(suite, monkeypatch):
     scorers = Scorers(judge=Judge("http://127.0.0.1:9/v1", "judge", "the-secret-key"))
-    settings = Settings.of(Evaluation(suite, scorers=scorers))
+    settings = WorkerSettings.of(Evaluation(suite, scorers=scorers))
     assert b"the-secret-key" not in pickle.dumps(settings)
     monkeypatch.delenv(KEY, raising=False)
     with pytest.raises(UserError, match=f"{KEY} is not set there"):
-        settings.here()
+        settings.on_this_machine()
     monkeypatch.setenv(KEY, "its-own")
-    judge = settings.here().scorers.judge
+    judge = settings.on_this_machine().scorers.judge
     assert (judge.url, judge.model, judge.key) == ("http://127.0.0.1:9/v1", "judge", "its-own")
 
 

@@ -41,7 +41,7 @@ MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """What a worker is told of a run.
 
     folder : the driver's working folder: relative paths mean the same there.
@@ -54,7 +54,7 @@ class Settings:
     keyed: bool = False
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Settings:
+    def of(cls, evaluation: Evaluation) -> WorkerSettings:
         scorers = evaluation.scorers
         judge = scorers.judge
         mine = replace(
@@ -63,8 +63,14 @@ class Settings:
         address = (judge.url, judge.model) if judge else None
         return cls(mine, str(Path.cwd()), address, bool(judge and judge.key))
 
-    def here(self) -> Evaluation:
-        """The run's settings on this machine. Raises UserError where it lacks the folder or the key."""
+    def on_this_machine(self) -> Evaluation:
+        """Return the run's evaluation on this machine.
+
+        Raises
+        ------
+        UserError
+            Where the machine lacks the working folder or the judge's key.
+        """
         host = socket.gethostname()
         try:
             os.chdir(self.folder)
@@ -175,13 +181,13 @@ class Worker:
     def __init__(self) -> None:
         self._job: tuple[int, PairJob] | None = None
 
-    def about(self) -> tuple[str, str, str, int]:
+    def version(self) -> tuple[str, str, str, int]:
         """Version, hash of the code, machine, process."""
         return __version__, code_digest(), socket.gethostname(), os.getpid()
 
-    def begin(self, settings: Settings) -> None:
+    def configure(self, settings: WorkerSettings) -> None:
         """Take a run's settings. Raises UserError where they do not fit this machine."""
-        self._evaluation = settings.here()
+        self._evaluation = settings.on_this_machine()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()
 
@@ -210,8 +216,8 @@ class Worker:
         row = _row(job, name)
         vectors = job.vectors(row)
         began = time.perf_counter()
-        found = job.bench.choice_sweep.propensities(vectors, row.over_steered)
-        return Swept(found, time.perf_counter() - began)
+        propensities = job.bench.choice_sweep.propensities(vectors, row.over_steered)
+        return Swept(propensities, time.perf_counter() - began)
 
     def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
         """Choose a refusal task's alphas."""
@@ -224,7 +230,7 @@ class Worker:
         """Compute a row's result and propensities."""
         job = self._opened(task, states)
         for reference, swept in shared.references.items():
-            job.know(reference, swept.propensities, swept.seconds)
+            job.receive_propensities(reference, swept.propensities, swept.seconds)
         job.bench.refusal_alphas.receive(shared.alphas)
         return job.computed(_row(job, name))
 

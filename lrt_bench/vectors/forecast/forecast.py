@@ -29,7 +29,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FEATURES,
     FEWEST,
     LEVEL,
-    Point,
+    MeasuredConcept,
     Prediction,
     family_points,
     predict,
@@ -222,7 +222,9 @@ def _forecast(
     """The forecast of the first vector of `features`; the others are the known concepts'."""
     figures = features.at(0)
     points = [
-        Point("here", one.concept, one.steering_r2, tuple(features.at(1 + place)[name] for name in FEATURES))
+        MeasuredConcept(
+            "here", one.concept, one.steering_r2, tuple(features.at(1 + place)[name] for name in FEATURES)
+        )
         for place, one in enumerate(known)
         if one.steerable and one.concept not in left_out
     ]
