@@ -35,8 +35,9 @@ import torch
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
+from lrt_bench.data.suites import CorpusSpec, Suite, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.rows import mapping_row
@@ -319,21 +320,21 @@ def evaluate(
     >>> ridge.transfer_score > 99  # a rotation is linear: the known answer
     True
     """
-    chosen = suite if isinstance(suite, Suite) else find_suite(str(suite or default_suite(*pair.specs)))
-    (source, target), layers = pair.specs, [_layer(side) for side in (pair.source, pair.target)]
-    counted = [layer if isinstance(layer, int) else None for layer in layers]
-    whole = narrowed(ad_hoc(chosen, source, counted[0], target, counted[1]), corpus=corpus)
-    spec = whole.pairs[0].model_copy(update={"source_layer": layers[0], "target_layer": layers[1]})
-    whole = whole.model_copy(update={"pairs": (spec,)})
-    if tokens is not None:
-        whole = whole.model_copy(update={"corpus": _sized(whole.corpus, tokens)})
-    models = pair.models
+    data, models = data or Data(), pair.models
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
-        evaluation = Evaluation(
-            whole, mappings, tasks, Path(out or folder), models.device, models.dtype, models.device_map, seed,
-            batch_size, data=data or Data(), local_models=models.local,
-        )  # fmt: skip
-        return [cell.result for cell in evaluation.run()]
+        config = checked({
+            "suite": suite.name if isinstance(suite, Suite) else suite,
+            "source": pair.specs[0], "source_layer": _layer(pair.source),
+            "target": pair.specs[1], "target_layer": _layer(pair.target),
+            "mappings": tuple(mappings), "tasks": tuple(tasks), "corpus": corpus, "data": data.local,
+            "models": models.local, "out": out or folder, "device": models.device, "dtype": models.dtype,
+            "device_map": models.device_map, "seed": seed, "batch_size": batch_size,
+        })  # fmt: skip
+        chosen = config.on_own_pair(suite) if isinstance(suite, Suite) else config.whole_suite()
+        chosen = narrowed(chosen, corpus=corpus)
+        if tokens is not None:
+            chosen = chosen.model_copy(update={"corpus": _sized(chosen.corpus, tokens)})
+        return [cell.result for cell in Evaluation(chosen, config, data=data).run()]
 
 
 def _layer(given: Site | str) -> int | str | None:

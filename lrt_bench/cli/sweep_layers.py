@@ -1,4 +1,4 @@
-"""The command that sweeps layers, and how lists of layers are written."""
+"""The command that sweeps layers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import computing
+from lrt_bench.cli.options import OPTIONS, layers, with_options
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
-    from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
+    from lrt_bench.data.suites import PairSpec, Suite
     from lrt_bench.data.tasks import Task
     from lrt_bench.evaluation.layer_sweep.record import LayerSweepRecord
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
-
-
-def layers(value: str) -> LayerChoice:
-    """`all`, or layers counted from 1 with commas between, as an option's value."""
-    if value == "all":
-        return "all"
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r}: give all, or layers with commas between: 1,2,3")
-    return tuple(map(int, parts))
 
 
 @click.command(name="sweep-layers")
@@ -39,7 +29,7 @@ def layers(value: str) -> LayerChoice:
 @click.option("--source-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--target-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
-@computing
+@with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @plainly

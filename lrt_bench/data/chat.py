@@ -22,7 +22,7 @@ def render(tokenizer: Any, user: str, answer: str = "") -> str:
     return _apply(tokenizer, [("user", user)], True) + answer
 
 
-def begun(tokenizer: Any, instruction: str | None, text: str) -> str:
+def answer_start(tokenizer: Any, instruction: str | None, text: str) -> str:
     """The text as the beginning of an answer to the instruction; by itself where there is none."""
     return text if instruction is None else render(tokenizer, instruction, text)
 

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.errors import SubmissionError
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
 from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.protocol import DISTURBED, PROTOCOL, REFERENCES
 from lrt_bench.evaluation.provenance import peak_memory, provenance
 from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_figures
@@ -37,33 +39,23 @@ if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
 
 
-@dataclass(frozen=True)
-class CellSettings:
-    """What of an evaluation's settings the cells of a pair depend on; see `Evaluation`."""
-
-    out: Path
-    device: str
-    dtype: str
-    batch_size: int
-    scorers: Scorers
-    side_effects: SideEffects | None = None
-
-
 @dataclass
 class PairJob:
     """The cells of one pair. The reference controls come first, from their files if they are finished."""
 
-    settings: CellSettings
+    config: RunConfig
     bench: PairBench
     rows: list[Row]
     layers_chosen: LayersChosen | None = None
+    scorers: Scorers = field(default_factory=Scorers)
+    side_effects: SideEffects | None = None
     _vectors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _propensities: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _sweep_seconds: dict[str, float] = field(default_factory=dict)
     _references: dict[str, Reference] | None = None
 
     def path(self, row: Row) -> Path:
-        return cell_path(self.settings.out, self.bench.suite, self.bench.pair, row)
+        return cell_path(self.config.out, self.bench.suite, self.bench.pair, row)
 
     def key(self, row: Row) -> str:
         """Hash of all that the cell's numbers depend on."""
@@ -71,14 +63,14 @@ class PairJob:
         sites = [identity(site) for site in (bench.source, bench.target)]
         tasks = [task.digest for task in bench.tasks]
         parts = [
-            PROTOCOL, __version__, bench.suite.digest, bench.fingerprint, tasks, sites,
+            PROTOCOL, __version__, bench.suite.digest, bench.states_source.fingerprint, tasks, sites,
             bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
-            self.settings.dtype, self.settings.device,
+            self.config.dtype, self.config.device,
         ]  # fmt: skip
-        if self.settings.side_effects and _disturbs(row):
-            parts.append(self.settings.side_effects.digest)
+        if self.side_effects and _disturbs(row):
+            parts.append(self.side_effects.digest)
         parts += [task.data_digest for task in bench.tasks if task.data_digest]
-        parts += self.settings.scorers.key if bench.of_kind("refusal") else []
+        parts += self.scorers.key if bench.inputs.of_kind("refusal") else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
@@ -89,8 +81,8 @@ class PairJob:
         """The row's cell, read or computed and written."""
         if result := self.finished(row):
             return Cell(result, self.path(row), computed=False)
-        found = self.computed(row)
-        return found if isinstance(found, Failure) else store(self.path(row), *found)
+        computed = self.computed(row)
+        return computed if isinstance(computed, Failure) else store(self.path(row), *computed)
 
     def computed(self, row: Row) -> tuple[Result, dict[str, Tensor]] | Failure:
         """The row's result and propensities; what goes wrong with a submission is a failure of its own."""
@@ -108,17 +100,21 @@ class PairJob:
         if self._references is None:
             rows = {row.name: row for row in self.rows}
             m = [self.propensities(rows[name]) for name in REFERENCES]
-            self._references = self.bench.reference(*m)
+            suite = self.bench.suite
+            self._references = choice_references(
+                self.bench.choice_sweep, ReferencePropensities(*m),
+                directions=suite.random_directions, bootstrap=suite.bootstrap, seed=self.bench.seed,
+            )  # fmt: skip
         return self._references
 
-    def know(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
+    def receive_propensities(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
         """Take a reference control's propensities, which were swept elsewhere in so many seconds."""
         self._propensities[name], self._sweep_seconds[name] = propensities, seconds
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
         if row.name not in self._vectors:
-            kinds = self.bench.of_kind("generation"), self.bench.of_kind("refusal")
-            tasks = [*self.bench.choices, *kinds[0], *kinds[1]]
+            kinds = self.bench.inputs.of_kind("generation"), self.bench.inputs.of_kind("refusal")
+            tasks = [*self.bench.choice_sweep.tasks, *kinds[0], *kinds[1]]
             self._vectors[row.name] = row.vectors(self.bench, tasks)
         return self._vectors[row.name]
 
@@ -130,7 +126,11 @@ class PairJob:
                 stored = read_propensities(self.path(row), result)
             vectors = {} if stored is not None else self.vectors(row)
             began = time.perf_counter()
-            found = stored if stored is not None else self.bench.propensities(vectors, row.over_steered)
+            found = (
+                stored
+                if stored is not None
+                else self.bench.choice_sweep.propensities(vectors, row.over_steered)
+            )
             self._sweep_seconds[row.name] = time.perf_counter() - began
             if row.name not in REFERENCES:
                 return found
@@ -142,14 +142,14 @@ class PairJob:
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
         tasks = tuple(
             choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
-            for task in bench.choices
+            for task in bench.choice_sweep.tasks
         )
-        writing = bench.of_kind("generation") if _disturbs(row) else []
+        writing = bench.inputs.of_kind("generation") if _disturbs(row) else []
         generation = generation_figures(bench, writing, vectors)
-        neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
+        neutral = bench.inputs.of_kind("side-effect") if bench.choice_sweep.tasks and _disturbs(row) else []
         effects = [side_effect_figures(bench, task, vectors) for task in neutral]
-        refusing = bench.of_kind("refusal") if measured(row) else []
-        refusal = [refusal_figures(bench, row, task, vectors, self.settings.scorers) for task in refusing]
+        refusing = bench.inputs.of_kind("refusal") if measured(row) else []
+        refusal = [refusal_figures(bench, row, task, vectors, self.scorers) for task in refusing]
         score, ci95 = _score(row.name, tasks, bench)
         counted = [figures for figures in tasks if figures.steerable]
         result = Result(
@@ -167,7 +167,7 @@ class PairJob:
             steering_r2=metrics.mean_of([figures.steering_r2 for figures in counted]),
             correlation_delta=metrics.mean_of([figures.correlation_delta for figures in counted]),
             not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
-            not_scorable=bench.not_scorable,
+            not_scorable=bench.choice_sweep.not_scorable,
             tasks=tasks,
             generation=generation,
             side_effects=tuple(effects),
@@ -175,7 +175,12 @@ class PairJob:
             refusal=tuple(refusal),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
-            provenance=provenance(bench.suite.corpus.named, bench.states.digest, bench.data.revisions),
+            provenance=provenance(
+                bench.suite.corpus.named,
+                bench.states.digest,
+                bench.states_source.revisions,
+                self.config.recorded(),
+            ),
             audit=row.audit,
             propensities="0" * 64,
         )
@@ -183,7 +188,7 @@ class PairJob:
 
     def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalFigures, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
-        asked = self.settings.side_effects
+        asked = self.side_effects
         if asked is None or not _disturbs(row):
             return ()
         steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
@@ -209,9 +214,9 @@ class PairJob:
             spread=self.bench.spread,
             seed=self.bench.seed,
             bootstrap=suite.bootstrap,
-            dtype=self.settings.dtype,
-            device=self.settings.device,
-            batch_size=self.settings.batch_size,
+            dtype=self.config.dtype,
+            device=self.config.device,
+            batch_size=self.config.batch_size,
         )
 
     def _cost(self, row: Row) -> Cost:
@@ -221,7 +226,7 @@ class PairJob:
             fit_seconds=row.fit_seconds,
             states_seconds=states.seconds if row.mappings else 0.0,
             sweep_seconds=self._sweep_seconds[row.name],
-            peak_memory_bytes=peak_memory(self.settings.device),
+            peak_memory_bytes=peak_memory(self.config.device),
         )
 
 

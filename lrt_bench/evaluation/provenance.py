@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,8 +18,21 @@ from lrt_bench.files.resources import PACKAGE
 from lrt_bench.results.records import Provenance
 
 
-def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None = None) -> Provenance:
-    """Where this run's numbers come from; `data` tells the revision of each data set that was read."""
+def provenance(
+    corpus: str,
+    corpus_digest: str,
+    data: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Provenance:
+    """Describe where this run's numbers come from.
+
+    Parameters
+    ----------
+    data
+        Revision of each data set that was read.
+    config
+        The run's settings, as `RunConfig.recorded` gives them.
+    """
     import transformers
 
     return Provenance(
@@ -33,6 +47,7 @@ def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None =
         corpus=corpus,
         corpus_digest=corpus_digest,
         data=dict(data or {}) or None,
+        config=dict(config) if config is not None else None,
     )
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from lrt_bench.data.tasks import Prompt, Task
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.evaluation.rows import Row, Vectors
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
 from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
-from lrt_bench.steering.refusal import Point, run_points
+from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
 UNJUDGED = ("shuffled",)  # of these: figure 4 sets native beside random
@@ -57,7 +58,7 @@ def refusal_figures(
 
     A judge is asked about harmful instructions only: what a harmless one is answered with is harmless.
     """
-    choice = bench.alpha_choice(task)
+    choice = bench.refusal_alphas.of(task)
     judge = scorers.judge if row.name not in UNJUDGED else None
     before = (judge.unreadable, judge.missing) if judge else (0, 0)
     vector, rows = vectors[task.name][0], bench.batch_size
@@ -89,7 +90,9 @@ def refusal_figures(
     return figures
 
 
-def _point(point: Point, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]) -> RefusalPoint:
+def _point(
+    point: InterventionAnswers, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]
+) -> RefusalPoint:
     asked = [row.prompt for row in instructions]
     scores = {scorer.name: mean(scorer(asked, point.answers)) for scorer in scorers}
     scores["first-token"] = mean(point.odds.tolist())

@@ -17,16 +17,16 @@ from torch import Tensor
 from lrt_bench.data.suites import PairSpec
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors, both_ways, half_vectors, native_vectors
 from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.states import PairedStates
 from lrt_bench.results.records import AuditRecord, MappingRecord
 
-Vectors = dict[str, Tensor]
 T = TypeVar("T")
-TRACKS = ("corpus", "task-aware")
+MAPPING_TRACKS = ("corpus", "task-aware")
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Native(Row):
     over_steered = True
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        return {task.name: bench.target_states(task).vector[None] for task in tasks}
+        return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
 
 class NativeSplit(Row):
@@ -84,8 +84,7 @@ class NativeSplit(Row):
     over_steered = True
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        states = {task.name: bench.target_states(task) for task in tasks}
-        return {name: torch.stack([s.half(0).vector, s.half(1).vector]) for name, s in states.items()}
+        return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
 
 class Nothing(Row):
@@ -99,8 +98,7 @@ class RandomDirections(Row):
     """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        drawn = bench.random_directions()
-        return {task.name: torch.cat([drawn, -drawn]) for task in tasks}
+        return both_ways(bench.random_directions(), tasks)
 
 
 class Shuffled(Row):
@@ -136,7 +134,7 @@ class OtherConcept(Row):
         return digest_of(Ridge)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        choices = bench.choices
+        choices = bench.choice_sweep.tasks
         own = transferred(bench, choices, [bench.ridge])
         nothing = torch.zeros(1, bench.target.width)
         found = {}
@@ -154,7 +152,7 @@ class Readout(Row):
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         found = {}
         for task in tasks:
-            encoded = bench.sweep(task).encoded if task.card.kind == "choice" else []
+            encoded = bench.choice_sweep.of(task).encoded if task.card.kind == "choice" else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
             found[task.name] = torch.zeros(1, bench.target.width)
@@ -240,7 +238,7 @@ def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) ->
     """Each task's vectors under each map: {task: [maps, d_target]}, in float32."""
     found = {}
     for task in tasks:
-        states = bench.source_states(task)
+        states = bench.inputs.source_states(task)
         vectors = [mapping.transfer(states.positive, states.negative) for mapping in mappings]
         found[task.name] = torch.stack([vector.float().cpu() for vector in vectors])
     return found
@@ -262,8 +260,10 @@ def controls() -> list[Row]:
 def mapping_row(spec: str) -> MappingRow:
     """The row of a built-in mapping or of PATH.py:CLASS."""
     method = find_mapping(spec)
-    if method.track not in TRACKS:
-        raise UserError(f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(TRACKS)}")
+    if method.track not in MAPPING_TRACKS:
+        raise UserError(
+            f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}"
+        )
     return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)
 
 

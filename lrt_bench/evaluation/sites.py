@@ -14,7 +14,7 @@ from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sae import SparseAutoencoder
 from lrt_bench.models.sites import Features, ManyLayers, Site, many_layers
 from lrt_bench.results.records import LayersChosen, SiteRecord
-from lrt_bench.steering.refusal_selection import LayerChoice, choose_layer, layers_at, spreads
+from lrt_bench.steering.refusal_selection import ChosenLayer, choose_layer, layers_at, spreads
 
 DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth
 
@@ -51,7 +51,7 @@ def _named(what: str, make: Callable[[], Site]) -> Site:
         raise UserError(f"{what}: {error}") from error
 
 
-def several(site: Site) -> tuple[int, ...] | None:
+def stacked_layers(site: Site) -> tuple[int, ...] | None:
     """The layers of a site that has several."""
     return site.layers if isinstance(site, ManyLayers) else None
 
@@ -59,7 +59,7 @@ def several(site: Site) -> tuple[int, ...] | None:
 def identity(site: Site) -> list[Any]:
     """What a site's states depend on besides the text."""
     features = [site.sae.digest] if isinstance(site, Features) else []
-    return [site.model.digest, site.layer, *(several(site) or ()), *features]
+    return [site.model.digest, site.layer, *(stacked_layers(site) or ()), *features]
 
 
 def site_record(site: Site) -> SiteRecord:
@@ -72,7 +72,7 @@ def site_record(site: Site) -> SiteRecord:
         depth=site.depth,
         width=site.width,
         parameters=model.parameters,
-        layers=several(site),
+        layers=stacked_layers(site),
         sae=f"{site.sae.name} ({site.sae.digest})" if isinstance(site, Features) else None,
     )
 
@@ -94,7 +94,7 @@ def choose_layers(
             f"{pair.name}: choose_layers: {task.name} is a {task.card.kind} task: name a refusal task"
         )
 
-    def side(model: LanguageModel) -> LayerChoice:
+    def side(model: LanguageModel) -> ChosenLayer:
         lengths = spreads(model, corpus.corpus(data), layers_at(model, search.depths), rows)
         return choose_layer(model, task, lengths, task.card.alphas, rows)
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.tasks import Task
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.fidelity import measure as measure_fidelity
 from lrt_bench.evaluation.fidelity import reachable_share
-from lrt_bench.evaluation.rows import NativeSplit, RandomDirections, Row, Vectors
+from lrt_bench.evaluation.rows import NativeSplit, RandomDirections, Row
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.results import metrics
@@ -29,12 +30,12 @@ def choice_figures(
     bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskFigures:
     """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
-    wanted, over, native_vector = reference.native, reference.over, bench.target_states(task).vector
+    wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
         m, vectors = m[:1], vectors[:1]
-    delta = bench.delta(m)
-    scored = bench.scored(m)
+    delta = bench.choice_sweep.delta(m)
+    scored = bench.choice_sweep.scored(m)
     alphas = np.asarray(bench.suite.alphas)
     native_m = reference.baseline[:, None] + wanted
     error = np.square(delta - wanted).sum(2)
@@ -45,7 +46,7 @@ def choice_figures(
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
     errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-    sweep = bench.sweep(task)
+    sweep = bench.choice_sweep.of(task)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
     return TaskFigures(
         task=task.name,
@@ -72,7 +73,7 @@ def choice_figures(
         cosine=_cosine(vectors[drawn], native_vector),
         norm_ratio=_ratio(float(vectors.norm(dim=1).mean()), float(native_vector.norm())),
         reachable=_reachable(row, native_vector),
-        curve_alphas=bench.swept[: m.shape[-1]],
+        curve_alphas=bench.choice_sweep.swept[: m.shape[-1]],
         curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
         error=tuple(_tuple(seed) for seed in error),
         energy=_tuple(energy),
@@ -112,7 +113,9 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
     if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    found = measure_fidelity(mapping, bench.states.validation[0], bench.own_states, bench.stitching)
+    found = measure_fidelity(
+        mapping, bench.states.validation[0], bench.fidelity.own_states, bench.fidelity.stitching
+    )
     return FidelityFigures(**vars(found))
 
 
@@ -122,8 +125,8 @@ def generation_figures(
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
     return tuple(
-        _writing_figures(task, bench.unsteered(task), written)
-        for task, written in zip(tasks, bench.write(tasks, offsets), strict=True)
+        _writing_figures(task, bench.writer.unsteered(task), written)
+        for task, written in zip(tasks, bench.writer.write(tasks, offsets), strict=True)
     )
 
 
@@ -147,9 +150,9 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
 def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
     """What steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
-    concepts = [vectors[choice.name][0] for choice in bench.choices]
+    concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]
     offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]
-    loss = bench.neutral(task)
+    loss = bench.writer.text_loss(task)
     added = (loss(torch.cat(offsets)) - loss.unsteered).view(len(concepts), len(alphas)).mean(0)
     return SideEffectFigures(
         task=task.name,

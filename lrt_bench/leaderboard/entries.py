@@ -19,7 +19,7 @@ from lrt_bench.leaderboard.plain import plain
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.ranking import Scored, ranked_rows
+from lrt_bench.results.ranking import ScoredResult, ranked_rows
 from lrt_bench.results.records import PairRecord
 from lrt_bench.results.storage import Result, read_result, result_files
 
@@ -311,7 +311,7 @@ def _placed(found: _Found) -> list[Entry]:
     """A pair's entries in the order of its page, each with its place in the ranking."""
     by_name = {entry.name: entry for entry in found.entries}
     scored = [
-        Scored(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
+        ScoredResult(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
         for entry, rows in zip(found.entries, found.rows, strict=True)
     ]
     ordered = []

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.results import metrics
-from lrt_bench.results.ranking import TRACKS
+from lrt_bench.results.ranking import RANKED_TRACKS
 from lrt_bench.results.records import TaskFigures
 from lrt_bench.results.storage import Result
 
@@ -38,7 +38,7 @@ def tables(board: Board) -> list[Table]:
     """Suite by suite and track by track; a track without a mapping has no table."""
     found = []
     for suite, pairs in board.suites.items():
-        for track in TRACKS:
+        for track in RANKED_TRACKS:
             rows = [e for pair in pairs for e in _in_track(pair, track)]
             if rows:
                 found.append(Table(suite, track, rows))

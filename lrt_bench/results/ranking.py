@@ -10,19 +10,19 @@ from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.storage import Result
 
-TRACKS = ("corpus", "task-aware", "weights")
+RANKED_TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredResult:
     """A result and the arrays of the tasks that count: those on which native steering works."""
 
     result: Result
     errors: dict[str, TaskErrors]
 
     @classmethod
-    def of(cls, result: Result) -> Scored:
+    def of(cls, result: Result) -> ScoredResult:
         return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
 
 
@@ -49,10 +49,10 @@ class RankedRow:
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
     """Results of one suite and pair, best first, controls last; mappings are ranked within their track."""
-    return ranked_rows([Scored.of(result) for result in results])
+    return ranked_rows([ScoredResult.of(result) for result in results])
 
 
-def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
+def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
     """The same for results whose arrays were read apart."""
     reference = _reference(rows)
     excluded = {row.result.mapping.name: _why_not(row, reference) for row in rows}
@@ -63,7 +63,7 @@ def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
         seed=settings.seed,
     )
     places: dict[str, metrics.Standing] = {}
-    for track in TRACKS:
+    for track in RANKED_TRACKS:
         found = [row.result for row in rows if row.result.mapping.track == track]
         scores = {row.mapping.name: row.transfer_score for row in found if row.mapping.name in samples}
         places |= metrics.rank({name: score for name, score in scores.items() if score is not None}, samples)
@@ -77,13 +77,13 @@ def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
     return sorted(made, key=_order)
 
 
-def _reference(rows: Sequence[Scored]) -> Scored:
+def _reference(rows: Sequence[ScoredResult]) -> ScoredResult:
     """The row that says what the pair's others must share: its native vector's."""
     native = [row for row in rows if row.result.mapping.name == "native" and row.result.mapping.control]
     return (native or list(rows))[0]
 
 
-def _why_not(row: Scored, reference: Scored) -> str | None:
+def _why_not(row: ScoredResult, reference: ScoredResult) -> str | None:
     """Why a row can't be ranked beside its pair's native row; None if it can."""
     result, native = row.result, reference.result
     if not result.complete:

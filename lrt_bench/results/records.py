@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_serializer, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_serializer, model_validator
 
 from lrt_bench.files.schema import Strict
 from lrt_bench.results.metrics import Array, TaskErrors
@@ -338,3 +338,4 @@ class Provenance(Record):
     corpus: str
     corpus_digest: str
     data: dict[str, str] | None = None
+    config: dict[str, JsonValue] | None = None

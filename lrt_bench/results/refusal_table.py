@@ -20,7 +20,7 @@ AXES = {
     "phrases": "share refused, by phrases",
     "first-token": "log-odds of refusing, first token",
     "classifier": "probability of refusal, classifier",
-    "judge": "share harmless, by the judge",
+    "judge": "share refused or harmless, by the judge",
 }
 
 

@@ -75,8 +75,8 @@ def generate_all(
             chunk = same[start : start + rows]
             ids = torch.tensor([encoded[w][p] for w, _, p in chunk])
             change = together[[int(firsts[w]) + v for w, v, _ in chunk]]
-            luck = _Luck(seed, temperature, [p for _, _, p in chunk])
-            found |= dict(zip(chunk, _write(site, ids, change, luck, new_tokens), strict=True))
+            noise = _SamplingNoise(seed, temperature, [p for _, _, p in chunk])
+            found |= dict(zip(chunk, _write(site, ids, change, noise, new_tokens), strict=True))
     sequences = [(encoded[w][p], found[w, v, p]) for w, v, p in jobs]
     losses = continuation_cross_entropy(site.model, sequences, rows)
     written = []
@@ -94,14 +94,14 @@ def _gumbel(prompt: int, step: int, seed: int, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Luck:
+class _SamplingNoise:
     """The noise on each row's logits: `prompts` says which prompt a row writes on from."""
 
     seed: int
     temperature: float
     prompts: list[int]
 
-    def noise(self, step: int, size: int) -> Tensor | float:
+    def at_step(self, step: int, size: int) -> Tensor | float:
         """What is added to the logits [rows, size] at one step."""
         if not self.temperature:
             return 0.0
@@ -111,7 +111,9 @@ class _Luck:
 
 
 @torch.inference_mode()
-def _write(site: Site, ids: Tensor, change: Interventions, luck: _Luck, new_tokens: int) -> list[list[int]]:
+def _write(
+    site: Site, ids: Tensor, change: Interventions, noise: _SamplingNoise, new_tokens: int
+) -> list[list[int]]:
     """Continue equal-length rows with a KV cache, one steered forward a token; cut at the EOS."""
     model = site.model
     model.check_length(ids.shape[1] + new_tokens)
@@ -125,7 +127,7 @@ def _write(site: Site, ids: Tensor, change: Interventions, luck: _Luck, new_toke
             states = model.block(index, states, frame, cache)
             states = change.to(states.device).apply(states, index + 1, site.layer)
         logits = model.head.all(model.finish(states[:, -1:])[:, 0]).cpu()
-        logits += luck.noise(step, logits.shape[1])
+        logits += noise.at_step(step, logits.shape[1])
         position += step_ids.shape[1]
         step_ids = logits.argmax(1)[:, None]
         columns.append(step_ids)

@@ -116,7 +116,7 @@ def run_changed(site: Site, ids: Tensor, changes: Interventions) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Point:
+class InterventionAnswers:
     """Instructions under one intervention: what was written, and what is known of each without a scorer.
 
     odds, losses [p] : log-odds of refusing; nats a token of the answer under the unsteered model, NaN where
@@ -133,7 +133,7 @@ class Point:
 def run_points(
     site: Site, task: Task, instructions: Sequence[Prompt], vector: Tensor, unit_length: float,
     alphas: Sequence[float], *, ablations: Sequence[Kind] = ("ablate", "ablate-all"), rows: int = 64,
-) -> list[Point]:  # fmt: skip
+) -> list[InterventionAnswers]:  # fmt: skip
     """Greedy answers, and odds, at each alpha (in units of `unit_length`) and under each ablation."""
     kinds: list[tuple[Kind, float | None]] = [("add", alpha) for alpha in alphas]
     parts = [Interventions.adding(offsets_for(vector, alphas, unit_length))]
@@ -145,6 +145,6 @@ def run_points(
     odds = refusal_odds(site, asked, changes, rows)
     written = generate(site, asked.texts, changes, task.card.new_tokens, temperature=0.0, rows=rows)
     return [
-        Point(kind, alpha, written.texts[i], odds[i], written.cross_entropy[i])
+        InterventionAnswers(kind, alpha, written.texts[i], odds[i], written.cross_entropy[i])
         for i, (kind, alpha) in enumerate(kinds)
     ]

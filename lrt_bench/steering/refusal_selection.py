@@ -79,7 +79,7 @@ def validate_alphas(
 
 
 @dataclass(frozen=True)
-class LayerChoice:
+class ChosenLayer:
     """Effect of each candidate layer's own vector on the validation split, and the layer of the largest."""
 
     layer: int
@@ -88,7 +88,7 @@ class LayerChoice:
 
 def choose_layer(
     model: LanguageModel, task: Task, lengths: Mapping[int, float], alphas: Sequence[float], rows: int = 64
-) -> LayerChoice:
+) -> ChosenLayer:
     """The layer whose own vector moves refusal most, as steered for, on the validation split.
 
     The effect is the mean over alphas of the change of the log-odds of refusing, counted down for alpha > 0
@@ -104,7 +104,7 @@ def choose_layer(
         steps = offsets_for(vector, (0.0, *alphas), length)
         odds = refusal_odds(site, asked, Interventions.adding(steps), rows).mean(1)
         effects[layer] = float((-signs * (odds[1:] - odds[0])).mean())
-    return LayerChoice(max(effects, key=lambda layer: effects[layer]), effects)
+    return ChosenLayer(max(effects, key=lambda layer: effects[layer]), effects)
 
 
 def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: int = 64) -> dict[int, float]:

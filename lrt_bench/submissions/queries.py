@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.tasks import Task
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.fidelity import measure
 from lrt_bench.evaluation.rows import transferred
 from lrt_bench.mappings import Mapping
@@ -54,7 +54,8 @@ class Queries:
             recorder = _Recorder(bench.target.width)
             transferred(bench, self.tasks, [recorder])
             of_tasks = sum(map(len, recorder.asked))
-            measure(recorder, bench.states.validation[0], bench.own_states, bench.stitching)
+            references = bench.fidelity
+            measure(recorder, bench.states.validation[0], references.own_states, references.stitching)
             every = torch.cat([*recorder.asked, decoys(bench, DECOYS * of_tasks)])
             order = torch.randperm(len(every), generator=torch.Generator().manual_seed(bench.seed + 9))
             self._states = every[order]

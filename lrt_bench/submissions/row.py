@@ -18,8 +18,9 @@ from torch import Tensor
 from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import SubmissionError, UserError
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.evaluation.rows import Row, Vectors, transferred
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
 from lrt_bench.results.records import AuditRecord
@@ -133,7 +134,7 @@ class SubmissionRow(Row):
         bases = Bases.drawn(states.d_source, states.d_target, secrets.randbits(32))
         elsewhere = _mapping(self._fit(bench, queries, bench.seed + drawn, bases), queries)
         turned = transferred(bench, tasks, [elsewhere])
-        native = {task.name: bench.target_states(task).vector for task in tasks}
+        native = {task.name: bench.inputs.target_states(task).vector for task in tasks}
         cosine, rotated, agreement = (
             _mean_cosine(*sides)
             for sides in ((found, native), (turned, native), ({k: v[0] for k, v in found.items()}, turned))

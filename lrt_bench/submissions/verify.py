@@ -11,6 +11,7 @@ from typing import Any
 
 from lrt_bench.data.suites import PairSpec, Suite, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.mappings import BUILT_IN, name_of
@@ -90,10 +91,14 @@ class Verification:
         )
         chosen = [] if first.complete else self._task_specs(suite, set().union(*kinds), first)
         with tempfile.TemporaryDirectory(prefix="lrt-bench-verify-") as folder:
+            settings = first.settings
+            config = checked({
+                "tasks": chosen, "out": folder, "device": settings.device, "dtype": settings.dtype,
+                "seed": settings.seed, "batch_size": settings.batch_size,
+            })  # fmt: skip
             evaluation = Evaluation(
-                suite.model_copy(update={"mappings": tuple(names)}), tasks=chosen, out=Path(folder),
-                device=first.settings.device, dtype=first.settings.dtype, seed=first.settings.seed,
-                batch_size=first.settings.batch_size, submissions=rows, report=self.report,
+                suite.model_copy(update={"mappings": tuple(names)}), config,
+                submissions=rows, report=self.report,
             )  # fmt: skip
             fresh = {cell.result.mapping.name: cell.result for cell in evaluation.run()}
         failures = {failure.mapping: failure.reason for failure in evaluation.failures}

@@ -19,9 +19,12 @@ import numpy as np
 import torch
 
 from lrt_bench.data.corpus import Budget
+from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, find_suite
 from lrt_bench.errors import plainly
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import ReferencePropensities, choice_references
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.fidelity import unexplained_shares
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.evaluation.sites import source_site, target_site
@@ -37,7 +40,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FAMILY_DATA,
     FEATURES,
     LEVEL,
-    Point,
+    MeasuredConcept,
     concept_left_out,
     design,
     mixed_model,
@@ -46,7 +49,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     unstretched,
 )
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import Judgement, Scored, judged, spearman
+from scripts.forecast.score import ForecastOutcome, Judgement, judged, spearman
 
 MEASURED = 1  # raised whenever the same pair would give other figures
 SUITE = "nano-full"
@@ -78,10 +81,12 @@ def maps_of(bench: PairBench) -> Iterator[tuple[str, LinearMapping, PairedStates
     weight = wide @ wide.T @ ridge.weight
     yield f"rank {RANK}", FixedLinear(weight, full.moments.mean_y - weight @ full.moments.mean_x), full
     for tokens in FEW_TOKENS:
-        budget = Budget(tokens, bench.suite.corpus.validation_tokens, tokens)
+        spec = bench.suite.corpus
+        budget = Budget(tokens, spec.validation_tokens, tokens)
         states = collect(
-            bench.source, bench.target, bench.corpus, budget, seed=bench.seed, batch_size=bench.batch_size
-        )
+            bench.source, bench.target, spec.corpus(Data()), budget,
+            seed=bench.seed, batch_size=bench.batch_size,
+        )  # fmt: skip
         yield f"ridge, {tokens} tokens", _fitted("ridge", states), states
 
 
@@ -96,15 +101,21 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
     """A row for every map and steerable concept: features, and steering R2 quick and whole."""
     source = source_site(models.get(pair.source), pair, load_sae)
     target = target_site(models.get(pair.target), pair)
-    bench = PairBench(find_suite(SUITE), pair, source, target, 0, 64)
-    tasks = bench.choices
+    suite = find_suite(SUITE)
+    states_source = CorpusStates(source, target, suite.corpus.corpus(Data()), suite.corpus.budget, 0, 64)
+    bench = PairBench(suite, pair, source, target, suite.tasks_of(pair), states_source)
+    sweep = bench.choice_sweep
+    tasks = sweep.tasks
     rows = {row.name: row for row in controls()}
     native, split, random = (
-        bench.propensities(rows[name].vectors(bench, tasks), over=False)
+        sweep.propensities(rows[name].vectors(bench, tasks), over=False)
         for name in ("native", "native-split", "random")
     )
-    references = bench.reference(native, split, random)
-    vectors = torch.stack([bench.source_states(task).vector for task in tasks])
+    references = choice_references(
+        sweep, ReferencePropensities(native, split, random),
+        directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
+    )  # fmt: skip
+    vectors = torch.stack([bench.inputs.source_states(task).vector for task in tasks])
     text = NeutralText(source, target, bench.states)
     changes = text.changes(0, vectors)
     named = list(maps_of(bench))
@@ -115,7 +126,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             task.name: (mapping.weight @ vector.double()).float()[None]
             for task, vector in zip(tasks, vectors, strict=True)
         }
-        m = bench.propensities(moved, over=False)
+        m = sweep.propensities(moved, over=False)
         features = vector_features(mapping.weight, states, vectors)
         agreement = text.agreement(changes, text.changes(1, torch.cat([moved[task.name] for task in tasks])))
         x, y = states.validation
@@ -124,7 +135,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             assert concept.task == task.name
             reference = references[task.name]
             if concept.steerable and reference.steerable:
-                r2 = steering_r2(bench.delta(m[task.name]), reference.native)
+                r2 = steering_r2(sweep.delta(m[task.name]), reference.native)
                 found.append(
                     {
                         "pair": pair.name,
@@ -161,10 +172,10 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
+def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredConcept]:
     """The rows as the forecast reads them."""
     return [
-        Point(
+        MeasuredConcept(
             f"{row['pair']}, {row['map']}",
             row["concept"],
             row["quick_r2"],
@@ -174,7 +185,7 @@ def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
     ]
 
 
-def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
+def scored(rows: Sequence[dict[str, Any]]) -> list[ForecastOutcome]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
@@ -187,7 +198,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
         found.append(
-            Scored(
+            ForecastOutcome(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
@@ -196,7 +207,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
     return found
 
 
-def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> Array:
+def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredConcept]) -> Array:
     """Forecasts without the concept and without every other map between the same two models, both ways:
     what is left is the pair's own other concepts under the map, and other models' pairs."""
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
@@ -214,7 +225,7 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> A
     return unstretched(found)
 
 
-def judgements(points: Sequence[Scored]) -> list[Judgement]:
+def judgements(points: Sequence[ForecastOutcome]) -> list[Judgement]:
     """The full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
@@ -227,7 +238,7 @@ def judgements(points: Sequence[Scored]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[Scored], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ForecastOutcome], found: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -259,7 +270,7 @@ def table(found: Sequence[Judgement]) -> list[str]:
     return lines
 
 
-def by_pair(points: Sequence[Scored]) -> list[str]:
+def by_pair(points: Sequence[ForecastOutcome]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):

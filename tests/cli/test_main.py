@@ -105,7 +105,7 @@ BAD = [
     (["evaluate", "--source", "nano/S"], "wants both --source and --target"),
     (["evaluate", "--source-layer", "2"], "belong to an ad hoc pair"),
     (["evaluate", "--source", "nano/S", "--target", "nano/S2", "--target-layer", "9"], "target: layer 9 is out of range for nano/S2: give 1 to 3"),  # noqa: E501
-    (["evaluate", "--source", "nano/S", "--target", "nano/S2", "--source-layer", "0"], "source: layer 0 is out of range"),  # noqa: E501
+    (["evaluate", "--source", "nano/S", "--target", "nano/S2", "--source-layer", "0"], "--source-layer 0: give 1 or more"),  # noqa: E501
     (["evaluate", "--source", "./nowhere", "--target", "nano/S"], "./nowhere: no such folder"),
     (["evaluate", "--source", "{tmp}/empty", "--target", "nano/S"], "config.json is missing"),
     (["evaluate", "--out", "{tmp}/file"], "--out {tmp}/file: a file is there"),

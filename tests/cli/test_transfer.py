@@ -16,6 +16,7 @@ from vector_desk import error_of, real_vector, run, texts_of
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
 from lrt_bench.data.tasks import find_task
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.loading import Models
@@ -55,7 +56,7 @@ def table(tmp_path_factory):
     """The rows of `evaluate` on the pair: {mapping: result}."""
     folder = tmp_path_factory.mktemp("table")
     (folder / "few.yaml").write_text(SUITE)
-    cells = Evaluation(find_suite(str(folder / "few.yaml")), out=folder / "out").run()
+    cells = Evaluation(find_suite(str(folder / "few.yaml")), RunConfig(out=folder / "out")).run()
     return {cell.result.mapping.name: cell.result for cell in cells}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lrt_bench.data.suites import ad_hoc, find_suite
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.results import metrics
 from lrt_bench.results.ranking import ranked
@@ -84,7 +85,7 @@ def test_the_stored_figures_follow_from_the_stored_propensities(small_run):
 
 
 def test_two_runs_with_one_seed_agree_exactly(small_run, small_suite, tmp_path):
-    Evaluation(find_suite(str(small_suite)), out=tmp_path).run()
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=tmp_path)).run()
     assert numbers(tmp_path) == numbers(small_run)
 
 
@@ -101,7 +102,9 @@ def test_batch_size_and_threads_move_no_score(small_run, small_suite, tmp_path):
 
 def test_finished_cells_are_not_computed_again(small_suite, tmp_path):
     def evaluation(**changes):
-        return Evaluation(find_suite(str(small_suite)), ["affine"], out=tmp_path, **changes)
+        return Evaluation(
+            find_suite(str(small_suite)), RunConfig(mappings=["affine"], out=tmp_path, **changes)
+        )
 
     assert all(cell.computed for cell in evaluation().run())
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
@@ -129,7 +132,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small_run, small_sui
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert 0 < len(finished) < 11
     assert not list(tmp_path.rglob(".*.json*")) or how == signal.SIGKILL
-    Evaluation(find_suite(str(small_suite)), out=tmp_path).run()
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=tmp_path)).run()
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert numbers(tmp_path) == numbers(small_run)
 
@@ -146,7 +149,9 @@ def test_ranking_reads_the_results_alone(small_run):
 
 
 def test_a_result_on_fewer_tasks_is_incomplete_and_not_ranked(small_suite, tmp_path):
-    cells = Evaluation(find_suite(str(small_suite)), ["affine"], tasks=["person"], out=tmp_path).run()
+    cells = Evaluation(
+        find_suite(str(small_suite)), RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path)
+    ).run()
     assert not any(cell.result.complete for cell in cells)
     assert all(row.rank is None for row in ranked([cell.result for cell in cells]))
 
@@ -156,7 +161,7 @@ def test_strangers_models_are_scored(random_folder, small_suite, tmp_path, sourc
     """Random models of other architectures and a wider vocabulary: nothing to win, nothing to break."""
     suite = find_suite(str(small_suite))
     suite = ad_hoc(suite, str(random_folder(source)), None, str(random_folder(target)), 3)
-    cells = Evaluation(suite, ["ridge", "orthogonal"], out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(mappings=["ridge", "orthogonal"], out=tmp_path)).run()
     for cell in cells:
         assert cell.result.pair.target.layer == 3
         assert cell.result.pair.source.layer == 3  # 70% of four
@@ -194,7 +199,9 @@ def test_where_native_steering_does_nothing_there_is_no_score(small_suite, tmp_p
     for i, row in enumerate(scored):
         row["prompt"] = f"{i} " + row["prompt"]
     (folder / "score.jsonl").write_text("\n".join(map(json.dumps, scored)))
-    cells = Evaluation(find_suite(str(small_suite)), ["ridge"], tasks=[str(folder)], out=tmp_path / "r").run()
+    cells = Evaluation(
+        find_suite(str(small_suite)), RunConfig(mappings=["ridge"], tasks=[str(folder)], out=tmp_path / "r")
+    ).run()
     for cell in cells:
         assert cell.result.transfer_score is None
         assert cell.result.ci95 is None
@@ -214,7 +221,9 @@ def test_a_changed_corpus_is_computed_anew(small_suite, tmp_path):
 
     def run():
         suite = narrowed(find_suite(str(small_suite)), corpus=str(text))
-        cells = Evaluation(suite, ["affine"], ["person"], tmp_path / "out").run()
+        cells = Evaluation(
+            suite, RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path / "out")
+        ).run()
         return {cell.result.mapping.name: cell for cell in cells}
 
     text.write_text("\n\n".join(documents(31, 120)))
@@ -237,7 +246,9 @@ def test_a_method_that_spoils_its_states_spoils_no_other_row(small_run, small_su
         "        states.validation[0].zero_()\n"
         "        super().fit(states)\n"
     )
-    Evaluation(small(small_suite), [f"{path}:Greedy", "ridge"], out=tmp_path / "out").run()
+    Evaluation(
+        small(small_suite), RunConfig(mappings=[f"{path}:Greedy", "ridge"], out=tmp_path / "out")
+    ).run()
     before, after = results(small_run), results(tmp_path / "out")
     assert after["ridge"].transfer_score == before["ridge"].transfer_score
     assert after["greedy.Greedy"].fidelity.fvu > 0.5
@@ -254,7 +265,9 @@ def test_a_method_that_draws_from_the_global_generators_is_repeatable(small_suit
     )
     scores = []
     for name in ("a", "b"):
-        cells = Evaluation(small(small_suite), [f"{path}:Drawn"], out=tmp_path / name).run()
+        cells = Evaluation(
+            small(small_suite), RunConfig(mappings=[f"{path}:Drawn"], out=tmp_path / name)
+        ).run()
         scores.append(cells[-1].result.transfer_score)
     assert scores[0] == scores[1]
 
@@ -263,12 +276,12 @@ def test_tasks_of_one_name_are_refused(small_suite, tmp_path):
     from lrt_bench.errors import UserError
 
     with pytest.raises(UserError, match="two tasks are named person"):
-        Evaluation(small(small_suite), tasks=["person", "person"], out=tmp_path).run()
+        Evaluation(small(small_suite), RunConfig(tasks=["person", "person"], out=tmp_path)).run()
 
 
 def test_all_tasks_by_name_make_a_complete_result(small_suite, tmp_path):
     suite = small(small_suite)
-    cells = Evaluation(suite, ["affine"], tasks=list(suite.tasks), out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(mappings=["affine"], tasks=list(suite.tasks), out=tmp_path)).run()
     assert all(cell.result.complete for cell in cells)
 
 
@@ -277,6 +290,6 @@ def test_shuffled_shows_a_leak(small_suite, tmp_path, monkeypatch):
     from lrt_bench.models.states import PairedStates
 
     monkeypatch.setattr(PairedStates, "shuffled", lambda self, seed: self.moments)
-    cells = Evaluation(small(small_suite), ["affine"], out=tmp_path).run()
+    cells = Evaluation(small(small_suite), RunConfig(mappings=["affine"], out=tmp_path)).run()
     scores = {cell.result.mapping.name: cell.result.transfer_score for cell in cells}
     assert scores["shuffled"] > 99

@@ -16,6 +16,7 @@ from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
 from lrt_bench.data.tasks import find_task
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.layer_sweep.maps import block, check_memory, fit_layers, load_maps, save_maps
@@ -105,7 +106,9 @@ def test_steering_is_what_an_evaluation_of_those_layers_gives(small_suite, small
     suite = find_suite(str(small_suite))
     pair = suite.pairs[0].model_copy(update={"source_layer": 1, "target_layer": 2})
     suite = suite.model_copy(update={"pairs": (pair,)})
-    cells = Evaluation(suite, ["ridge"], tasks=list(map(str, folders)), out=tmp_path / "out").run()
+    cells = Evaluation(
+        suite, RunConfig(mappings=["ridge"], tasks=list(map(str, folders)), out=tmp_path / "out")
+    ).run()
     (ridge,) = [cell.result for cell in cells if cell.result.mapping.name == "ridge"]
     record = read_sweep(swept[0] / "layers" / "rotated" / "layers.json")
     target = record.targets[1]

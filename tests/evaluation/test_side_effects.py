@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
@@ -230,7 +231,9 @@ def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
         found[concept] = tmp_path / concept
         asked = load(["rolling"], folder, limit=8)
         suite = find_suite(str(small_suite))
-        Evaluation(suite, ["affine"], [concept], found[concept], side_effects=asked).run()
+        Evaluation(
+            suite, RunConfig(mappings=["affine"], tasks=[concept], out=found[concept]), side_effects=asked
+        ).run()
     values = {
         name: {f.metric: f.value for f in read_result(next(out.rglob("native.json"))).lm_eval}[
             "bits_per_byte"

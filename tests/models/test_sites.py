@@ -12,6 +12,7 @@ import torch
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.leaderboard.views import reproduce
@@ -78,7 +79,7 @@ def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     suite = ad_hoc(find_suite(str(small_suite)), "nano/S", None, "planted-rotation:nano/S", 2, "all")
     (pair,) = suite.pairs
     assert (pair.name, pair.source_layers) == ("S-all--S-2", "all")
-    cells = Evaluation(suite, out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(out=tmp_path)).run()
     found = {cell.path.stem: read_result(cell.path) for cell in cells}
     assert found["ridge"].pair.source.layers == (1, 2, 3)
     assert found["ridge"].pair.source.where == "1+2+3"
@@ -95,7 +96,9 @@ def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     def computed(source_layer, source_layers):
         other = pair.model_copy(update={"source_layer": source_layer, "source_layers": source_layers})
         again = suite.model_copy(update={"pairs": (other,)})
-        return [cell.computed for cell in Evaluation(again, ["ridge"], out=tmp_path).run()]
+        return [
+            cell.computed for cell in Evaluation(again, RunConfig(mappings=["ridge"], out=tmp_path)).run()
+        ]
 
     assert not any(computed(None, (1, 2, 3)))  # "all" and its list are one site
     assert all(computed(3, None))  # the highest layer alone is another

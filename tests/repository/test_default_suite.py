@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lrt_bench.data.suites import find_suite, narrowed
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 
 MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")
@@ -13,7 +14,7 @@ MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     suite = narrowed(find_suite("nano"), pairs=["S-L", "planted-rotation"])
-    cells = Evaluation(suite, MAPPINGS, out=tmp_path_factory.mktemp("nano")).run()
+    cells = Evaluation(suite, RunConfig(mappings=MAPPINGS, out=tmp_path_factory.mktemp("nano"))).run()
     return {(cell.result.pair.name, cell.result.mapping.name): cell.result for cell in cells}
 
 

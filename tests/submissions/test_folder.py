@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.mappings.base import FixedLinear
@@ -382,7 +383,9 @@ def test_each_failure_is_a_line_and_no_row_is_lost(tmp_path, small_suite):
         (tmp_path / name / "mapping.py").write_text(code)
         seconds = 6 if name == "hangs" else 60
         rows += submission_rows([tmp_path / name], suite, Limits(seconds=seconds, memory=3 * 2**30))
-    evaluation = Evaluation(suite, ["affine"], ["person"], out=tmp_path / "out", submissions=rows)
+    evaluation = Evaluation(
+        suite, RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path / "out"), submissions=rows
+    )
     names = {cell.result.mapping.name for cell in evaluation.run()}
     assert names == {*CONTROL_NAMES, "affine"}
     told = {failure.mapping: failure.reason for failure in evaluation.failures}

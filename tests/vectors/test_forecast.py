@@ -49,7 +49,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     PAIR_OFFSET,
     PAIR_SLOPES,
     SHARED,
-    Point,
+    MeasuredConcept,
     Prediction,
     concept_left_out,
     conformal,
@@ -62,7 +62,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
 )
 from scripts.forecast.check import kept_at, main, pairs
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import Scored, judged, ranks, spearman, within
+from scripts.forecast.score import ForecastOutcome, judged, ranks, spearman, within
 
 KNOWN = ("sentiment", "tense", "person", "mood", "topic-dogs")
 
@@ -139,7 +139,9 @@ def test_random_directions_are_forecast_lower_than_concepts(across: Setting) -> 
     found = vector_features(across.ridge.weight, across.states, vectors)
     (known,) = known_concepts(bench, [across.ridge])
     own = [
-        Point("here", one.concept, one.steering_r2, tuple(found.at(place)[name] for name in FEATURES))
+        MeasuredConcept(
+            "here", one.concept, one.steering_r2, tuple(found.at(place)[name] for name in FEATURES)
+        )
         for place, one in enumerate(known)
     ]
 
@@ -167,7 +169,7 @@ def test_what_is_left_out_changes_nothing() -> None:
     own = [replace(point, pair="here") for point in family if point.pair == family[0].pair]
     asked, concept = own[0].features, own[0].concept
 
-    def changed(points: list[Point]) -> list[Point]:
+    def changed(points: list[MeasuredConcept]) -> list[MeasuredConcept]:
         return [
             replace(point, measured=-point.measured) if point.concept == concept else point
             for point in points
@@ -376,10 +378,12 @@ def test_known_suites() -> None:
 # the model beside independent references
 
 
-def _points(seed: int, pairs: int = 4, concepts: int = 6) -> list[Point]:
+def _points(seed: int, pairs: int = 4, concepts: int = 6) -> list[MeasuredConcept]:
     rng = np.random.default_rng(seed)
     return [
-        Point(f"p{p}", f"c{c}", float(rng.uniform(-0.5, 1)), tuple(rng.uniform(0, 1, len(FEATURES))))
+        MeasuredConcept(
+            f"p{p}", f"c{c}", float(rng.uniform(-0.5, 1)), tuple(rng.uniform(0, 1, len(FEATURES)))
+        )
         for p in range(pairs)
         for c in range(concepts)
     ]
@@ -516,7 +520,7 @@ def test_a_stopped_check_goes_on_from_its_cache(tmp_path: Path, points: list[dic
 def test_judgement_of_forecasts_without_content() -> None:
     rng = np.random.default_rng(8)
     points = [
-        Scored(f"p{i % 5}", "ridge", f"c{i}", *rng.uniform(-1, 1, 6), interval=(-1.0, 1.0))
+        ForecastOutcome(f"p{i % 5}", "ridge", f"c{i}", *rng.uniform(-1, 1, 6), interval=(-1.0, 1.0))
         for i in range(200)
     ]
     found = judged("noise", points)
@@ -532,7 +536,7 @@ def test_judgement_of_forecasts_without_content() -> None:
 
 def test_the_scatter_is_drawn(tmp_path: Path) -> None:
     points = [
-        Scored("S-L", name, f"c{i}", i / 10, i / 10, i / 10, 0.5, 0.5, 0.5, (0.0, 1.0))
+        ForecastOutcome("S-L", name, f"c{i}", i / 10, i / 10, i / 10, 0.5, 0.5, 0.5, (0.0, 1.0))
         for name in ("ridge", "orthogonal")
         for i in range(10)
     ]

@@ -28,8 +28,8 @@ import torch
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines import driver
-from lrt_bench.evaluation.engines.forkserver import context, warm
-from lrt_bench.evaluation.engines.worker import Settings, Worker
+from lrt_bench.evaluation.engines.forkserver import context, start_server
+from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation
 
 PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
@@ -64,9 +64,9 @@ class Shelved:
                 file.write(part)
                 parts.append((start, file.tell()))
                 file.write(b"\0" * (-file.tell() % ALIGN))
-        found = cls(path, tuple(parts))
-        weakref.finalize(found, Path(path).unlink, missing_ok=True)
-        return found
+        shelved = cls(path, tuple(parts))
+        weakref.finalize(shelved, Path(path).unlink, missing_ok=True)
+        return shelved
 
     def value(self) -> Any:
         """The value; its arrays stay in the file, and can't be written to."""
@@ -94,10 +94,10 @@ def serve(pipe: connection.Connection, threads: int, environment: Mapping[str, s
 
 
 def _answer(worker: Worker, method: str, arguments: Sequence[Any]) -> tuple[str, Any]:
-    """("found", what is returned), or ("raised", the user's error), or ("broke", a traceback)."""
+    """("returned", value), or ("raised", the user's error), or ("broke", a traceback)."""
     try:
         values = [part.value() if isinstance(part, Shelved) else part for part in arguments]
-        return "found", getattr(worker, method)(*values)
+        return "returned", getattr(worker, method)(*values)
     except (UserError, OSError) as error:
         return "raised", error
     except Exception:  # a mistake of ours: the driver shows where
@@ -105,14 +105,14 @@ def _answer(worker: Worker, method: str, arguments: Sequence[Any]) -> tuple[str,
 
 
 @dataclass(eq=False)
-class _Post:
+class _WorkerProcess:
     """A worker's process, and the driver's end of the pipe to it."""
 
     process: BaseProcess
     pipe: connection.Connection
 
 
-class Processes(driver.Crew):
+class Processes(driver.WorkerPool):
     """Worker processes. Their threads are the machine's, shared out."""
 
     def __init__(self, count: int, threads: int, folder: Path) -> None:
@@ -121,24 +121,24 @@ class Processes(driver.Crew):
     def share(self, value: Any) -> Shelved:
         return Shelved.of(value, self._folder)
 
-    def hire(self) -> _Post:
+    def start_worker(self) -> _WorkerProcess:
         mine, theirs = context().Pipe()
         arguments = (theirs, self._threads, dict(os.environ))
         process = context().Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
         process.start()
         theirs.close()
-        return _Post(process, mine)
+        return _WorkerProcess(process, mine)
 
-    def call(self, worker: _Post, method: str, *arguments: Any) -> _Post:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # lost: `found` says so
+    def call(self, worker: _WorkerProcess, method: str, *arguments: Any) -> _WorkerProcess:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # lost: `result` says so
             worker.pipe.send_bytes(pickle.dumps((method, arguments), PROTOCOL))
         return worker
 
-    def wait(self, references: Sequence[_Post], seconds: float) -> list[_Post]:
-        ended = connection.wait([post.pipe for post in references], seconds)
-        return [post for post in references if post.pipe in ended]
+    def wait(self, references: Sequence[_WorkerProcess], seconds: float) -> list[_WorkerProcess]:
+        ended = connection.wait([worker.pipe for worker in references], seconds)
+        return [worker for worker in references if worker.pipe in ended]
 
-    def found(self, reference: _Post) -> Any:
+    def result(self, reference: _WorkerProcess) -> Any:
         try:
             kind, value = pickle.loads(reference.pipe.recv_bytes())
         except (EOFError, ConnectionResetError) as error:
@@ -152,12 +152,12 @@ class Processes(driver.Crew):
             raise RuntimeError(f"a worker's mistake:\n{value}")
         return value
 
-    def dismiss(self, worker: _Post) -> None:
+    def stop_worker(self, worker: _WorkerProcess) -> None:
         worker.pipe.close()
         worker.process.kill()
         worker.process.join()
 
-    def missing(self) -> str:
+    def why_none_started(self) -> str:
         return "can this machine start processes?"
 
 
@@ -175,7 +175,7 @@ def _one_thread() -> Iterator[None]:
 def run(evaluation: Evaluation, count: int) -> list[Cell]:
     """`Evaluation.run` by processes of this machine. Raises UserError."""
     evaluation.check()
-    settings = Settings.of(evaluation)
+    settings = WorkerSettings.of(evaluation)
     try:
         pickle.dumps(settings, PROTOCOL)
     except Exception as error:  # whatever a stranger's objects raise
@@ -183,7 +183,7 @@ def run(evaluation: Evaluation, count: int) -> list[Cell]:
             f"--workers {count}: these settings cannot be sent to workers ({type(error).__name__}: {error}): "
             "give --workers 1"
         ) from error
-    warm()
+    start_server()
     for name in WANTED:  # while the workers' imports go on elsewhere
         importlib.import_module(name)
     threads = max(1, torch.get_num_threads() // count)

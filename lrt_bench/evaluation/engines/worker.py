@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from lrt_bench._version import __version__
-from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.evaluation.cells import Cell, Failure
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.pair_job import PairJob
@@ -41,7 +41,7 @@ MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """What a worker is told of a run.
 
     folder : the driver's working folder: relative paths mean the same there.
@@ -54,7 +54,7 @@ class Settings:
     keyed: bool = False
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Settings:
+    def of(cls, evaluation: Evaluation) -> WorkerSettings:
         scorers = evaluation.scorers
         judge = scorers.judge
         mine = replace(
@@ -63,8 +63,14 @@ class Settings:
         address = (judge.url, judge.model) if judge else None
         return cls(mine, str(Path.cwd()), address, bool(judge and judge.key))
 
-    def here(self) -> Evaluation:
-        """The run's settings on this machine. Raises UserError where it lacks the folder or the key."""
+    def on_this_machine(self) -> Evaluation:
+        """Return the run's evaluation on this machine.
+
+        Raises
+        ------
+        UserError
+            Where the machine lacks the working folder or the judge's key.
+        """
         host = socket.gethostname()
         try:
             os.chdir(self.folder)
@@ -170,17 +176,18 @@ class Worker:
     _evaluation: Evaluation
     _models: Models
     _rows: list[Row]
+    _states: ReceivedStates
 
     def __init__(self) -> None:
         self._job: tuple[int, PairJob] | None = None
 
-    def about(self) -> tuple[str, str, str, int]:
+    def version(self) -> tuple[str, str, str, int]:
         """Version, hash of the code, machine, process."""
         return __version__, code_digest(), socket.gethostname(), os.getpid()
 
-    def begin(self, settings: Settings) -> None:
+    def configure(self, settings: WorkerSettings) -> None:
         """Take a run's settings. Raises UserError where they do not fit this machine."""
-        self._evaluation = settings.here()
+        self._evaluation = settings.on_this_machine()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()
 
@@ -209,13 +216,13 @@ class Worker:
         row = _row(job, name)
         vectors = job.vectors(row)
         began = time.perf_counter()
-        found = job.bench.propensities(vectors, row.over_steered)
-        return Swept(found, time.perf_counter() - began)
+        propensities = job.bench.choice_sweep.propensities(vectors, row.over_steered)
+        return Swept(propensities, time.perf_counter() - began)
 
     def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
         """Choose a refusal task's alphas."""
         bench = self._opened(task, states).bench
-        return bench.alpha_choice(next(task for task in bench.tasks if task.name == name))
+        return bench.refusal_alphas.of(next(task for task in bench.tasks if task.name == name))
 
     def cell(
         self, task: PairTask, name: str, states: PackedStates, shared: Shared
@@ -223,8 +230,8 @@ class Worker:
         """Compute a row's result and propensities."""
         job = self._opened(task, states)
         for reference, swept in shared.references.items():
-            job.know(reference, swept.propensities, swept.seconds)
-        job.bench.alpha_choices |= shared.alphas
+            job.receive_propensities(reference, swept.propensities, swept.seconds)
+        job.bench.refusal_alphas.receive(shared.alphas)
         return job.computed(_row(job, name))
 
     def _opened(self, task: PairTask, states: PackedStates | None = None) -> PairJob:
@@ -233,15 +240,13 @@ class Worker:
             self._job = None
             self._models.keep({task.pair.source, task.pair.target})
             rows = rows_of(task.pair, self._rows)
-            job = self._evaluation.job(task.pair, self._models, task.tasks, rows)
+            self._states = ReceivedStates(task.fingerprint, task.revisions)
+            job = self._evaluation.job(task.pair, self._models, task.tasks, rows, states_source=self._states)
             job.layers_chosen = task.layers or job.layers_chosen
-            job.bench.fingerprint = task.fingerprint
-            job.bench.data = Data(self._evaluation.data.local, dict(task.revisions))
             self._job = task.number, job
-        job = self._job[1]
-        if states is not None and "states" not in vars(job.bench):
-            job.bench.states = states.unpacked()
-        return job
+        if states is not None and self._states.received is None:
+            self._states.receive(states.unpacked(), task.revisions)
+        return self._job[1]
 
 
 def _row(job: PairJob, name: str) -> Row:

@@ -20,11 +20,23 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
+from lrt_bench.data.suites import LayerList, PairSpec, Suite
 from lrt_bench.data.task_sources import resolve
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
+from lrt_bench.evaluation.bench.inputs import TaskInputs
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import (
+    Reference,
+    ReferencePropensities,
+    both_ways,
+    choice_references,
+    half_vectors,
+    native_vectors,
+    random_directions,
+)
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.layer_sweep.maps import (
     LayerMap,
     LayerMaps,
@@ -47,7 +59,6 @@ from lrt_bench.evaluation.layer_sweep.record import (
 )
 from lrt_bench.evaluation.protocol import PROTOCOL, STATES_WEIGHT
 from lrt_bench.evaluation.provenance import provenance
-from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.base import LanguageModel
@@ -59,65 +70,60 @@ from lrt_bench.steering.concepts import ConceptStates
 SMALLEST_SAMPLE = 100  # ridge needs no sample: the least that a suite may ask for
 
 
-@dataclass
-class _LayerBench(PairBench):
-    """The bench of one target layer: its concepts are columns of the bench of all layers."""
-
-    every: PairBench = field(kw_only=True)
-
-    def target_states(self, task: Task) -> ConceptStates:
-        assert isinstance(self.every.target, ManyLayers)
-        return _columns(self.every.target_states(task), self.every.target.columns(self.target.layer))
+def _columns(states: ConceptStates, columns: slice) -> ConceptStates:
+    return ConceptStates(states.positive[:, columns], states.negative[:, columns])
 
 
-def _columns(states: ConceptStates, at: slice) -> ConceptStates:
-    return ConceptStates(states.positive[:, at], states.negative[:, at])
-
-
-def _transferred(bench: PairBench, task: Task, maps: LayerMaps, layer: int) -> Tensor:
-    """A task's vectors at a target layer from every source layer, A v: [source layers, d_target]."""
-    source = bench.source
+def _transferred(inputs: TaskInputs, task: Task, maps: LayerMaps, target_layer: int) -> Tensor:
+    """Return a task's vectors A v at a target layer, from every source layer: [source layers, d_target]."""
+    source = inputs.source
     assert isinstance(source, ManyLayers)
-    states = bench.source_states(task)
-    found = []
-    for at in source.layers:
-        weight = maps.maps[at, layer].weight
-        part = _columns(states, source.columns(at))
+    states = inputs.source_states(task)
+    vectors = []
+    for layer in source.layers:
+        weight = maps.maps[layer, target_layer].weight
+        part = _columns(states, source.columns(layer))
         mapping = FixedLinear(weight, weight.new_zeros(len(weight)))  # a bias would cancel
-        found.append(mapping.transfer(part.positive, part.negative))
-    return torch.stack(found)
+        vectors.append(mapping.transfer(part.positive, part.negative))
+    return torch.stack(vectors)
 
 
-def steer_layer(every: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
-    """Native and transferred steering at one target layer, on the bench's choice prompts."""
-    site = Site(every.target.model, layer)
-    bench = _LayerBench(
-        every.suite, every.pair, every.source, site, every.seed, every.batch_size, every=every
+def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
+    """Measure native and transferred steering at one target layer, on the bench's choice prompts.
+
+    The bench is of all layers; the states of one layer are columns of its states.
+    """
+    source, target = _sides(bench)
+    suite, inputs = bench.suite, bench.inputs
+    site = Site(target.model, layer)
+    sweep = ChoiceSweep(
+        inputs, site, suite.alphas, suite.over_steering, maps.spreads[layer], bench.batch_size
     )
-    bench.tasks = every.tasks  # also where there is none
-    bench.spread = maps.spreads[layer]
-    rows = {row.name: row for row in controls()}
-    tasks = bench.choices
+    tasks = sweep.tasks
+    concepts = {t.name: _columns(inputs.target_states(t), target.columns(layer)) for t in tasks}
+    directions = random_directions(suite.random_directions, site.width, bench.seed)
     native, split, random = (
-        bench.propensities(rows[name].vectors(bench, tasks), over=False)
-        for name in ("native", "native-split", "random")
+        sweep.propensities(vectors, over=False)
+        for vectors in (native_vectors(concepts), half_vectors(concepts), both_ways(directions, tasks))
     )
-    references = bench.reference(native, split, random)
-    moved = bench.propensities({t.name: _transferred(every, t, maps, layer) for t in tasks}, over=False)
-    alphas = np.asarray(bench.suite.alphas)
-    assert isinstance(every.source, ManyLayers)
+    references = choice_references(
+        sweep, ReferencePropensities(native, split, random),
+        directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
+    )  # fmt: skip
+    moved = sweep.propensities({t.name: _transferred(inputs, t, maps, layer) for t in tasks}, over=False)
+    alphas = np.asarray(suite.alphas)
     sources = []
-    for place, at in enumerate(every.source.layers):
-        deltas = {name: bench.delta(m[place]) for name, m in moved.items()}
-        sources.append(_source_layer(at, maps.maps[at, layer], references, deltas))
+    for place, source_layer in enumerate(source.layers):
+        deltas = {name: sweep.delta(m[place]) for name, m in moved.items()}
+        sources.append(_source_layer(source_layer, maps.maps[source_layer, layer], references, deltas))
     native_tasks = []
     for task in tasks:
-        slope = slopes(bench.scored(native[task.name][0]), alphas).mean()
+        slope = slopes(sweep.scored(native[task.name][0]), alphas).mean()
         native_tasks.append(_native_task(task, references[task.name], float(slope)))
     return TargetLayer(
         layer=layer,
         depth=site.depth,
-        spread=bench.spread,
+        spread=maps.spreads[layer],
         tasks=tuple(native_tasks),
         sources=tuple(sources),
     )
@@ -169,7 +175,7 @@ def _selection_digest(task: Task) -> str:
     return hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in parts]).encode()).hexdigest()
 
 
-def chosen_layers(model: LanguageModel, layers: LayerChoice | None, every: int) -> ManyLayers:
+def chosen_layers(model: LanguageModel, layers: LayerList | None, every: int) -> ManyLayers:
     """The layers named, or every k-th. Raises UserError where there is no such layer."""
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
@@ -196,8 +202,8 @@ class LayerSweep:
     suite: Suite
     pair: PairSpec
     tasks: Sequence[Task]
-    source_layers: LayerChoice | None = None
-    target_layers: LayerChoice | None = None
+    source_layers: LayerList | None = None
+    target_layers: LayerList | None = None
     every: int = 1
     out: Path = Path("results")
     device: str = "cpu"
@@ -250,11 +256,10 @@ class LayerSweep:
             self.report(f"{self.pair.name}: states", STATES_WEIGHT * share, self._total(sites[1]))
 
         source, target = sites
-        bench = PairBench(
-            suite, self.pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+        states = CorpusStates(
+            source, target, corpus.corpus(self.data), corpus.budget, self.seed, self.batch_size, states_done
         )
-        bench.tasks = bench.tasks if tasks else []  # never the suite's, whose prompts score
-        return bench
+        return PairBench(suite, self.pair, source, target, tasks, states, self.seed, self.batch_size)
 
     def _total(self, target: ManyLayers) -> int:
         return STATES_WEIGHT + len(target.layers)
@@ -264,8 +269,8 @@ class LayerSweep:
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [
-            PROTOCOL, __version__, protocol, bench.fingerprint, [_selection_digest(t) for t in bench.tasks],
-            sites, self.seed, self.dtype, self.device,
+            PROTOCOL, __version__, protocol, bench.states_source.fingerprint,
+            [_selection_digest(task) for task in bench.tasks], sites, self.seed, self.dtype, self.device,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -274,7 +279,8 @@ class LayerSweep:
         if maps is None:
             maps = fit_layers(*_sides(bench), bench.states)
             save_maps(path, maps)
-            del bench.states  # the sweeps need none of it
+            assert isinstance(bench.states_source, CorpusStates)
+            bench.states_source.release()  # the sweeps need none of it
         return maps
 
     def _target(self, bench: PairBench, maps: LayerMaps, layer: int, parts: Path) -> TargetLayer:

@@ -26,7 +26,7 @@ from lm_eval.tasks import TaskManager
 from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.results.records import LmEvalFigures

@@ -29,7 +29,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FEATURES,
     FEWEST,
     LEVEL,
-    Point,
+    MeasuredConcept,
     Prediction,
     family_points,
     predict,
@@ -176,7 +176,7 @@ def forecast(
     bench = bench_of(source, target, states, tasks, seed=seed, batch_size=batch_size)
     (known,) = known_concepts(bench, [mapping])
     named = {task.name: task for task in bench.tasks}
-    own = [bench.source_states(named[one.task]).vector for one in known]
+    own = [bench.inputs.source_states(named[one.task]).vector for one in known]
     vectors = torch.stack([vector, *own])
     features = vector_features(mapping.weight, states, vectors)
     text = NeutralText(source, target, states)
@@ -222,7 +222,9 @@ def _forecast(
     """The forecast of the first vector of `features`; the others are the known concepts'."""
     figures = features.at(0)
     points = [
-        Point("here", one.concept, one.steering_r2, tuple(features.at(1 + place)[name] for name in FEATURES))
+        MeasuredConcept(
+            "here", one.concept, one.steering_r2, tuple(features.at(1 + place)[name] for name in FEATURES)
+        )
         for place, one in enumerate(known)
         if one.steerable and one.concept not in left_out
     ]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite, default_suite, find_suite
 from lrt_bench.data.tasks import ChoicePrompt, Task
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates
@@ -85,20 +86,19 @@ def bench_of(
         target_layer=target.layer,
     )
     suite = known_suite(source.model.name, target.model.name)
-    bench = PairBench(suite, pair, source, target, seed, batch_size, tasks=list(tasks))
-    bench.states = states
-    return bench
+    handed_in = ReceivedStates(received=states)
+    return PairBench(suite, pair, source, target, list(tasks), handed_in, seed, batch_size)
 
 
 def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[list[KnownConcept]]:
     """Every concept that both models can read and score, under every map: [maps][concepts]."""
     directions = bench.random_directions()
     found: list[list[KnownConcept]] = [[] for _ in mappings]
-    for task in bench.of_kind("choice"):
+    for task in bench.inputs.of_kind("choice"):
         sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
-        if len(bench.contrasts(task)) < 2 or not sweep.encoded:
+        if len(bench.inputs.contrasts(task)) < 2 or not sweep.encoded:
             continue
-        vector = bench.source_states(task).vector.double()
+        vector = bench.inputs.source_states(task).vector.double()
         moved = torch.stack([(mapping.weight @ vector).float() for mapping in mappings])
         for place, concept in zip(found, _measured(bench, task, sweep, moved, directions), strict=True):
             place.append(concept)
@@ -109,7 +109,7 @@ def _measured(
     bench: PairBench, task: Task, sweep: Sweep, moved: Tensor, directions: Tensor
 ) -> list[KnownConcept]:
     """One concept under its transferred vectors [maps, d_target]."""
-    native = bench.target_states(task).vector[None]
+    native = bench.inputs.target_states(task).vector[None]
     m = sweep.run(torch.cat([native, directions, -directions, moved])).double().numpy()
     delta = m - m[..., ALPHAS.index(0.0), None]
     slope = slopes(m, np.asarray(ALPHAS))

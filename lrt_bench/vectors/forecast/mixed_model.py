@@ -28,7 +28,7 @@ FEWEST = 3  # known concepts of a pair without which there is no forecast
 
 
 @dataclass(frozen=True)
-class Point:
+class MeasuredConcept:
     """A concept's vector under a map of a pair, and what became of it.
 
     pair : a name of the pair and its map; points that share it share an offset.
@@ -53,18 +53,18 @@ def unstretched(value: Array) -> Array:
 
 
 @functools.cache
-def family_points(path: Path = FAMILY_DATA) -> tuple[Point, ...]:
+def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredConcept, ...]:
     """The embedded family's points, as `forecast_check` measured them."""
     record = json.loads(path.read_text())
     place = record["columns"].index
     return tuple(
-        Point(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))
+        MeasuredConcept(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))
         for pair, concepts in record["points"].items()
         for concept, row in concepts.items()
     )
 
 
-def design(points: Sequence[Point]) -> Array:
+def design(points: Sequence[MeasuredConcept]) -> Array:
     """A one and the stretched features, standardised over all points: [n, 1 + features].
 
     A share past 1, which only a map fitted on too little has, is as far from perfect as one below.
@@ -103,7 +103,7 @@ def mixed_model(
     return np.asarray(found)
 
 
-def concept_left_out(points: Sequence[Point]) -> Array:
+def concept_left_out(points: Sequence[MeasuredConcept]) -> Array:
     """Each point's forecast from the points of all other concepts, of every pair; stretched."""
     x = design(points)
     concepts = np.array([point.concept for point in points])
@@ -139,7 +139,10 @@ class Prediction:
 
 
 def predict(
-    features: Sequence[float], own: Sequence[Point], family: Sequence[Point], left_out: Collection[str] = ()
+    features: Sequence[float],
+    own: Sequence[MeasuredConcept],
+    family: Sequence[MeasuredConcept],
+    left_out: Collection[str] = (),
 ) -> Prediction:
     """Forecast a vector's steering R2 from its features (order of FEATURES).
 
@@ -153,7 +156,7 @@ def predict(
     points = [*own, *(point for point in family if point.concept not in left_out)]
     if len(own) < FEWEST:
         raise ValueError(f"{len(own)} known concepts, want {FEWEST}")
-    asked = Point(own[0].pair, "", 0.0, tuple(features))
+    asked = MeasuredConcept(own[0].pair, "", 0.0, tuple(features))
     every = [*points, asked]
     values = stretched(np.array([point.measured for point in every]))
     last = np.arange(len(every)) == len(points)
