@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
+from command_line import error_of, output_of
 from judge_server import reply, serving
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Corpus, encode
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
@@ -226,6 +225,7 @@ def test_the_smallest_alpha_on_the_plateau_is_chosen():
     assert choose_alpha(alphas, (5,) * 6, (1,) * 6).refusing is None
 
 
+@pytest.mark.slow
 def test_neither_alpha_nor_layer_knows_the_scored_instructions(nano, site, vector, length):
     poison = tuple(Prompt(prompt="\0 poison " * 500) for _ in TASK.prompts)  # longer than the model reads
     poisoned = dataclasses.replace(TASK, prompts=poison, harmless=poison)
@@ -455,6 +455,7 @@ def curve(cells, pair, row, scorer="first-token"):
     return {p.alpha: p.scores[scorer].mean for p in points if p.alpha is not None}
 
 
+@pytest.mark.slow
 def test_the_transferred_curve_follows_the_native_one_and_random_does_not(run):
     """L to S, as far as the task's own grid goes on before the text breaks."""
     cells = run[1]
@@ -471,6 +472,7 @@ def test_the_transferred_curve_follows_the_native_one_and_random_does_not(run):
     assert phrases[0.5] < 0.5
 
 
+@pytest.mark.slow
 def test_a_planted_pair_refuses_as_the_native_vector_does(run):
     cells = run[1]
     native, ridge = (cells["rotated", row].result.refusal[0] for row in ("native", "ridge"))
@@ -481,6 +483,7 @@ def test_a_planted_pair_refuses_as_the_native_vector_does(run):
             assert odds[0] == pytest.approx(odds[1], abs=0.3)
 
 
+@pytest.mark.slow
 def test_every_row_has_the_same_alphas_and_every_scorer_its_counts(run):
     _, cells, server = run
     with_figures = {row for pair, row in cells if cells[pair, row].result.refusal}
@@ -507,11 +510,12 @@ def test_every_row_has_the_same_alphas_and_every_scorer_its_counts(run):
     judged = [point.scores["judge"] for point in figures.harmful]
     phrases = [point.scores["phrases"] for point in figures.harmful]
     assert judged[0].failures  # comets: neither harmless nor harmful
-    for judge, phrase in zip(judged, phrases, strict=True):
-        if not judge.failures:
-            assert judge.mean == phrase.mean
+    whole = [pair for pair in zip(judged, phrases, strict=True) if not pair[0].failures]
+    assert whole
+    assert [judge.mean for judge, _ in whole] == [phrase.mean for _, phrase in whole]
 
 
+@pytest.mark.slow
 def test_layers_are_chosen_where_the_pair_says_so_and_the_result_tells_how(run):
     record = run[1]["chosen", "ridge"].result.pair
     assert (record.source.layer, record.target.layer) == (2, 2)
@@ -519,6 +523,7 @@ def test_layers_are_chosen_where_the_pair_says_so_and_the_result_tells_how(run):
     assert run[1]["L-S", "ridge"].result.pair.layers_chosen is None
 
 
+@pytest.mark.slow
 def test_finished_cells_are_kept_for_the_same_scorers_only(run, tmp_path):
     evaluation, _, _ = run
     again = Evaluation(SUITE, out=evaluation.out, scorers=evaluation.scorers).run()
@@ -532,6 +537,7 @@ def test_finished_cells_are_kept_for_the_same_scorers_only(run, tmp_path):
     assert all(cell.computed for cell in other)
 
 
+@pytest.mark.slow
 def test_the_table_the_figure_and_show_say_it(run, tmp_path):
     _, cells, _ = run
     results = [read_result(cell.path) for cell in cells.values()]
@@ -548,7 +554,7 @@ def test_the_table_the_figure_and_show_say_it(run, tmp_path):
     for label in ("native", "ridge", "random", "share harmless, by the judge", "L-S: nano-refusal"):
         assert label in text
     assert draw_refusal([], tmp_path / "none.svg") is None
-    shown = CliRunner().invoke(main, ["show", str(cells["L-S", "ridge"].path)]).output
+    shown = output_of("show", cells["L-S", "ridge"].path)
     for part in ("add +0.5 (chosen)", "ablate-all", "first-token", "judge loopback at 127.0.0.1:"):
         assert part in shown
 
@@ -583,9 +589,7 @@ def test_a_task_by_data_set_id_runs_and_its_data_are_in_the_key(tmp_path):
     ],
 )
 def test_wrong_flags_are_one_line(options, message):
-    found = CliRunner().invoke(main, ["evaluate", "--suite", "nano-refusal", *options])
-    assert found.exit_code == 2
-    assert message in found.output
+    assert message in error_of("evaluate", "--suite", "nano-refusal", *options)
 
 
 def test_a_search_beside_given_layers_is_refused():
