@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from command_line import error_of, run
 from hub_desk import Desk
 from hub_desk import desk as desk
-from vector_desk import error_of, real_vector, run, texts_of
+from vector_desk import real_vector, texts_of
 
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
@@ -96,6 +97,7 @@ def real_native(site: Site) -> torch.Tensor:
     return api.concept_vector(site, positive, negative).at()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["ridge", "mlp"])
 def test_a_carried_vector_steers_as_the_table_says(nano, table, concept, tmp_path, mapping):
     out = tmp_path / "v.safetensors"
@@ -289,6 +291,7 @@ def test_a_map_of_ones_own_class_that_is_not_linear_cannot_be_kept(tmp_path):
 # The Hub.
 
 
+@pytest.mark.slow
 def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept, tmp_path):
     place = "acme/s-to-l"
     desk.hub.put("model", "acme/damaged", {"map.json": b"{}", "map.safetensors": b"nothing"})
@@ -323,6 +326,7 @@ def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept,
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_forecast_comes_with_the_vector(concept):
     way = "--concept", *concept, "--source", "nano/S:2", "--target", "planted-rotation:nano/S:2"
     found = run("transfer", *way, "--tokens", TOKENS, "--json")

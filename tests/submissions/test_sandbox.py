@@ -9,9 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from command_line import COMMAND, one_line, output_of
 
-from lrt_bench.cli.main import main
 from lrt_bench.submissions.sandbox import launcher as sandbox
 from lrt_bench.submissions.sandbox.launcher import (
     IsolationError,
@@ -32,6 +31,7 @@ def fresh_check():
     check_isolation.cache_clear()
 
 
+@pytest.mark.sandbox
 def test_this_machine_isolates(fresh_check):
     check_isolation()
 
@@ -42,24 +42,24 @@ def test_another_system_is_refused(fresh_check, monkeypatch):
         check_isolation()
 
 
+@pytest.mark.sandbox
 def test_where_namespaces_are_forbidden_it_says_so_and_refuses(tmp_path, small_suite):
     """In a user namespace that may hold no other one, as on machines that forbid them."""
     new_submission("demo", tmp_path)
-    command = [
-        sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite), "--out",
-        str(tmp_path / "out"), "--submission", str(tmp_path / "demo"),
-    ]  # fmt: skip
+    options = ["--suite", small_suite, "--out", tmp_path / "out", "--submission", tmp_path / "demo"]
+    command = [*COMMAND, "evaluate", *map(str, options)]
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     inside = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *command]
     found = subprocess.run(inside, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stderr
-    assert len(found.stderr.splitlines()) == 1
-    assert "this machine cannot isolate a submission: user namespaces are not allowed" in found.stderr
-    assert "sysctl user.max_user_namespaces=10000" in found.stderr
-    assert "--unsafe-no-sandbox" in found.stderr
+    line = one_line(found.stderr)
+    assert "this machine cannot isolate a submission: user namespaces are not allowed" in line
+    assert "sysctl user.max_user_namespaces=10000" in line
+    assert "--unsafe-no-sandbox" in line
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.sandbox
 def test_a_rootless_container_isolates():
     """Root of a user namespace that knows one user only."""
     code = (
@@ -71,12 +71,12 @@ def test_a_rootless_container_isolates():
     assert found.stdout == "apart\n", found.stderr
 
 
+@pytest.mark.slow
 def test_without_a_sandbox_only_when_told(tmp_path, small_suite):
     new_submission("demo", tmp_path)
     options = ["--suite", small_suite, "--mapping", "affine", "--task", "person", "--out", tmp_path / "out"]
     options += ["--submission", tmp_path / "demo", "--unsafe-no-sandbox"]
-    found = CliRunner().invoke(main, ["evaluate", *map(str, options)])
-    assert found.exit_code == 0, found.output
+    output_of("evaluate", *options)
     from lrt_bench.results.storage import read_result
 
     result = read_result(tmp_path / "out" / "small" / "rotated" / "demo.json")
@@ -92,6 +92,7 @@ def test_help_waits_for_nothing_heavy():
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.sandbox
 def test_many_workers_leave_no_descriptor_open():
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
@@ -110,6 +111,7 @@ def open_folder():
         yield Path(folder)
 
 
+@pytest.mark.sandbox
 def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
     """Beside torch in site-packages it would show tasks and weights: the cell has an empty folder there."""
     package = open_folder / "site-packages" / "lrt_bench" / "_data" / "tasks"
@@ -144,6 +146,7 @@ def _as_nobody(command: list[str]) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", "; ".join(steps), "sh", *command]
 
 
+@pytest.mark.sandbox
 @pytest.mark.skipif(os.geteuid() != 0, reason="everything here already ran as an ordinary user")
 def test_an_ordinary_user_is_as_safe(open_folder):
     """A handful of the exploits again, as nobody."""
