@@ -258,8 +258,6 @@ def transfer(
     v = vector.at(source.layer)
     if len(v) != source.width:
         raise UserError(f"the vector is {len(v)} wide, {source.model} is {source.width}: not its vector")
-    if not bool(v.any()):
-        raise UserError("the vector is zero: it has no direction to carry over")
     states = vector.states
     if states is None:
         if not fitted.linear:
@@ -267,13 +265,15 @@ def transfer(
                 f"mapping {fitted.card.mapping} is not linear: it carries states, not vectors; give the "
                 "texts that the vector is made from (--concept), or a linear mapping"
             )
-        states = ConceptStates(v[None], torch.zeros_like(v)[None])
-    mapped = fitted.mapping.transfer(states.positive, states.negative).float().cpu()
+        states = ConceptStates(unit(v)[None], torch.zeros_like(v)[None])  # at a length that float32 squares
+    mapped = fitted.mapping.transfer(states.positive, states.negative).double().cpu()
     if not bool(torch.isfinite(mapped).all()) or not bool(mapped.any()):
         raise UserError(f"mapping {fitted.card.mapping}: carries this vector to nothing, or to NaN")
-    length = float(v.norm()) / source.spread
-    ratio = float(mapped.norm()) / target.spread / length
-    carried = unit(mapped) * (length * target.spread) if scale == "spread" else mapped
+    norm = vector.norm(source.layer)
+    own = 1.0 if vector.states is None else norm  # length of what was mapped
+    ratio = (float(mapped.norm()) / target.spread) / (own / source.spread)
+    length = norm / source.spread * target.spread if scale == "spread" else float(mapped.norm()) * norm / own
+    carried = unit(mapped) * length
     return SteeringVector(
         {target.layer: carried}, target.hint, vector.concept, {target.layer: target.spread},
         _provenance(vector, fitted.card, ratio, scale),
