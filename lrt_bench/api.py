@@ -276,19 +276,20 @@ def transfer(
     carried = unit(mapped) * length
     return SteeringVector(
         {target.layer: carried}, target.hint, vector.concept, {target.layer: target.spread},
-        _provenance(vector, fitted.card, ratio, scale),
+        _provenance(vector, fitted, ratio, scale),
     )  # fmt: skip
 
 
-def _provenance(vector: SteeringVector, card: MapCard, ratio: float, scale: Scale) -> dict[str, object]:
-    """How a carried vector was made. norm_ratio : its length in spreads, as the map gave it, over v's."""
+def _provenance(vector: SteeringVector, fitted: FittedMap, ratio: float, scale: Scale) -> dict[str, object]:
+    """How a carried vector was made; norm_ratio is its length in spreads, as the map gave it, over v's."""
+    card = fitted.card
     kept = ("mapping", "rule", "corpus", "corpus_digest", "fit_tokens", "r2", "r2_without_top8", "seed")
     sites = {
-        side: {"model": at.model, "digest": at.digest, "layer": at.layer, "spread": at.spread}
-        for side, at in (("source", card.source), ("target", card.target))
+        name: {"model": side.model, "digest": side.digest, "layer": side.layer, "spread": side.spread}
+        for name, side in (("source", card.source), ("target", card.target))
     }
     made = {"made_by": f"lrt-bench {__version__}", "method": "transfer", "norm_ratio": ratio, "scale": scale}
-    map_ = {name: getattr(card, name) for name in kept}
+    map_ = {name: getattr(card, name) for name in kept} | {"digest": fitted.digest}
     return {**made, **sites, "map": map_, "of": dict(vector.provenance)}
 
 
