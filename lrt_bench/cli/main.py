@@ -19,7 +19,7 @@ from lrt_bench.cli.submit import submit, verify
 from lrt_bench.cli.sweep_layers import layers, sweep_layers
 from lrt_bench.cli.transfer import fit, transfer
 from lrt_bench.cli.try_vector import try_
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import LayerChoice, Suite
@@ -92,7 +92,7 @@ main.add_command(reports)
 @computing
 @click.option("--batch-size", type=int, default=64, show_default=True, help="Sequences in one forward.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 @running
 def evaluate(
     engine: Engine,
@@ -205,7 +205,7 @@ def _run(as_json: bool, engine: Engine, suite: Suite, **settings: Any) -> None:
 @main.command(name="list")
 @click.argument("what", type=click.Choice(["suites", "pairs", "tasks", "mappings"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 def list_(what: str, as_json: bool) -> None:
     """List the suites, pairs, tasks or mappings that ship with lrt-bench."""
     rows = _described(what)
@@ -234,7 +234,7 @@ def _described(what: str) -> list[dict[str, Any]]:
 @main.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
-@plainly
+@one_line_errors
 def show(result: Path, as_json: bool) -> None:
     """Show one result file: its scores, its tasks, its fidelity, its cost."""
     from lrt_bench.results.storage import read_result
@@ -250,7 +250,7 @@ def show(result: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
-@plainly
+@one_line_errors
 def summary(results: Path) -> None:
     """Print a folder of results as Markdown, for a pull request or a report."""
     from lrt_bench.leaderboard.markdown import markdown
@@ -259,7 +259,7 @@ def summary(results: Path) -> None:
 
 
 @main.command()
-@plainly
+@one_line_errors
 def schema() -> None:
     """Print the JSON Schema of a result file."""
     from lrt_bench.results.storage import json_schema

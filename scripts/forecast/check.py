@@ -20,7 +20,7 @@ import torch
 
 from lrt_bench.data.corpus import Budget
 from lrt_bench.data.suites import PairSpec, find_suite
-from lrt_bench.errors import plainly
+from lrt_bench.errors import one_line_errors
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.fidelity import unexplained_shares
 from lrt_bench.evaluation.rows import controls
@@ -37,7 +37,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FAMILY_DATA,
     FEATURES,
     LEVEL,
-    Point,
+    MeasuredTransfer,
     concept_left_out,
     design,
     mixed_model,
@@ -46,7 +46,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     unstretched,
 )
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import Judgement, Scored, judged, spearman
+from scripts.forecast.score import Judgement, ScoredForecast, judged, spearman
 
 MEASURED = 1  # raised whenever the same pair would give other figures
 SUITE = "nano-full"
@@ -161,10 +161,10 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
+def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredTransfer]:
     """The rows as the forecast reads them."""
     return [
-        Point(
+        MeasuredTransfer(
             f"{row['pair']}, {row['map']}",
             row["concept"],
             row["quick_r2"],
@@ -174,7 +174,7 @@ def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
     ]
 
 
-def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
+def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
@@ -187,7 +187,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
         found.append(
-            Scored(
+            ScoredForecast(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
@@ -196,7 +196,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
     return found
 
 
-def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> Array:
+def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTransfer]) -> Array:
     """Forecasts without the concept and without every other map between the same two models, both ways:
     what is left is the pair's own other concepts under the map, and other models' pairs."""
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
@@ -214,7 +214,7 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> A
     return unstretched(found)
 
 
-def judgements(points: Sequence[Scored]) -> list[Judgement]:
+def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
     """The full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
@@ -227,7 +227,7 @@ def judgements(points: Sequence[Scored]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[Scored], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ScoredForecast], found: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -259,7 +259,7 @@ def table(found: Sequence[Judgement]) -> list[str]:
     return lines
 
 
-def by_pair(points: Sequence[Scored]) -> list[str]:
+def by_pair(points: Sequence[ScoredForecast]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):
@@ -276,7 +276,7 @@ def by_pair(points: Sequence[Scored]) -> list[str]:
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=FAMILY_DATA)
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="scatter, SVG")
-@plainly
+@one_line_errors
 def main(cache: Path, out: Path, figure: Path | None) -> None:
     """Measure the embedded family (a stopped run goes on where it was) and judge the forecast."""
     torch.set_num_threads(1)
