@@ -12,17 +12,22 @@ R = TypeVar("R")
 
 
 class UserError(Exception):
-    """Bad input. The command line prints the message as one line and exits with code 2."""
+    """Bad input. The command line prints the message as one line and exits with code 2.
+
+    What a stranger's file holds may stand in the message: characters that are not visible, such as a
+    terminal's escape codes, are replaced.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line))
 
 
 class SubmissionError(UserError):
     """A submission that fails while it is scored: its row is a counted failure, the other rows go on."""
 
 
-def plainly(command: Callable[P, R]) -> Callable[P, R]:
+def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
     """A command whose bad input is one line on standard error and exit code 2, never a traceback."""
 
     @functools.wraps(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.errors import plainly
+from lrt_bench.errors import one_line_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ def reports() -> None:
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: RESULTS]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@plainly
+@one_line_errors
 def paper(results: Path, out: Path | None, as_json: bool) -> None:
     """Our table beside the paper's table 1, and its figures 3, 4 and 5, with random and shuffled controls."""
     from lrt_bench.results import paper_table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import OPTIONS, layers, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import PairSpec, Suite
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 def sweep_layers(
     suite_spec: str | None,
     pairs: tuple[str, ...],

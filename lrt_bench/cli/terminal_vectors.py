@@ -39,7 +39,7 @@ def summary(
 ) -> dict[str, Any]:
     """What `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
     card = fitted.card
-    norms = float(made.at(card.source.layer).norm()), float(carried.at().norm())
+    norms = made.norm(card.source.layer), carried.norm()
     return {
         "concept": carried.concept,
         "mapping": card.mapping,

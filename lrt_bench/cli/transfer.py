@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
@@ -41,7 +41,7 @@ FITTING = (
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def fit(
     source: str,
     target: str,
@@ -148,7 +148,7 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     help="Say how well it will steer: runs the known concepts on the pair.",
 )  # fmt: skip
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def transfer(
     vector: Path | None,
     concept: tuple[Path, Path] | None,

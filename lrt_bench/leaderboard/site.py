@@ -12,12 +12,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from lrt_bench._version import __version__
 from lrt_bench.data.tasks import Task, find_task, known_tasks
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import LEADERBOARD
+from lrt_bench.files.templates import template_environment
 from lrt_bench.leaderboard import downloads, markup, numbers, views
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.leaderboard.ledger import Line
@@ -65,13 +66,7 @@ def _swap(made: Path, out: Path) -> None:
 
 def environment() -> Environment:
     """The templates' environment: everything is escaped, an unknown name is an error."""
-    made = Environment(
-        loader=FileSystemLoader(LEADERBOARD / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    made = template_environment(LEADERBOARD / "templates")
     made.filters |= {"number": numbers.number, "seconds": numbers.seconds, "count": numbers.count}
     made.filters |= {"bytes": numbers.size, "slug": slug}
     made.globals |= {"version": __version__, "task_of": views.task_of, "best_on": views.best_on}

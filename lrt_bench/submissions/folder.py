@@ -332,7 +332,7 @@ def safe_yaml(data: bytes) -> tuple[Any, str | None]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         return None, f"{where}not YAML: {_shown(str(getattr(error, 'problem', None) or 'it cannot be read'))}"
-    except (ValueError, OverflowError, RecursionError, TypeError):
+    except Exception:  # PyYAML's constructors raise whatever their arithmetic and look-ups raise
         return None, "not YAML that can be read: a value has no meaning"
 
 

@@ -15,8 +15,8 @@ from lrt_bench.submissions.sandbox import launcher as sandbox
 from lrt_bench.submissions.sandbox.launcher import (
     IsolationError,
     Limits,
-    Worker,
-    WorkerError,
+    SandboxError,
+    SandboxProcess,
     check_isolation,
 )
 from lrt_bench.submissions.scaffold import new_submission
@@ -93,13 +93,16 @@ def test_help_waits_for_nothing_heavy():
 
 
 @pytest.mark.sandbox
-def test_many_workers_leave_no_descriptor_open():
+def test_many_runners_leave_no_descriptor_open():
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        with Worker(b"", {}, Limits(seconds=10), program=b"import os; os.write(3, b'x')") as worker:
-            assert worker.rest(10) == b"x"
-        with pytest.raises(WorkerError), Worker(b"", {}, Limits(seconds=10), program=b"1 / 0") as worker:
-            worker.rest(10)
+        with SandboxProcess(b"", {}, Limits(seconds=10), program=b"import os; os.write(3, b'x')") as process:
+            assert process.rest(10) == b"x"
+        with (
+            pytest.raises(SandboxError),
+            SandboxProcess(b"", {}, Limits(seconds=10), program=b"1 / 0") as process,
+        ):
+            process.rest(10)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -126,8 +129,8 @@ def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
         "os.write(3, repr((sorted(os.listdir(site)), os.listdir(site + '/lrt_bench'))).encode())"
     )
     try:
-        with Worker(b"", {}, Limits(seconds=10), program=program.encode()) as worker:
-            assert worker.rest(1000) == b"(['lrt_bench', 'other.py'], [])"
+        with SandboxProcess(b"", {}, Limits(seconds=10), program=program.encode()) as process:
+            assert process.rest(1000) == b"(['lrt_bench', 'other.py'], [])"
     finally:
         sandbox._view.cache_clear()
 

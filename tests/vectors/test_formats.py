@@ -278,7 +278,7 @@ BAD_OURS = [
     (_safetensors({"layer.1": ROW}, vector="[]"), "not the JSON object"),
     (_safetensors({"layer.1": ROW}, vector='{"spread": {"1": -3}}'), "positive length"),
     (_safetensors({"layer.1": ROW}, vector='{"model": {"name": 3}}'), "not the JSON object"),
-    (_safetensors({}), "has 0 layers"),
+    (_safetensors({}), "holds nothing"),
     (b"\xff" * 40, "its header claims"),
 ]
 
