@@ -17,8 +17,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
     from lrt_bench.results.ranking import RankedRow
-    from lrt_bench.results.records import LmEvalFigures
-    from lrt_bench.results.storage import Result
+    from lrt_bench.results.records import LmEvalScores
+    from lrt_bench.results.storage import Result, ResultSummary
 
 
 SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from going on
@@ -149,7 +149,7 @@ def print_tables(cells: Sequence[Cell]) -> None:
         out.print()
 
 
-def _title(result: Result) -> str:
+def _title(result: ResultSummary) -> str:
     sites = [f"{site.model}:{site.where}" for site in (result.pair.source, result.pair.target)]
     return f"{result.suite} / {result.pair.name}   {sites[0]} -> {sites[1]}"
 
@@ -175,7 +175,7 @@ def _table(rows: Sequence[RankedRow]) -> Table:
     return table
 
 
-def _score(result: Result) -> str:
+def _score(result: ResultSummary) -> str:
     if result.transfer_score is None or result.ci95 is None:
         return "not steerable"
     low, high = result.ci95
@@ -284,7 +284,7 @@ def print_result(result: Result) -> None:
     out.print("cost:", result.cost.model_dump())
 
 
-def _lm_eval(figures: LmEvalFigures) -> str:
+def _lm_eval(figures: LmEvalScores) -> str:
     """One metric of an lm-eval task in a line, standard errors in brackets."""
 
     def with_error(value: float | None, error: float | None) -> str:

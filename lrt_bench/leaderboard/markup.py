@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from lrt_bench.leaderboard.entries import Entry, slug
 from lrt_bench.leaderboard.numbers import count, number, seconds
-from lrt_bench.results.records import SiteRecord, TaskFigures
+from lrt_bench.results.records import SiteRecord, TaskScores
 
 TIE = '<span title="shares its rank: the paired difference\'s interval holds 0">=</span>'
 NOT_STEERABLE = (
@@ -85,7 +85,7 @@ def row(entry: Entry, root: str, with_pair: bool) -> Markup:
     )
 
 
-def task_row(task: TaskFigures) -> Markup:
+def task_row(task: TaskScores) -> Markup:
     """A task's figures on one pair, in a mapping's page."""
     figures = (
         number(task.steering_r2),

@@ -13,8 +13,8 @@ import numpy as np
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.results import metrics
 from lrt_bench.results.ranking import TRACKS
-from lrt_bench.results.records import TaskFigures
-from lrt_bench.results.storage import Result
+from lrt_bench.results.records import TaskScores
+from lrt_bench.results.storage import ResultSummary
 
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences
@@ -147,7 +147,7 @@ def pack_samples(samples: metrics.Array) -> str:
     return base64.b64encode(np.rint(samples * 100).astype("<i2").tobytes()).decode()
 
 
-def _task_data(task: TaskFigures) -> dict[str, Any]:
+def _task_data(task: TaskScores) -> dict[str, Any]:
     points = sorted(zip(task.curve_alphas, task.curve, strict=True))
     return {
         "task": task.task,
@@ -184,7 +184,7 @@ def _difference(row: Entry, column: Entry) -> Difference | None:
     return Difference(a - b, *metrics.interval(row.samples - column.samples))
 
 
-def task_of(entry: Entry, name: str) -> TaskFigures | None:
+def task_of(entry: Entry, name: str) -> TaskScores | None:
     return next((task for task in entry.result.tasks if task.task == name), None)
 
 
@@ -230,7 +230,7 @@ def scaling_points(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def reproduce(result: Result) -> str:
+def reproduce(result: ResultSummary) -> str:
     """The command that computes a result again."""
     words = ["lrt-bench", "evaluate", "--suite", result.suite.removesuffix(AD_HOC)]
     if result.suite.endswith(AD_HOC):
@@ -257,7 +257,7 @@ def reproduce(result: Result) -> str:
     return shlex.join(words)
 
 
-def _method(result: Result) -> Iterable[str]:
+def _method(result: ResultSummary) -> Iterable[str]:
     mapping = result.mapping
     if mapping.control:
         return []  # controls are part of every run

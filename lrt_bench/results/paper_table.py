@@ -17,7 +17,7 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.metrics import mean_of
-from lrt_bench.results.records import CONTROL_NAMES, TaskFigures
+from lrt_bench.results.records import CONTROL_NAMES, TaskScores
 from lrt_bench.results.storage import Result, read_result, result_files
 
 
@@ -94,7 +94,7 @@ def read_results(folder: Path) -> list[Result]:
     return found
 
 
-def measured(figures: TaskFigures, alphas: Sequence[float]) -> Measured:
+def measured(figures: TaskScores, alphas: Sequence[float]) -> Measured:
     """The paper's figures of a task, over the scored alphas but 0, where any vector correlates perfectly."""
     steered = [index for index, alpha in enumerate(alphas) if alpha]
     by_alpha = figures.correlation_by_alpha

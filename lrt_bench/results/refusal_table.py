@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results.records import Mean, RefusalFigures, RefusalPoint
+from lrt_bench.results.records import Mean, RefusalPoint, RefusalScores
 from lrt_bench.results.storage import Result
 
 CONTROL_STYLES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
@@ -53,11 +53,11 @@ def refusal_table(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def _chosen(figures: RefusalFigures) -> tuple[float, ...]:
+def _chosen(figures: RefusalScores) -> tuple[float, ...]:
     return tuple(alpha for alpha in (figures.answering, figures.refusing) if alpha is not None)
 
 
-def print_refusal(out: Console, figures: RefusalFigures) -> None:
+def print_refusal(out: Console, figures: RefusalScores) -> None:
     """One task's points as a table; failures stand beside the means that they are left out of."""
     answering, refusing = ("none" if a is None else f"{a:+g}" for a in (figures.answering, figures.refusing))
     out.print(
@@ -80,7 +80,7 @@ def print_refusal(out: Console, figures: RefusalFigures) -> None:
         )  # fmt: skip
 
 
-def _name(point: RefusalPoint, figures: RefusalFigures) -> str:
+def _name(point: RefusalPoint, figures: RefusalScores) -> str:
     if point.alpha is None:
         return point.intervention
     return f"add {point.alpha:+g}" + (" (chosen)" if point.alpha in _chosen(figures) else "")
@@ -131,7 +131,7 @@ def draw_refusal(results: Sequence[Result], path: Path) -> Path | None:
     return path
 
 
-Curves = list[tuple[Result, RefusalFigures]]
+Curves = list[tuple[Result, RefusalScores]]
 
 
 def _panels(results: Sequence[Result]) -> Iterator[tuple[tuple[str, str, str], Curves]]:

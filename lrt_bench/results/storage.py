@@ -18,74 +18,98 @@ from pydantic import Field, ValidationError, model_validator
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded, write_whole
+from lrt_bench.results.bounds import R2, Correlation, Count, Name, TransferScore
+from lrt_bench.results.consistency import contradiction
+from lrt_bench.results.metrics import Array
 from lrt_bench.results.records import (
     CONTROL_NAMES,
     AuditRecord,
-    Correlation,
     Cost,
-    FidelityFigures,
-    GenerationFigures,
-    LmEvalFigures,
+    FidelityScores,
+    GenerationScores,
+    LmEvalScores,
     MappingRecord,
-    Name,
     PairRecord,
     Provenance,
     Record,
-    RefusalFigures,
+    RefusalScores,
     Settings,
-    Share,
-    SideEffectFigures,
-    TaskFigures,
+    SideEffectScores,
+    TaskRecord,
+    TaskScores,
 )
 
 if TYPE_CHECKING:
     import torch
 
 
-class Result(Record):
-    """One mapping on one pair in one suite."""
+class ResultSummary(Record):
+    """One mapping on one pair in one suite, without the arrays of prompts: what tables and pages read."""
 
     schema_version: Literal[1] = 1
     key: str
     suite: Name
-    suite_version: int
+    suite_version: Count
     suite_digest: str
     complete: bool
     pair: PairRecord
     mapping: MappingRecord
     settings: Settings
-    transfer_score: Share
-    ci95: tuple[float, float] | None
-    steering_r2: Share
-    correlation_delta: Correlation
-    not_steerable: tuple[str, ...]
-    not_scorable: tuple[str, ...]  # no prompt's options can be told apart in the target's tokenizer
-    tasks: tuple[TaskFigures, ...]
-    generation: tuple[GenerationFigures, ...]
-    side_effects: tuple[SideEffectFigures, ...]
-    lm_eval: tuple[LmEvalFigures, ...] = ()
-    refusal: tuple[RefusalFigures, ...] = ()
-    fidelity: FidelityFigures | None
+    transfer_score: TransferScore | None
+    ci95: tuple[TransferScore, TransferScore] | None
+    steering_r2: R2 | None
+    correlation_delta: Correlation | None
+    not_steerable: tuple[Name, ...]
+    not_scorable: tuple[Name, ...]  # no prompt's options can be told apart in the target's tokenizer
+    tasks: tuple[TaskScores, ...]
+    generation: tuple[GenerationScores, ...]
+    side_effects: tuple[SideEffectScores, ...]
+    lm_eval: tuple[LmEvalScores, ...] = ()
+    refusal: tuple[RefusalScores, ...] = ()
+    fidelity: FidelityScores | None
     cost: Cost
     provenance: Provenance
     audit: AuditRecord | None = None
     state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
     propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+    @property
+    def fvu(self) -> float | None:
+        """Fraction of the target states' variance unexplained; None for a row that maps no states."""
+        return self.fidelity.fvu if self.fidelity else None
+
+
+class Result(ResultSummary):
+    """One mapping on one pair in one suite, whole: the record of a result file."""
+
+    tasks: tuple[TaskRecord, ...]
+
     @model_validator(mode="after")
     def _one_shape(self) -> Result:
-        names = [figures.task for figures in self.tasks]
+        names = [task.task for task in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError("tasks: one stands twice")
         if self.mapping.control != (self.mapping.name in CONTROL_NAMES):
             raise ValueError(f"mapping.name: {', '.join(CONTROL_NAMES)} are the controls, and only they")
-        if len({len(figures.error) for figures in self.tasks}) > 1:
+        if len({len(task.error) for task in self.tasks}) > 1:
             raise ValueError("tasks: error: want equally many fits for every task")
+        want = len(self.settings.alphas)
+        for task in self.tasks:
+            if len(task.mse_by_alpha) != want:
+                raise ValueError(
+                    f"tasks: {task.task}: mse_by_alpha: {len(task.mse_by_alpha)} numbers, but "
+                    f"settings.alphas has {want}"
+                )
+        if self.ci95 is not None and self.ci95[0] > self.ci95[1]:
+            raise ValueError("ci95: its lower end lies above its upper end")
         return self
 
     @property
-    def fvu(self) -> float | None:
-        return self.fidelity.fvu if self.fidelity else None
+    def summary(self) -> ResultSummary:
+        """The same without the arrays of prompts, a tenth of its size."""
+        kept = {name: getattr(self, name) for name in ResultSummary.model_fields if name != "tasks"}
+        tasks = tuple(task.scores for task in self.tasks)
+        return ResultSummary.model_construct(_fields_set=set(), tasks=tasks, **kept)
 
 
 def pack_propensities(arrays: dict[str, torch.Tensor]) -> tuple[bytes, str]:
@@ -114,18 +138,36 @@ def result_files(folder: Path) -> Iterator[Path]:
 
 
 def read_result(path: Path) -> Result:
-    """Read and check a result file. Raises UserError naming the file and the field."""
+    """Read and check a result file.
+
+    Raises
+    ------
+    UserError
+        Names the file and the field: what is no JSON, no record of the schema, beyond its bounds, or a
+        headline number that the result's own arrays contradict.
+    """
+    return read_with_arrays(path)[0]
+
+
+def read_with_arrays(path: Path) -> tuple[Result, dict[str, Array]]:
+    """Read a result as `read_result` does, with the arrays of its steerable tasks, [fits + 3, prompts]."""
     mend = "delete it and run again"
     try:
         content = read_bounded(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return Result.model_validate_json(content)
+        result = Result.model_validate_json(content)
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {mend}") from error
         raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {mend}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}): {mend}") from error
+    arrays = {task.task: task.error_rows for task in result.tasks if task.steerable}
+    if problem := contradiction(result, arrays):
+        raise UserError(f"{path}: {problem}; {mend}")
+    return result, arrays
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
