@@ -10,16 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
 from lrt_bench.leaderboard.workers import share_out
+from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import Scored, ranked_rows
 from lrt_bench.results.records import PairRecord
 from lrt_bench.results.storage import Result, ResultSummary, read_with_arrays, result_files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CLAIMED = "claimed"
 Report = Callable[[str, float, float], None]
@@ -117,6 +122,13 @@ class Board:
     @cached_property
     def entries(self) -> list[Entry]:
         return [entry for pair in self.pairs for entry in pair.entries]
+
+    def frame(self) -> DataFrame:
+        """One row an entry in the board's order, with its state and the path of its record in the site."""
+        entries = self.entries
+        states = ["control" if entry.result.mapping.control else entry.state for entry in entries]
+        paths = [f"results/{entry.address}.json" for entry in entries]
+        return frame(entries).assign(state=states, result=paths)
 
     @cached_property
     def suites(self) -> dict[str, list[PairEntries]]:
