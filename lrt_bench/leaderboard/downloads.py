@@ -24,8 +24,8 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 RESULT_COLUMNS = (
     "suite", "suite_version", "pair", "mapping", "track", "kind", "origin", "state", "rank", "tied",
-    "unranked", "transfer_score", "ci95_low", "ci95_high", "steering_r2", "correlation_delta", "fvu", "source_model",
-    "source_layer", "source_parameters", "target_model", "target_layer", "target_parameters",
+    "unranked", "transfer_score", "ci95_low", "ci95_high", "steering_r2", "correlation_delta", "fvu",
+    "source_model", "source_layer", "source_parameters", "target_model", "target_layer", "target_parameters",
     "steerable_tasks", "tasks", "map_parameters", "fit_tokens", "fit_seconds", "states_seconds",
     "peak_memory_bytes", "created", "lrt_bench", "result",
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ import numpy as np
 
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
+from lrt_bench.files.process import no_garbage_collection
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
@@ -142,13 +142,8 @@ def read_board(results: Path, report: Report = lambda what, done, total: None) -
     """Every result under a folder, checked and ranked. Raises UserError where there is none at all."""
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
-    collecting = gc.isenabled()
-    gc.disable()  # hundreds of thousands of small records: scanning them again and again doubles the time
-    try:
+    with no_garbage_collection():
         return _read(results, report)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read(results: Path, report: Report) -> Board:

@@ -72,7 +72,7 @@ def frame(rows: Sequence[Ranked], level: Level = "result") -> DataFrame:
     if level == "task":
         return _typed(_task_columns([row.result for row in rows]))
     if level == "refusal":
-        return _refusal([row.result for row in rows])
+        return refusal_frame([row.result for row in rows])
     return _prompts([row.result for row in rows])
 
 
@@ -187,8 +187,8 @@ def chosen_alphas(scores: RefusalScores) -> tuple[float, ...]:
     return tuple(alpha for alpha in (scores.answering, scores.refusing) if alpha is not None)
 
 
-def _refusal(results: Iterable[ResultSummary]) -> DataFrame:
-    """One row for each set of instructions, intervention and scorer of each refusal task.
+def refusal_frame(results: Iterable[ResultSummary]) -> DataFrame:
+    """Make the table of refusal tasks: a row for each set of instructions, intervention and scorer.
 
     `chosen` says whether the validation split chose the alpha; a mean is missing where no answer could be
     scored.

@@ -26,7 +26,8 @@ from lrt_bench.evaluation.scorers.answers import Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
 from lrt_bench.files.resources import TASKS
 from lrt_bench.models.sites import Site
-from lrt_bench.results.refusal_table import draw_refusal, refusal_table
+from lrt_bench.results.frame import records, refusal_frame
+from lrt_bench.results.refusal_figure import draw_refusal
 from lrt_bench.results.storage import read_result
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.generation import generate, offsets_for
@@ -535,7 +536,7 @@ def test_finished_cells_are_kept_for_the_same_scorers_only(run, tmp_path):
 def test_the_table_the_figure_and_show_say_it(run, tmp_path):
     _, cells, _ = run
     results = [read_result(cell.path) for cell in cells.values()]
-    rows = refusal_table(results)
+    rows = records(refusal_frame(results))
     assert {row["scorer"] for row in rows} == {"phrases", "first-token", "classifier", "judge"}
     native = next(
         row for row in rows
