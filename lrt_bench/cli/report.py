@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lrt_bench.results.paper_table import Line, Measured
-    from lrt_bench.results.storage import Result
+    from lrt_bench.results.result import Result
 
 
 @click.group(name="report")

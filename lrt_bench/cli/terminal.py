@@ -23,7 +23,7 @@ from lrt_bench.results.ranking import RankedRow, ranked
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
     from lrt_bench.results.records import LmEvalScores
-    from lrt_bench.results.storage import Result, ResultSummary
+    from lrt_bench.results.result import Result, ResultSummary
 
 
 SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from going on

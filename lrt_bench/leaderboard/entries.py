@@ -21,7 +21,8 @@ from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import Scored, ranked_rows
 from lrt_bench.results.records import PairRecord
-from lrt_bench.results.storage import Result, ResultSummary, read_with_arrays, result_files
+from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.storage import read_with_arrays, result_files
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -16,7 +16,7 @@ from lrt_bench.results import metrics
 from lrt_bench.results.frame import records
 from lrt_bench.results.ranking import TRACKS
 from lrt_bench.results.records import TaskScores
-from lrt_bench.results.storage import ResultSummary
+from lrt_bench.results.result import ResultSummary
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

@@ -20,7 +20,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.results.columns import COLUMNS, DTYPES, TASK_COLUMNS
 from lrt_bench.results.ranking import ranked
 from lrt_bench.results.records import RefusalScores, TaskRecord
-from lrt_bench.results.storage import Result, ResultSummary, read_result, result_files
+from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.storage import read_result, result_files
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,7 +12,7 @@ import matplotlib
 
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.records import TaskScores
-from lrt_bench.results.storage import ResultSummary
+from lrt_bench.results.result import ResultSummary
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 COLUMNS = 5

@@ -18,7 +18,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.metrics import mean_of
 from lrt_bench.results.records import CONTROL_NAMES, TaskScores
-from lrt_bench.results.storage import Result, read_result, result_files
+from lrt_bench.results.result import Result
+from lrt_bench.results.storage import read_result, result_files
 
 
 @dataclass(frozen=True)

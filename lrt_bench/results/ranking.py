@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.storage import Result, ResultSummary
+from lrt_bench.results.result import Result, ResultSummary
 
 TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively

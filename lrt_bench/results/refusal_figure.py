@@ -10,7 +10,7 @@ from typing import Any
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.frame import chosen_alphas
 from lrt_bench.results.records import RefusalScores
-from lrt_bench.results.storage import Result
+from lrt_bench.results.result import Result
 
 CONTROL_STYLES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 AXES = {
