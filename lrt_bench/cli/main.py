@@ -93,7 +93,7 @@ def summary(results: Path) -> None:
 @one_line_errors
 def schema() -> None:
     """Print the JSON Schema of a result file."""
-    from lrt_bench.results.storage import json_schema
+    from lrt_bench.results.result import json_schema
 
     click.echo(json_schema(), nl=False)
 

@@ -154,35 +154,32 @@ def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
 
 def _print(record: LayerSweepRecord) -> None:
     """Two tables, where native steering works, and the choice."""
-    from rich.console import Console
+    from lrt_bench.cli.screen import print_line, screen
 
-    from lrt_bench.cli.terminal import console
-
-    out = console()
+    out = screen()
     names = record.source.model, record.target.model
-    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}", highlight=False)
+    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}")
     out.print(_table(record, "FVU of validation states", "fvu"))
     out.print(_table(record, "steering R2 on selection prompts", "steering_r2"))
-    wide = Console(soft_wrap=True)
     for line in _notes(record):
-        wide.print(line, highlight=False, markup=False)
+        print_line(line)
 
 
 def _table(record: LayerSweepRecord, title: str, field: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    from lrt_bench.cli.terminal import number
+    from lrt_bench.files.format import number
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("layer", no_wrap=True)
     for layer in record.target.layers:
         table.add_column(str(layer), justify="right", no_wrap=True)
     for layer, values in zip(record.source.layers, record.grid(field), strict=True):
-        table.add_row(str(layer), *(number(value) for value in values))
+        table.add_row(str(layer), *(number(value, 2) for value in values))
     if field == "steering_r2" and any(at.tasks for at in record.targets):
         table.add_section()
-        table.add_row("ceiling", *(number(at.ceiling_r2) for at in record.targets))
+        table.add_row("ceiling", *(number(at.ceiling_r2, 2) for at in record.targets))
         table.add_row("native effect", *(number(at.slope, 1) for at in record.targets))
         table.add_row("steerable", *(f"{at.steerable}/{len(at.tasks)}" for at in record.targets))
     return table

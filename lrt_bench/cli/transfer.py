@@ -56,7 +56,8 @@ def fit(
 
     `map.json` and the README tell what it was fitted on and how well it explains validation states.
     """
-    from lrt_bench.cli.terminal_vectors import line, print_map
+    from lrt_bench.cli.screen import print_line
+    from lrt_bench.cli.terminal_vectors import print_map
     from lrt_bench.data.hub.repository import check_name
     from lrt_bench.mappings import BUILT_IN, find_mapping
     from lrt_bench.mappings.moments import Moments
@@ -84,7 +85,7 @@ def fit(
     print_map(fitted)
     for kept in (save, push):
         if kept is not None:
-            line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
+            print_line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
 
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
@@ -174,7 +175,8 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api
-    from lrt_bench.cli.terminal_vectors import line, print_transfer, summary
+    from lrt_bench.cli.screen import print_line
+    from lrt_bench.cli.terminal_vectors import print_transfer, summary
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors import vector_files as formats
 
@@ -203,7 +205,7 @@ def transfer(
     else:
         print_transfer(fitted, made, carried, out, pair.specs[1])
         for text in told.lines() if told else ():
-            line(text)
+            print_line(text)
 
 
 def _forecast(

@@ -32,7 +32,7 @@ from lrt_bench.evaluation.task_scores import (
 )
 from lrt_bench.files.schema import first_problem
 from lrt_bench.results import metrics
-from lrt_bench.results.records import Cost, LayersChosen, LmEvalFigures, PairRecord, Settings, TaskFigures
+from lrt_bench.results.records import Cost, LayersChosen, LmEvalScores, PairRecord, Settings, TaskRecord
 from lrt_bench.results.storage import Result, read_propensities
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class PairJob:
         )
         return result, m
 
-    def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalFigures, ...]:
+    def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
         asked = self.side_effects
         if asked is None or not _disturbs(row):
@@ -236,7 +236,7 @@ def _disturbs(row: Row) -> bool:
 
 
 def _score(
-    name: str, tasks: Sequence[TaskFigures], bench: PairBench
+    name: str, tasks: Sequence[TaskRecord], bench: PairBench
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Transfer Score and its 95% interval; None for both where no task is steerable."""
     errors = {figures.task: figures.errors for figures in tasks if figures.steerable}

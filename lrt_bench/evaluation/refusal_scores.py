@@ -14,7 +14,7 @@ from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
-from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
+from lrt_bench.results.records import JudgeRecord, Mean, RefusalPoint, RefusalScores
 from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
@@ -50,7 +50,7 @@ def measured(row: Row) -> bool:
 
 def refusal_figures(
     bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
-) -> RefusalFigures:
+) -> RefusalScores:
     """Refusal under the first of the row's vectors.
 
     Harmful instructions meet the whole grid and both ablations; harmless ones, where refusing is the damage,
@@ -71,7 +71,7 @@ def refusal_figures(
         if task.harmless
         else []
     )
-    figures = RefusalFigures(
+    figures = RefusalScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,

@@ -20,7 +20,7 @@ from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
 from lrt_bench.models.sites import Site
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results.records import LmEvalFigures
+from lrt_bench.results.records import LmEvalScores
 from lrt_bench.results.storage import read_result
 
 TASK = """
@@ -340,6 +340,6 @@ def test_a_record_has_one_value_an_alpha():
         "samples": 1, "concepts": ["c"], "alphas": [-0.5, 0.5], "unsteered": 0.5, "stderr": None,
         "value": [0.5, 0.5], "value_stderr": [None, None],
     }  # fmt: skip
-    assert LmEvalFigures.model_validate(fields).filter == "none"
+    assert LmEvalScores.model_validate(fields).filter == "none"
     with pytest.raises(ValueError, match="want 2 numbers"):
-        LmEvalFigures.model_validate(fields | {"value": [0.5]})
+        LmEvalScores.model_validate(fields | {"value": [0.5]})

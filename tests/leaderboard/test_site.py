@@ -399,7 +399,7 @@ def test_the_command_that_reproduces_a_result_is_one_that_the_program_takes(resu
 
 def test_an_ad_hoc_result_is_reproduced_by_its_models_and_layers(results):
     record = read_board(results).entries[0].result
-    ad_hoc = record._replace(suite="nano-ad-hoc")
+    ad_hoc = record.model_copy(update={"suite": "nano-ad-hoc"})
     command = shlex.split(views.reproduce(ad_hoc))
     context = main.commands["evaluate"].make_context("evaluate", command[2:])
     assert context.params["suite_spec"] == "nano"

@@ -29,7 +29,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
-from lrt_bench.results.records import LmEvalFigures
+from lrt_bench.results.records import LmEvalScores
 from lrt_bench.steering.generation import offsets_for
 
 VERSION = importlib.metadata.version("lm_eval")
@@ -119,7 +119,7 @@ class SideEffects:
             raise UserError(f"--side-effects {','.join(self.names)}: {_first_line(error)}") from error
         return found
 
-    def figures(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalFigures, ...]:
+    def figures(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """Every metric of every task, unsteered and at the grid's two ends, mean over the first concepts.
 
         vectors : the row's, of the steerable concepts: {task: [seeds, d_target]}; the first seed's are
@@ -155,7 +155,7 @@ class SideEffects:
 
 def _metrics(
     name: str, digest: str, runs: list[dict[str, Any]], concepts: tuple[str, ...], alphas: tuple[float, ...]
-) -> Iterator[LmEvalFigures]:
+) -> Iterator[LmEvalScores]:
     """The figures of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
     unsteered, *steered = [run["results"][name] for run in runs]
     for key in unsteered:
@@ -163,7 +163,7 @@ def _metrics(
         if not filtered or metric.endswith("_stderr") or _number(unsteered[key]) is None:
             continue
         error = f"{metric}_stderr,{filtered}"
-        yield LmEvalFigures(
+        yield LmEvalScores(
             task=name,
             metric=metric,
             filter=filtered,
