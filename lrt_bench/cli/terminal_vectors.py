@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lrt_bench.cli.terminal import console
 
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
 USEFUL = 0.5  # alpha, in spreads: over-steering begins there (design, protocol 4)
 
 
+def visible(text: str) -> Text:
+    """A stranger's text for the terminal: no markup is read, and no escape code passes."""
+    mark = "\N{REPLACEMENT CHARACTER}"
+    return Text("".join(c if c.isprintable() or c in "\n\t" else mark for c in text))
+
+
 def line(text: str) -> None:
-    """A line that is not cut to the terminal's width."""
-    Console(soft_wrap=True).print(text, highlight=False, markup=False)
+    """Print a line that is not cut to the terminal's width."""
+    Console(soft_wrap=True).print(visible(text), highlight=False)
 
 
 def print_map(fitted: FittedMap) -> None:
-    """What the map is, and how well it explains validation states."""
+    """Print what the map is, and how well it explains validation states."""
     card = fitted.card
     source, target = (f"{side.model} layer {side.layer}" for side in (card.source, card.target))
     line(f"{card.mapping} ({card.rule}): {source} to {target}")
@@ -60,25 +67,26 @@ def summary(
 def print_transfer(
     fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None, model: str
 ) -> None:
-    """The map, the two vectors' lengths, the strengths that are useful, and where the file is.
+    """Print the map, the two vectors' lengths, the strengths that are useful, and where the file is.
 
     model : the target, as a command names it.
     """
     print_map(fitted)
-    told = summary(fitted, made, carried, out)
-    title = f"vector: {carried.concept}" if carried.concept else None
+    figures = summary(fitted, made, carried, out)
+    title = visible(f"vector: {carried.concept}") if carried.concept else None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "model", "layer", "length", "spread", "length in spreads"):
         table.add_column(column, justify="left" if column in ("", "model") else "right", no_wrap=True)
     for side in ("source", "target"):
-        at = told[side]
-        figures = f"{at['norm']:.4g}", f"{at['spread']:.4g}", f"{at['norm'] / at['spread']:.3f}"
-        table.add_row(side, at["model"], str(at["layer"]), *figures)
+        site = figures[side]
+        norm, spread = site["norm"], site["spread"]
+        lengths = f"{norm:.4g}", f"{spread:.4g}", f"{norm / spread:.4g}"
+        table.add_row(side, visible(site["model"]), str(site["layer"]), *lengths)
     console().print(table)
-    line(f"norm ratio, the map's length in spreads over the source's: {told['norm_ratio']:.3f}")
+    line(f"norm ratio, the map's length in spreads over the source's: {figures['norm_ratio']:.3f}")
     line(
         f"useful strengths: |alpha| up to about {USEFUL:g} spreads; in tools that add c times the vector, "
-        f"|c| up to {told['useful_coefficient']:.3g}"
+        f"|c| up to {figures['useful_coefficient']:.3g}"
     )
     if out is not None:
         line(f"written: {out}")
