@@ -22,7 +22,9 @@ from lrt_bench.data.corpus import Budget
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, find_suite
 from lrt_bench.errors import one_line_errors
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import ReferencePropensities, choice_references
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.fidelity import unexplained_shares
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.evaluation.sites import source_site, target_site

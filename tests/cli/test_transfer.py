@@ -18,8 +18,8 @@ from vector_desk import real_vector, texts_of
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
 from lrt_bench.data.tasks import find_task
-from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.loading import Models

@@ -13,8 +13,8 @@ from command_line import error_of, output_of
 
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation import side_effects
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
