@@ -77,10 +77,21 @@ def site_record(site: Site) -> SiteRecord:
     )
 
 
+def check_layer_search(pair: PairSpec) -> None:
+    """Raise UserError where layers are to be chosen on a task that measures no refusal."""
+    if pair.choose_layers is None:
+        return
+    task = find_task(pair.choose_layers.task)
+    if task.card.kind != "refusal":
+        raise UserError(
+            f"{pair.name}: choose_layers: {task.name} is a {task.card.kind} task: name a refusal task"
+        )
+
+
 def choose_layers(
     pair: PairSpec, source: LanguageModel, target: LanguageModel, corpus: CorpusSpec, data: Data, rows: int
 ) -> tuple[PairSpec, LayersChosen | None]:
-    """The pair with its layers, and how they were found; the pair as it is where it says nothing of a search.
+    """Return the pair with its layers, and how they were chosen; the pair as it is without a search.
 
     Each model's layer is the one whose own vector moves refusal most on the task's validation split: neither
     a mapping nor a scored instruction has a part in it.
@@ -88,11 +99,8 @@ def choose_layers(
     search = pair.choose_layers
     if search is None:
         return pair, None
+    check_layer_search(pair)
     task = resolve(find_task(search.task), data)
-    if task.card.kind != "refusal":
-        raise UserError(
-            f"{pair.name}: choose_layers: {task.name} is a {task.card.kind} task: name a refusal task"
-        )
 
     def side(model: LanguageModel) -> ChosenLayer:
         lengths = spreads(model, corpus.corpus(data), layers_at(model, search.depths), rows)

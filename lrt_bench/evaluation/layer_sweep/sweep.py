@@ -57,6 +57,7 @@ from lrt_bench.evaluation.layer_sweep.record import (
     best_layers,
     read_sweep,
 )
+from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import PROTOCOL, STATES_WEIGHT
 from lrt_bench.evaluation.provenance import provenance
 from lrt_bench.files.whole import write_whole
@@ -229,7 +230,8 @@ class LayerSweep:
         parts = self.path.parent / "parts" / key[:16]
         maps = self._maps(bench, parts / "maps.safetensors")
         began = time.perf_counter()
-        targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
+        with run_state():
+            targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
         record = self._record(key, bench, maps, targets, time.perf_counter() - began)
         write_whole(self.path, (record.model_dump_json(indent=1) + "\n").encode())
         shutil.rmtree(parts.parent)
