@@ -109,7 +109,7 @@ def serve(pipe: connection.Connection, threads: int, environment: Mapping[str, s
 
 
 def _answer(worker: Worker, method: str, arguments: Sequence[Any]) -> tuple[str, Any]:
-    """("returned", value), or ("raised", the user's error), or ("broke", a traceback)."""
+    """Return ("returned", value), or ("raised", the user's error), or ("broke", a traceback)."""
     try:
         return "returned", getattr(worker, method)(*arguments)
     except (UserError, OSError) as error:
@@ -133,9 +133,11 @@ class Processes(driver.WorkerPool):
         self.count, self._threads, self._folder = count, threads, folder
 
     def share(self, value: Any) -> Shelved:
+        """Put a value where every worker can read it."""
         return Shelved.of(value, self._folder)
 
     def start_worker(self) -> _WorkerProcess:
+        """Start a worker."""
         mine, theirs = context().Pipe()
         arguments = (theirs, self._threads, dict(os.environ))
         process = context().Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
@@ -144,15 +146,18 @@ class Processes(driver.WorkerPool):
         return _WorkerProcess(process, mine)
 
     def call(self, worker: _WorkerProcess, method: str, *arguments: Any) -> _WorkerProcess:
+        """Call a worker's method; return a reference to its result."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # lost: `result` says so
             worker.pipe.send_bytes(pickle.dumps((method, arguments), PICKLE_PROTOCOL))
         return worker
 
     def wait(self, references: Sequence[_WorkerProcess], seconds: float) -> list[_WorkerProcess]:
+        """Return the calls that have ended within some seconds."""
         ended = connection.wait([worker.pipe for worker in references], seconds)
         return [worker for worker in references if worker.pipe in ended]
 
     def result(self, reference: _WorkerProcess) -> Any:
+        """Return what an ended call returned, or raise what it raised."""
         try:
             kind, value = pickle.loads(reference.pipe.recv_bytes())
         except (EOFError, ConnectionResetError) as error:
@@ -167,11 +172,13 @@ class Processes(driver.WorkerPool):
         return value
 
     def stop_worker(self, worker: _WorkerProcess) -> None:
+        """End a worker."""
         worker.pipe.close()
         worker.process.kill()
         worker.process.join()
 
     def why_none_started(self) -> str:
+        """Say why no worker may have started."""
         return "can this machine start processes?"
 
 
