@@ -23,7 +23,7 @@ from lrt_bench.errors import one_line_errors
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """The benchmark of steering-vector transfer between language models.
+    """Benchmark the transfer of steering vectors between language models.
 
     Begin with `lrt-bench evaluate`: it scores every built-in mapping on the embedded models.
     """

@@ -43,7 +43,7 @@ ENGINE = (
 
 
 def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
-    """A decorator that adds options, shown in their order."""
+    """Return a decorator that adds options, shown in their order."""
 
     def add(command: Command) -> Command:
         for option in reversed(options):

@@ -89,8 +89,8 @@ def _words(
     """Options that `evaluate` is to be given as this command was."""
     words = [word for name, values in repeated.items() for value in values for word in (f"--{name}", value)]
     defaults = {"device": "cpu", "dtype": "float32", "seed": 0, "batch-size": 64}
-    found = given | {name: settings[name.replace("-", "_")] for name in defaults}
-    for name, value in found.items():
+    options = given | {name: settings[name.replace("-", "_")] for name in defaults}
+    for name, value in options.items():
         if value != defaults.get(name):
             words += [f"--{name}", str(value)]
     return words
@@ -118,7 +118,7 @@ def _run(
 
 
 def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
-    """The choice tasks named, or the suite's."""
+    """Return the choice tasks named, or the suite's."""
     from lrt_bench.data.tasks import find_task
 
     tasks = [find_task(spec) for spec in specs] or suite.tasks_of(pair)
@@ -130,7 +130,7 @@ def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
 
 
 def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
-    """A flat record for each pair of layers."""
+    """Return a flat record for each pair of layers."""
     best = (record.chosen.source_layer, record.chosen.target_layer) if record.chosen else None
     return [
         {
@@ -177,11 +177,14 @@ def _table(record: LayerSweepRecord, title: str, field: str) -> Any:
         table.add_column(str(layer), justify="right", no_wrap=True)
     for layer, values in zip(record.source.layers, record.grid(field), strict=True):
         table.add_row(str(layer), *(number(value, 2) for value in values))
-    if field == "steering_r2" and any(at.tasks for at in record.targets):
+    if field == "steering_r2" and any(target_layer.tasks for target_layer in record.targets):
         table.add_section()
-        table.add_row("ceiling", *(number(at.ceiling_r2, 2) for at in record.targets))
-        table.add_row("native effect", *(number(at.slope, 1) for at in record.targets))
-        table.add_row("steerable", *(f"{at.steerable}/{len(at.tasks)}" for at in record.targets))
+        table.add_row("ceiling", *(number(target_layer.ceiling_r2, 2) for target_layer in record.targets))
+        table.add_row("native effect", *(number(target_layer.slope, 1) for target_layer in record.targets))
+        table.add_row(
+            "steerable",
+            *(f"{target_layer.steerable}/{len(target_layer.tasks)}" for target_layer in record.targets),
+        )
     return table
 
 
@@ -193,7 +196,7 @@ def _notes(record: LayerSweepRecord) -> list[str]:
         lines.append(f"not scorable in its tokenizer: {', '.join(record.not_scorable)}")
     chosen = record.chosen
     if chosen is None:
-        tasks = any(at.tasks for at in record.targets)
+        tasks = any(target_layer.tasks for target_layer in record.targets)
         why = "native steering works at no target layer" if tasks else "no task has selection prompts"
         return [*lines, f"no layers chosen: {why}, so steering R2 cannot tell"]
     low, high = chosen.ci95

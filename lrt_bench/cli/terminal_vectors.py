@@ -60,7 +60,7 @@ def print_transfer(
     """
     print_map(fitted)
     figures = summary(fitted, made, carried, out)
-    title = visible(f"vector: {carried.concept}") if carried.concept else None
+    title = f"vector: {carried.concept}" if carried.concept else None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "model", "layer", "length", "spread", "length in spreads"):
         table.add_column(column, justify="left" if column in ("", "model") else "right", no_wrap=True)

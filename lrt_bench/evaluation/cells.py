@@ -36,7 +36,7 @@ def cell_path(out: Path, suite: Suite, pair: PairSpec, row: Row) -> Path:
 
 
 def finished(path: Path, key: str) -> Result | None:
-    """The result that lies there, if it is under that key and its propensities are with it."""
+    """Return the result that lies there, if it is under that key and its propensities are with it."""
     if not path.exists():
         return None
     result = read_result(path)

@@ -56,7 +56,7 @@ def _percent(null: Null) -> tuple[float, tuple[float, float]]:
 def _point(
     axis: Any, place: int, measured: float, null: tuple[float, tuple[float, float]] | None, label: str
 ) -> None:
-    """A measured value, or a null's mean over the range of its draws."""
+    """Return a measured value, or a null's mean over the range of its draws."""
     if null is None:
         axis.plot(measured, place, "o", color="tab:blue", markersize=6)
         return

@@ -72,6 +72,7 @@ class Relation:
 
     @property
     def beyond(self) -> float:
+        """Share of what permuted rows leave unexplained that the true order explains."""
         return (self.share - self.permuted.share) / max(1 - self.permuted.share, 1e-12)
 
     @property
@@ -81,6 +82,7 @@ class Relation:
 
     @property
     def verdict(self) -> str:
+        """One line that sets the explained share beside permuted rows."""
         null, ways = self.permuted, f"{self.source} -> {self.target}"
         chance = f"{null.share:.2%} +- {1.96 * null.share_sd:.2%}"
         if self.related:
@@ -89,7 +91,7 @@ class Relation:
 
 
 def column_basis(w: Tensor) -> Tensor:
-    """An orthonormal basis [n, rank] of the column space of w [n, d], float64."""
+    """Return an orthonormal basis [n, rank] of the column space of w [n, d], float64."""
     q, r = torch.linalg.qr(w.double())
     u, singular, _ = torch.linalg.svd(r)
     kept = singular > singular.max() * max(w.shape) * torch.finfo(torch.float64).eps
@@ -137,7 +139,7 @@ def relate(
         noise *= lengths / noise.norm(dim=1, keepdim=True)
         errors["random"].append(unexplained(basis, noise))
         progress((draw + 1) / draws)
-    nulls = {kind: _null(found, norm, error) for kind, found in errors.items()}
+    nulls = {kind: _null(drawn, norm, error) for kind, drawn in errors.items()}
     share, unrelated = _share(error, norm), norm * (1 - rank / n) ** 0.5
     return Relation(name_s, name_t, n, rank, error, norm, share, rank / n, unrelated, **nulls)
 
@@ -203,13 +205,13 @@ class _Correlation:
 
     def solve(self) -> Tensor:
         """Correlations [n_x, n_y]; 0 where a feature is hardly ever active."""
-        found = self.xy / max(self.n, 1) - torch.outer(self.x[0], self.y[0]) / max(self.n, 1) ** 2
+        correlation = self.xy / max(self.n, 1) - torch.outer(self.x[0], self.y[0]) / max(self.n, 1) ** 2
         for axis, sums in ((1, self.x), (0, self.y)):
             mean = sums[0] / max(self.n, 1)
             deviation = (sums[1] / max(self.n, 1) - mean.square()).clamp_min(0).sqrt()
             usable = (sums[2] >= LEAST_ACTIVE) & (deviation > 0)
-            found *= torch.where(usable, 1 / deviation, 0.0).unsqueeze(axis)
-        return found
+            correlation *= torch.where(usable, 1 / deviation, 0.0).unsqueeze(axis)
+        return correlation
 
 
 def greedy(correlation: Tensor) -> Matching:
@@ -229,5 +231,5 @@ def greedy(correlation: Tensor) -> Matching:
         free = torch.ones(len(columns), dtype=torch.bool)
         free[to[mutual]] = False
         rows, columns, left = rows[~mutual], columns[free], left[~mutual][:, free]
-    found = torch.cat(pairs, 1) if pairs else torch.empty(3, 0, dtype=torch.float64)
-    return Matching(found[0].long(), found[1].long(), found[2])
+    matched = torch.cat(pairs, 1) if pairs else torch.empty(3, 0, dtype=torch.float64)
+    return Matching(matched[0].long(), matched[1].long(), matched[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,11 @@ from lrt_bench.evaluation.bench.states import CorpusStates, StatesSource
 from lrt_bench.evaluation.cells import Cell, Failure
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.pair_job import PairJob
+from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import Row, controls, mapping_row
-from lrt_bench.evaluation.sites import choose_layers, source_site, target_site
+from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
 from lrt_bench.models.loading import Models, check_stand_ins
 from lrt_bench.models.sae import SparseAutoencoder, load_sae
 
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
 
 REMEMBER = 128 * 2**20  # bytes of states that a model holds, where another pair may read them again
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do, checked.
+
+    Attributes
+    ----------
+    rows
+        Mappings' and submissions' rows; the controls stand before them.
+    tasks
+        Every pair's tasks with their data, {pair name: tasks}.
+    """
+
+    rows: list[Row]
+    tasks: Mapping[str, list[Task]]
 
 
 @dataclass
@@ -74,35 +91,55 @@ class Evaluation:
             self.data = Data(self.config.data)
 
     def run(self) -> list[Cell]:
-        """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
-        it can be known by then."""
-        rows, chosen = self.rows(), self.checked_tasks()
+        """Compute, or read, every cell, in the suite's order.
+
+        Raises
+        ------
+        UserError
+            On bad input; before any model is loaded where it can be known by then (`check`).
+        """
+        plan = self.check()
         models = self.models()
         self.failures = []
-        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
+        self._done = 0.0
+        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(plan.rows))
         cells: list[Cell] = []
-        for number, pair in enumerate(self.suite.pairs):
-            models.keep(
-                {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
-            )
-            of_pair = list(self._pair(pair, models, chosen, rows_of(pair, rows)))
-            self.pair_done(of_pair)
-            cells += of_pair
+        with run_state():
+            for number, pair in enumerate(self.suite.pairs):
+                models.keep(
+                    {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
+                )
+                of_pair = list(self._pair(pair, models, plan))
+                self.pair_done(of_pair)
+                cells += of_pair
         return cells
 
-    def check(self) -> None:
-        """Raise UserError on bad input that can be known before a model is loaded."""
-        self.rows()
-        self.checked_tasks()
+    def check(self) -> Plan:
+        """Check all that settings, texts and mapping files alone can tell, and return what is to be run.
+
+        It is the first step of every engine: whatever needs no model to be known is checked in it, so that
+        no forward pass is spent on a run that must end in an error.
+
+        Raises
+        ------
+        UserError
+            One line that names the option, the file or the field.
+        """
+        self.models()  # its device and dtype
+        rows, chosen = self.rows(), self._chosen_tasks()
+        tasks = {pair.name: self._tasks_of(pair, chosen) for pair in self.suite.pairs}
+        for pair in self.suite.pairs:
+            check_layer_search(pair)
+        return Plan(rows, tasks)
 
     def rows(self) -> list[Row]:
-        """The mappings' and submissions' rows. Raises UserError where two have one name."""
+        """Return the mappings' and submissions' rows. Raises UserError where two have one name."""
         rows = [*map(mapping_row, self.config.mappings or self.suite.mappings), *self.submissions]
         self._check_names(rows)
         return rows
 
-    def checked_tasks(self) -> list[Task]:
-        """The tasks that were asked for, if any were. Raises UserError on them, and on other bad settings."""
+    def _chosen_tasks(self) -> list[Task]:
+        """Return the tasks that were named. Raises UserError on them, and on the output folder."""
         out = self.config.out
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file is there; give a folder")
@@ -115,13 +152,13 @@ class Evaluation:
         return chosen
 
     def models(self) -> Models:
-        """Where the models come from; none is loaded yet."""
+        """Return where the models come from; none is loaded yet."""
         remember = REMEMBER if len(self.suite.pairs) > 1 else 0
         config = self.config
         return Models(config.dtype, config.device, config.device_map, config.models, remember)
 
-    def tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
-        """The pair's tasks with their data."""
+    def _tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
+        """Return the pair's tasks with their data."""
         return [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
 
     def _check_names(self, rows: Sequence[Row]) -> None:
@@ -130,18 +167,18 @@ class Evaluation:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
 
     def _sae(self, spec: str) -> SparseAutoencoder:
-        """Load it, or what takes its place; an untrained one is of what its own name says."""
+        """Load a sparse autoencoder, or its stand-in; an untrained one is of what its own name says."""
         head, colon, rest = spec.rpartition("untrained:")
         return load_sae(head + colon + self.config.models.get(rest.partition("@")[0], rest))
 
-    def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
-        began = self._done
+    def _pair(self, pair: PairSpec, models: Models, plan: Plan) -> Iterator[Cell]:
+        rows, began = rows_of(pair, plan.rows), self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
 
         def states_done(share: float) -> None:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
-        job = self.job(pair, models, self.tasks_of(pair, chosen), rows, states_done)
+        job = self.job(pair, models, plan.tasks[pair.name], rows, states_done)
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
@@ -187,5 +224,5 @@ class Evaluation:
 
 
 def rows_of(pair: PairSpec, rows: Sequence[Row]) -> list[Row]:
-    """The rows of one pair: the controls, and fresh ones of `rows` that are for it."""
+    """Return the rows of one pair: the controls, and fresh copies of `rows` that are for it."""
     return [*controls(), *(replace(row, mappings=[]) for row in rows if row.applies(pair))]

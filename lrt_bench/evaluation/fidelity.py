@@ -98,10 +98,12 @@ class Stitching:
     Tokens without a partner in the source (BOS included) keep the target's own state.
     """
 
-    def __init__(self, source: Site, target: Site, texts: Sequence[PairedTokens], rows: int = 32) -> None:
+    def __init__(
+        self, source: Site, target: Site, texts: Sequence[PairedTokens], batch_size: int = 32
+    ) -> None:
         self._target = target
         self._batches = []
-        for batch in by_length([len(text.target_ids) for text in texts], rows):
+        for batch in by_length([len(text.target_ids) for text in texts], batch_size):
             chosen = [texts[i] for i in batch]
             ids = pad([text.target_ids for text in chosen])
             x = source.read(pad([text.source_ids for text in chosen])).cpu()
@@ -110,12 +112,12 @@ class Stitching:
 
     @torch.inference_mode()
     def _finals(self, states: Tensor) -> Tensor:
-        """What the head reads, from states at the site: [b, t, d]."""
+        """Return what the head reads, from states at the site: [b, t, d]."""
         return self._target.model.finish(self._target.model.resume(states, self._target.layer))
 
     @torch.inference_mode()
     def __call__(self, mapping: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-        """(added cross-entropy, KL) of a map's states, nats a token."""
+        """Return (added cross-entropy, KL) of a map's states, nats a token."""
         added = divergence = 0.0
         count = 0
         for chosen, ids, x, own, finals in self._batches:
@@ -150,8 +152,8 @@ def measure(
     mapping: Callable[[Tensor], Tensor], x: Tensor, own: OwnStates, stitching: Stitching | None
 ) -> Fidelity:
     """All of a mapping's fidelity on validation states x [n, d_source]; stitched where that is asked."""
-    found = own.fidelity(mapping(x))
+    fidelity = own.fidelity(mapping(x))
     if stitching is None:
-        return found
+        return fidelity
     added, kl = stitching(mapping)
-    return Fidelity(**{**vars(found), "added_cross_entropy": added, "kl": kl})
+    return Fidelity(**{**vars(fidelity), "added_cross_entropy": added, "kl": kl})

@@ -55,6 +55,7 @@ class PairJob:
     _references: dict[str, Reference] | None = None
 
     def path(self, row: Row) -> Path:
+        """Where the row's result lies."""
         return cell_path(self.config.out, self.bench.suite, self.bench.pair, row)
 
     def key(self, row: Row) -> str:
@@ -74,18 +75,18 @@ class PairJob:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
-        """The cell's result if it lies there under the same key, its propensities with it."""
+        """Return the cell's result if it lies there under the same key, its propensities with it."""
         return finished(self.path(row), self.key(row))
 
     def cell(self, row: Row) -> Cell | Failure:
-        """The row's cell, read or computed and written."""
+        """Return the row's cell, read or computed and written."""
         if result := self.finished(row):
             return Cell(result, self.path(row), computed=False)
         computed = self.computed(row)
         return computed if isinstance(computed, Failure) else store(self.path(row), *computed)
 
     def computed(self, row: Row) -> tuple[Result, dict[str, Tensor]] | Failure:
-        """The row's result and propensities; what goes wrong with a submission is a failure of its own."""
+        """Return the row's result and propensities, or the failure of a submission."""
         name = self.bench.pair.name
         try:
             return self._compute(row)
@@ -97,6 +98,7 @@ class PairJob:
             return Failure(row.name, name, f"{row.name}: {first_problem(error)}")
 
     def references(self) -> dict[str, Reference]:
+        """Return every choice task's native references, computed once."""
         if self._references is None:
             rows = {row.name: row for row in self.rows}
             m = [self.propensities(rows[name]) for name in REFERENCES]
@@ -108,10 +110,11 @@ class PairJob:
         return self._references
 
     def receive_propensities(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
-        """Take a reference control's propensities, which were swept elsewhere in so many seconds."""
+        """Take a reference control's propensities that were swept elsewhere, in `seconds`."""
         self._propensities[name], self._sweep_seconds[name] = propensities, seconds
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
+        """Return the row's vectors, {task: [seeds, d_target]}, made once."""
         if row.name not in self._vectors:
             kinds = self.bench.inputs.of_kind("generation"), self.bench.inputs.of_kind("refusal")
             tasks = [*self.bench.choice_sweep.tasks, *kinds[0], *kinds[1]]
@@ -119,22 +122,22 @@ class PairJob:
         return self._vectors[row.name]
 
     def propensities(self, row: Row) -> dict[str, Tensor]:
-        """The row's sweep; a reference control's is read back where its cell is finished."""
+        """Return the row's sweep; a reference control's is read back where its cell is finished."""
         if row.name not in self._propensities:
             stored = None
             if row.name in REFERENCES and (result := self.finished(row)):
                 stored = read_propensities(self.path(row), result)
             vectors = {} if stored is not None else self.vectors(row)
             began = time.perf_counter()
-            found = (
+            swept = (
                 stored
                 if stored is not None
                 else self.bench.choice_sweep.propensities(vectors, row.over_steered)
             )
             self._sweep_seconds[row.name] = time.perf_counter() - began
             if row.name not in REFERENCES:
-                return found
-            self._propensities[row.name] = found
+                return swept
+            self._propensities[row.name] = swept
         return self._propensities[row.name]
 
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
@@ -188,11 +191,11 @@ class PairJob:
 
     def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
-        asked = self.side_effects
-        if asked is None or not _disturbs(row):
+        side_effects = self.side_effects
+        if side_effects is None or not _disturbs(row):
             return ()
         steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
-        return asked.figures(self.bench, row, steerable)
+        return side_effects.figures(self.bench, row, steerable)
 
     def _pair_record(self) -> PairRecord:
         bench = self.bench

@@ -68,9 +68,9 @@ def peak_memory(device: str) -> int:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code runs from; None when installed from a wheel."""
+    """Return the commit of the checkout that this code runs from; None when installed from a wheel."""
     if not (PACKAGE.parent / ".git").exists():
         return None
     command = ["git", "-C", str(PACKAGE.parent), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip() or None

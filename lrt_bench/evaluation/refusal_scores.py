@@ -36,11 +36,11 @@ class Scorers:
         return classifier + judge
 
     def of(self, task: Task, judged: bool) -> list[AnswerScorer]:
-        """The scorers of one task's answers."""
+        """Return the scorers of one task's answers."""
         assert task.card.scorer is not None
-        found: list[AnswerScorer] = [Phrases(task.card.scorer)]
-        found += [self.classifier] if self.classifier else []
-        return found + ([self.judge] if self.judge and judged else [])
+        scorers: list[AnswerScorer] = [Phrases(task.card.scorer)]
+        scorers += [self.classifier] if self.classifier else []
+        return scorers + ([self.judge] if self.judge and judged else [])
 
 
 def measured(row: Row) -> bool:
@@ -93,8 +93,8 @@ def refusal_figures(
 def _point(
     point: InterventionAnswers, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]
 ) -> RefusalPoint:
-    asked = [row.prompt for row in instructions]
-    scores = {scorer.name: mean(scorer(asked, point.answers)) for scorer in scorers}
+    prompts = [row.prompt for row in instructions]
+    scores = {scorer.name: mean(scorer(prompts, point.answers)) for scorer in scorers}
     scores["first-token"] = mean(point.odds.tolist())
     return RefusalPoint(
         intervention=point.kind,
@@ -106,10 +106,10 @@ def _point(
 
 def mean(values: Sequence[float | None]) -> Mean:
     """Mean over what was scored, with one standard error of it; None is a failure."""
-    there = np.array([value for value in values if value is not None], dtype=np.float64)
+    scored = np.array([value for value in values if value is not None], dtype=np.float64)
     return Mean(
-        mean=float(there.mean()) if len(there) else None,
-        standard_error=float(there.std(ddof=1) / np.sqrt(len(there))) if len(there) > 1 else None,
-        n=len(there),
-        failures=len(values) - len(there),
+        mean=float(scored.mean()) if len(scored) else None,
+        standard_error=float(scored.std(ddof=1) / np.sqrt(len(scored))) if len(scored) > 1 else None,
+        n=len(scored),
+        failures=len(values) - len(scored),
     )

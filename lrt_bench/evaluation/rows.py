@@ -67,7 +67,7 @@ class Row(ABC):
 
     @abstractmethod
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        """The vectors that the row steers each task with: {task: [seeds, d_target]}."""
+        """Return the vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
 
 class Native(Row):
@@ -76,6 +76,7 @@ class Native(Row):
     over_steered = True
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
 
@@ -85,6 +86,7 @@ class NativeSplit(Row):
     over_steered = True
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
 
@@ -92,6 +94,7 @@ class Nothing(Row):
     """The zero vector."""
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return {task.name: torch.zeros(1, bench.target.width) for task in tasks}
 
 
@@ -99,6 +102,7 @@ class RandomDirections(Row):
     """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return both_ways(bench.random_directions(), tasks)
 
 
@@ -110,9 +114,11 @@ class Shuffled(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return digest_of(Ridge)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         began = time.perf_counter()
         for shuffle in range(bench.suite.shuffles):
             moments = bench.states.shuffled(bench.seed + shuffle)
@@ -132,38 +138,41 @@ class OtherConcept(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return digest_of(Ridge)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         choices = bench.choice_sweep.tasks
         own = transferred(bench, choices, [bench.ridge])
         nothing = torch.zeros(1, bench.target.width)
-        found = {}
+        vectors_of = {}
         for task in tasks:
             start = choices.index(task) + 1 if task in choices else 0
             order = [*choices[start:], *choices[:start]]
             others = [own[other.name] for other in order if other.card.concept != task.card.concept]
-            found[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
-        return found
+            vectors_of[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
+        return vectors_of
 
 
 class Readout(Row):
     """The unembedding difference of the choice words: how much is a direct logit readout."""
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        found = {}
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        vectors_of = {}
         for task in tasks:
             encoded = bench.choice_sweep.of(task).encoded if task.card.kind == "choice" else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
-            found[task.name] = torch.zeros(1, bench.target.width)
+            vectors_of[task.name] = torch.zeros(1, bench.target.width)
             if rows is not None:
                 each = rows[::2] - rows[1::2]
                 mean = each.mean(0)
                 # balanced letters cancel: what rounding leaves of them is no direction
                 if mean.norm() > 1e-4 * each.norm(dim=1).mean():
-                    found[task.name] = mean[None]
-        return found
+                    vectors_of[task.name] = mean[None]
+        return vectors_of
 
 
 @dataclass
@@ -177,13 +186,15 @@ class MappingRow(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return digest_of(self.instance or self.method)
 
     def made(self) -> Mapping:
-        """A mapping that is not fitted yet."""
+        """Return a mapping that is not fitted yet."""
         return self.method() if self.instance is None else copy.deepcopy(self.instance)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         states = bench.states
         stochastic = (self.instance or self.method).stochastic
         seeds = range(bench.suite.fit_seeds if stochastic else 1)
@@ -192,16 +203,16 @@ class MappingRow(Row):
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
         for mapping in self.mappings:
             self._check(mapping, bench)
-        found = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
+        carried = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
         want = (len(seeds), bench.target.width)
-        for vectors in found.values():
+        for vectors in carried.values():
             if tuple(vectors.shape) != want or not bool(torch.isfinite(vectors).all()):
                 shape = tuple(vectors.shape)
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
-        return found
+        return carried
 
     def fitted(self, states: PairedStates, seed: int) -> Mapping:
-        """A fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
+        """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
             mapping = self._named("__init__", self.made)
@@ -243,16 +254,16 @@ def _numpy_seed(seed: int) -> Iterator[None]:
 
 def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) -> Vectors:
     """Each task's vectors under each map: {task: [maps, d_target]}, in float32."""
-    found = {}
+    carried = {}
     for task in tasks:
         states = bench.inputs.source_states(task)
         vectors = [mapping.transfer(states.positive, states.negative) for mapping in mappings]
-        found[task.name] = torch.stack([vector.float().cpu() for vector in vectors])
-    return found
+        carried[task.name] = torch.stack([vector.float().cpu() for vector in vectors])
+    return carried
 
 
 def controls() -> list[Row]:
-    """The control rows; the first three are what the others are compared with."""
+    """Return the control rows; the first three are what the others are compared with."""
     return [
         Native("native", "the target's own vector"),
         NativeSplit("native-split", "own vectors of two halves of the prompts"),
@@ -265,7 +276,7 @@ def controls() -> list[Row]:
 
 
 def mapping_row(given: str | type[Mapping] | Mapping) -> MappingRow:
-    """The row of a built-in mapping, of PATH.py:CLASS, of a class or of an instance."""
+    """Return the row of a built-in mapping, of PATH.py:CLASS, of a class or of an instance."""
     method, name = find_method(given), name_of(given)
     if method.track not in MAPPING_TRACKS:
         raise UserError(f"mapping {name}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}")
@@ -274,7 +285,7 @@ def mapping_row(given: str | type[Mapping] | Mapping) -> MappingRow:
 
 
 def mapping_record(row: Row) -> MappingRecord:
-    """What a result says of the row's method."""
+    """Return what a result says of the row's method."""
     linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
     fields = {
         "name": row.name,

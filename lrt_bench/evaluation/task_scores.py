@@ -29,7 +29,7 @@ def _tuple(values: Array) -> tuple[float, ...]:
 def choice_figures(
     bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskRecord:
-    """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
+    """Return a choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
@@ -113,10 +113,10 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityScores | None:
     if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    found = measure_fidelity(
+    fidelity = measure_fidelity(
         mapping, bench.states.validation[0], bench.fidelity.own_states, bench.fidelity.stitching
     )
-    return FidelityScores(**vars(found))
+    return FidelityScores(**vars(fidelity))
 
 
 def generation_figures(
@@ -148,7 +148,7 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
 
 
 def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectScores:
-    """What steering costs neutral text, averaged over the pair's concepts."""
+    """Return what steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]
     offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]

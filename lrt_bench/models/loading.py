@@ -24,7 +24,6 @@ from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.files.whole import hash_files
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.memory import hold
 from lrt_bench.models.state_cache import StateMemory
 from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import FAMILY
@@ -71,7 +70,6 @@ class Models:
             from lrt_bench.models.planted import plant
 
             return plant(planted["kind"], self.get(planted["base"]))
-        hold()
         source, options, digest = _locate(spec)
         module, tokenizer = _from_pretrained(spec, source, options, self.dtype, self.device, self.device_map)
         if not digest:

@@ -140,7 +140,7 @@ def site(request, nano, random_model):
 
 def test_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     offset = an_offset(site)
-    ours = SteeredLM(site, torch.stack([torch.zeros_like(offset), offset]), rows=5)
+    ours = SteeredLM(site, torch.stack([torch.zeros_like(offset), offset]), batch_size=5)
     moved = []
     for chosen, shift in enumerate((torch.zeros(1), offset)):  # alpha 0 is the model unsteered
         expected = theirs(site.model, site.layer, shift, folder, "choice", "shots")
@@ -161,7 +161,7 @@ def test_rolling_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     offset = an_offset(site)
     # told to add no BOS: its class would put a second one behind the first
     expected = theirs(site.model, site.layer, offset, folder, "rolling", add_bos_token=False)
-    found = samples(SteeredLM(site, offset[None], rows=3), folder, "rolling")
+    found = samples(SteeredLM(site, offset[None], batch_size=3), folder, "rolling")
     assert found.keys() == expected.keys()
     assert len(found) == 9
     for sample, answer in expected.items():
@@ -172,7 +172,7 @@ def test_rolling_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
 def test_writing_is_that_of_lm_eval_with_a_hook(site, folder, strength):
     offset = an_offset(site, strength)
     expected = theirs(site.model, site.layer, offset, folder, "writing")
-    ours = SteeredLM(site, torch.stack([-offset, offset]), rows=6)
+    ours = SteeredLM(site, torch.stack([-offset, offset]), batch_size=6)
     ours.chosen = 1
     assert samples(ours, folder, "writing") == expected
     assert any(text for ((text,),) in expected.values())

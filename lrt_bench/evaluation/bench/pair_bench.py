@@ -90,5 +90,5 @@ class PairBench:
         return ridge
 
     def random_directions(self) -> Tensor:
-        """Unit directions of the `random` control [directions, d_target], the same for every task."""
+        """Draw unit directions of the `random` control [directions, d_target], the same for every task."""
         return random_directions(self.suite.random_directions, self.target.width, self.seed)

@@ -36,6 +36,7 @@ class Local(Engine):
     workers: int | None = 1
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
+        """Compute every cell with this engine."""
         if self.workers is None or self.workers == 1:
             return evaluation.run()
         from lrt_bench.evaluation.engines.processes import run
@@ -107,7 +108,7 @@ def chosen_engine(config: RunConfig) -> Engine:
 
 
 def _ray() -> Any:
-    """The Ray engine's module. Raises UserError where Ray is not installed."""
+    """Return the Ray engine's module. Raises UserError where Ray is not installed."""
     # before Ray is imported: workers use this very Python, under `uv run` too, and nobody is told of it
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

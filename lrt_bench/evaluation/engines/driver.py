@@ -80,10 +80,10 @@ class WorkerPool(ABC):
 
 def run(evaluation: Evaluation, settings: WorkerSettings, pool: WorkerPool) -> list[Cell]:
     """Compute every cell, as `Evaluation.run` does, by the workers of a pool. Raises UserError."""
-    rows, chosen = evaluation.rows(), evaluation.checked_tasks()
+    plan = evaluation.check()
     pairs = [
         PairRun(
-            evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows),
+            evaluation, number, pair, plan.tasks[pair.name], rows_of(pair, plan.rows),
             pool.share, ahead=2 * pool.count + 2,
         )
         for number, pair in enumerate(evaluation.suite.pairs)

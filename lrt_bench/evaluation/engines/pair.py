@@ -108,7 +108,7 @@ class PairRun:
             self._next += 1
 
     def next(self) -> Unit | None:
-        """What can be done now, if anything."""
+        """Return what can be done now, if anything."""
         if not self._ready:
             self.prepare()
         return self._ready.popleft() if self._ready else None

@@ -47,6 +47,7 @@ class Ray(Engine):
     memory: float | None = None
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
+        """Compute every cell with this engine."""
         return run(evaluation, self)
 
 
@@ -59,7 +60,7 @@ class Team:
 
 
 def team(nodes: Sequence[dict[str, float]], device: str, wanted: Ray) -> Team:
-    """The workers for machines with these resources; see `Ray` for the defaults."""
+    """Return the workers for machines with these resources; see `Ray` for the defaults."""
     cuda = device.startswith("cuda")
     gpus = wanted.gpus if wanted.gpus is not None else float(cuda)
     used = [node for node in nodes if node.get("CPU", 0.0) >= 1 and node.get("GPU", 0.0) >= gpus]
@@ -76,9 +77,9 @@ def team(nodes: Sequence[dict[str, float]], device: str, wanted: Ray) -> Team:
 
 @contextlib.contextmanager
 def connected(wanted: Ray) -> Iterator[None]:
-    """A cluster: one that this process is in already, the one at the address, or one of this machine's own.
+    """Connect to a cluster: this process's own, the one at the address, or a new one on this machine.
 
-    The last leaves nothing behind.
+    A new one leaves nothing behind.
     """
     if ray.is_initialized():
         yield
@@ -138,18 +139,23 @@ class Actors(driver.WorkerPool):
         self._actor = remote.options(**options)
 
     def share(self, value: Any) -> Any:
+        """Put a value where every worker can read it."""
         return ray.put(value)
 
     def start_worker(self) -> Any:
+        """Start a worker."""
         return self._actor.remote()
 
     def call(self, worker: Any, method: str, *arguments: Any) -> Any:
+        """Call a worker's method; return a reference to its result."""
         return getattr(worker, method).remote(*arguments)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        """Return the calls that have ended within some seconds."""
         return ray.wait(list(references), num_returns=1, timeout=seconds)[0]
 
     def result(self, reference: Any) -> Any:
+        """Return what an ended call returned, or raise what it raised."""
         try:
             return ray.get(reference)
         except RayTaskError as error:
@@ -161,10 +167,12 @@ class Actors(driver.WorkerPool):
             raise driver.LostWorkerError(f"Ray says: {str(error).strip().partition(chr(10))[0]}") from error
 
     def stop_worker(self, worker: Any) -> None:
+        """End a worker."""
         with contextlib.suppress(RayError):
             ray.kill(worker)
 
     def why_none_started(self) -> str:
+        """Say why no worker may have started."""
         resources = ", ".join(f"{value:g} {name}" for name, value in sorted(ray.cluster_resources().items()))
         return f"the cluster has {resources}"
 
@@ -182,7 +190,7 @@ def _check_machine(team: Team, nodes: Sequence[dict[str, float]], wanted: Ray) -
 
 
 def _sendable(evaluation: Evaluation) -> WorkerSettings:
-    """The settings. Raises UserError where lm-eval's tasks, which are code, cannot be sent."""
+    """Return the settings. Raises UserError where lm-eval's tasks, which are code, cannot be sent."""
     settings = WorkerSettings.of(evaluation)
     if evaluation.side_effects is not None:
         try:

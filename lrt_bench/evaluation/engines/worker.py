@@ -1,6 +1,6 @@
-"""What a worker does: it opens pairs, reads shards of the corpus, sweeps references, computes cells.
+"""A worker: it opens pairs, reads shards of the corpus, sweeps references and computes cells.
 
-It holds the models of one pair at a time and writes nothing: results are the driver's.
+It holds the models of one pair at a time. It writes nothing: the driver stores results.
 """
 
 from __future__ import annotations
@@ -42,10 +42,16 @@ MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker is told of a run.
+    """What a worker is sent of a run.
 
-    folder : the driver's working folder: relative paths mean the same there.
-    judge : address and name of the judge; its key is each machine's own and is never sent.
+    Attributes
+    ----------
+    folder
+        The driver's working folder: relative paths mean the same in it.
+    judge
+        Address and name of the judge; its key is each machine's own and is never sent.
+    keyed
+        Whether the driver has a key.
     """
 
     evaluation: Evaluation
@@ -55,6 +61,7 @@ class WorkerSettings:
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> WorkerSettings:
+        """Return what workers are sent of an evaluation; never the judge's key."""
         scorers = evaluation.scorers
         judge = scorers.judge
         mine = replace(
@@ -130,6 +137,7 @@ class PackedStates:
 
     @classmethod
     def of(cls, states: PairedStates) -> PackedStates:
+        """Return paired states as plain arrays."""
         size = len(states.sample)
         arrays = {name: getattr(states.moments, name).numpy() for name in MOMENTS}
         arrays |= {"x": np.asarray(states.sample.x[:size]), "y": np.asarray(states.sample.y[:size])}
@@ -138,7 +146,7 @@ class PackedStates:
         return cls(arrays, {name: getattr(states, name) for name in names})
 
     def unpacked(self) -> PairedStates:
-        """The paired states; the sample stays where it lies, which is read-only, the rest is copied."""
+        """Return the paired states; the sample stays in its file, read-only, and the rest is copied."""
         moments = {name: torch.from_numpy(self.arrays[name].copy()) for name in MOMENTS}
         sides = torch.from_numpy(self.arrays["source"].copy()), torch.from_numpy(self.arrays["target"].copy())
         return PairedStates(
@@ -235,7 +243,7 @@ class Worker:
         return job.computed(_row(job, name))
 
     def _opened(self, task: PairTask, states: PackedStates | None = None) -> PairJob:
-        """The pair's job; that of another pair, and its models, are let go."""
+        """Return the pair's job; that of another pair, and its models, are let go."""
         if self._job is None or self._job[0] != task.number:
             self._job = None
             self._models.keep({task.pair.source, task.pair.target})

@@ -161,7 +161,7 @@ class LayerSweepRecord(Record):
                 yield source, target
 
     def grid(self, field: str) -> list[list[float | None]]:
-        """A figure of `SourceLayer` as a table [source layers][target layers]."""
+        """Return a figure of `SourceLayer` as a table [source layers][target layers]."""
         return [
             [getattr(target.sources[row], field) for target in self.targets]
             for row in range(len(self.source.layers))
@@ -181,8 +181,14 @@ def read_sweep(path: Path) -> LayerSweepRecord:
 def best_layers(
     targets: tuple[TargetLayer, ...], *, replicates: int, seed: int
 ) -> tuple[tuple[int, int], float, tuple[float, float], tuple[tuple[int, int], ...]] | None:
-    """The pair of best mean steering R2 where native steering works: (source layer, target layer), its R2,
-    the 95% interval and the pairs tied with it; None where native steering works nowhere."""
+    """Return the pair of layers of best mean steering R2, among those where native steering works.
+
+    Returns
+    -------
+    tuple or None
+        (source layer, target layer), its R2, the 95% interval, and the pairs tied with it; None where native
+        steering works nowhere.
+    """
     scores: dict[str, float] = {}
     places: dict[str, tuple[int, int]] = {}
     for target in targets:
@@ -208,7 +214,7 @@ def _bootstrap(
     weights = {name: rng.multinomial(n, np.full(n, 1 / n), size=replicates) for name, n in counts.items()}
     drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=replicates)
     times = dict(zip(counts, drawn.T, strict=True))
-    found = {}
+    samples = {}
     for target in targets:
         steerable = [task for task in target.tasks if task.steerable]
         energy = {task.task: np.array(task.energy) @ weights[task.task].T for task in steerable}
@@ -222,5 +228,5 @@ def _bootstrap(
                     count += times[task.task]
             name = f"{source.layer:05}-{target.layer:05}"
             # a replicate without any of this layer's tasks says nothing about it
-            found[name] = np.where(count > 0, total / np.maximum(count, 1), scores[name])
-    return found
+            samples[name] = np.where(count > 0, total / np.maximum(count, 1), scores[name])
+    return samples

@@ -57,6 +57,7 @@ from lrt_bench.evaluation.layer_sweep.record import (
     best_layers,
     read_sweep,
 )
+from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import PROTOCOL, STATES_WEIGHT
 from lrt_bench.evaluation.provenance import provenance
 from lrt_bench.files.whole import write_whole
@@ -143,7 +144,7 @@ def _native_task(task: Task, reference: Reference, slope: float) -> NativeTask:
 
 
 def _source_layer(
-    layer: int, found: LayerMap, references: dict[str, Reference], deltas: dict[str, np.ndarray]
+    layer: int, layer_map: LayerMap, references: dict[str, Reference], deltas: dict[str, np.ndarray]
 ) -> SourceLayer:
     tasks = tuple(
         TransferTask(
@@ -160,9 +161,9 @@ def _source_layer(
     ]
     return SourceLayer(
         layer=layer,
-        strength=found.strength,
-        fvu=found.fvu,
-        fvu_without_top8=found.fvu_without_top8,
+        strength=layer_map.strength,
+        fvu=layer_map.fvu,
+        fvu_without_top8=layer_map.fvu_without_top8,
         steering_r2=mean_of(counted),
         steering_r2_median=float(np.median(counted)) if counted else None,
         tasks=tasks,
@@ -176,7 +177,7 @@ def _selection_digest(task: Task) -> str:
 
 
 def chosen_layers(model: LanguageModel, layers: LayerList | None, every: int) -> ManyLayers:
-    """The layers named, or every k-th. Raises UserError where there is no such layer."""
+    """Return the layers named, or every k-th. Raises UserError where there is no such layer."""
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
         if not layers:
@@ -217,6 +218,7 @@ class LayerSweep:
 
     @property
     def path(self) -> Path:
+        """Where the record lies."""
         return self.out / "layers" / self.pair.name / "layers.json"
 
     def run(self, models: Models) -> LayerSweepRecord:
@@ -224,19 +226,20 @@ class LayerSweep:
         self.report(f"{self.pair.name}: loading", 0, 1)
         bench = self._bench(models)
         key = self._key(bench)
-        if self.path.exists() and (found := read_sweep(self.path)).key == key:
-            return found
+        if self.path.exists() and (finished := read_sweep(self.path)).key == key:
+            return finished
         parts = self.path.parent / "parts" / key[:16]
         maps = self._maps(bench, parts / "maps.safetensors")
         began = time.perf_counter()
-        targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
+        with run_state():
+            targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
         record = self._record(key, bench, maps, targets, time.perf_counter() - began)
         write_whole(self.path, (record.model_dump_json(indent=1) + "\n").encode())
         shutil.rmtree(parts.parent)
         return record
 
     def _bench(self, models: Models) -> PairBench:
-        """The bench of all layers, its scored prompts exchanged for those that choose."""
+        """Return the bench of all layers, its scored prompts exchanged for those that choose."""
         sites = []
         for side, spec, layers in (
             ("source", self.pair.source, self.source_layers),
@@ -290,15 +293,15 @@ class LayerSweep:
         self.report(f"{self.pair.name}: target layer {layer}", done, self._total(target))
         if path.is_file():
             return TargetLayer.model_validate_json(path.read_bytes())
-        found = steer_layer(bench, maps, layer)
-        write_whole(path, found.model_dump_json().encode())
-        return found
+        steered = steer_layer(bench, maps, layer)
+        write_whole(path, steered.model_dump_json().encode())
+        return steered
 
     def _record(
         self, key: str, bench: PairBench, maps: LayerMaps, targets: tuple[TargetLayer, ...], seconds: float
     ) -> LayerSweepRecord:
         source, target = map(_layers_record, _sides(bench))
-        scored = {task.task for at in targets for task in at.tasks}
+        scored = {task.task for target_layer in targets for task in target_layer.tasks}
         return LayerSweepRecord(
             key=key,
             suite=self.suite.name,
@@ -326,10 +329,10 @@ class LayerSweep:
         )
 
     def _choice(self, targets: tuple[TargetLayer, ...]) -> Choice | None:
-        found = best_layers(targets, replicates=self.suite.bootstrap, seed=self.seed)
-        if found is None:
+        best = best_layers(targets, replicates=self.suite.bootstrap, seed=self.seed)
+        if best is None:
             return None
-        (source, target), score, ci95, tied = found
+        (source, target), score, ci95, tied = best
         words = ["lrt-bench", "evaluate", "--source", self.pair.source, "--source-layer", str(source)]
         words += ["--target", self.pair.target, "--target-layer", str(target), *self.words]
         return Choice(

@@ -50,6 +50,7 @@ class Phrases(AnswerScorer):
     name: str = "phrases"
 
     def score(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        """Score answers that hold text."""
         return [score_text(self.card, answer) for answer in answers]
 
 
@@ -70,6 +71,7 @@ class Classifier(AnswerScorer):
 
     @functools.cached_property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return folder_digest(self.folder)
 
     @functools.cached_property
@@ -95,6 +97,7 @@ class Classifier(AnswerScorer):
         return int(refusals[0])
 
     def score(self, instructions: Sequence[str], answers: Sequence[str]) -> Scores:
+        """Score answers that hold text."""
         import torch
 
         scores: Scores = []

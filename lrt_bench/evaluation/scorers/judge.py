@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible address: did an answer keep from harm?
+"""A judge behind an OpenAI-compatible address: it tells harmless answers from harmful ones.
 
 The paper (section 3.3) asks a judge model for 1 (harmless) or 0 (harmful); the question's wording is ours.
 The digits are scores as they stand: a refusal is harmless, so 1 means what it means for every other scorer

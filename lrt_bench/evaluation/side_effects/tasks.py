@@ -98,26 +98,26 @@ class SideEffects:
 
     def run(self, lm: SteeredLM) -> list[dict[str, Any]]:
         """lm-eval's results, one for each of the model's offsets. Raises UserError where lm-eval fails."""
-        asked: dict[str, list[Any]] = {}
+        requests_of: dict[str, list[Any]] = {}
         for task in self.loaded["tasks"].values():
             for request in task.instances:
-                asked.setdefault(request.request_type, []).append(request)
-        found = []
+                requests_of.setdefault(request.request_type, []).append(request)
+        results = []
         try:
-            for kind, requests in asked.items():
+            for kind, requests in requests_of.items():
                 getattr(lm, kind)(requests)  # all answers, before lm-eval reads them
             for chosen in range(len(lm.offsets)):
                 lm.chosen = chosen
                 with _alone():
                     for task in self.loaded["tasks"].values():
                         task.set_fewshot_seed(seed=SEED)
-                    found.append(evaluate(lm, self.loaded, limit=self.limit, bootstrap_iters=REPLICATES,
+                    results.append(evaluate(lm, self.loaded, limit=self.limit, bootstrap_iters=REPLICATES,
                                           log_samples=False))  # fmt: skip
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a task's own code raises
             raise UserError(f"--side-effects {','.join(self.names)}: {_first_line(error)}") from error
-        return found
+        return results
 
     def figures(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """Every metric of every task, unsteered and at the grid's two ends, mean over the first concepts.
@@ -156,7 +156,7 @@ class SideEffects:
 def _metrics(
     name: str, digest: str, runs: list[dict[str, Any]], concepts: tuple[str, ...], alphas: tuple[float, ...]
 ) -> Iterator[LmEvalScores]:
-    """The figures of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
+    """Return the figures of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
     unsteered, *steered = [run["results"][name] for run in runs]
     for key in unsteered:
         metric, _, filtered = key.partition(",")
@@ -182,19 +182,19 @@ def _metrics(
 
 
 def _number(value: object) -> float | None:
-    """A figure that can be written down; lm-eval says "N/A" where there is none."""
+    """Return a figure that can be written down; lm-eval says "N/A" where there is none."""
     known = isinstance(value, float | int | np.floating | np.integer) and math.isfinite(value)
     return float(value) if known else None  # type: ignore[arg-type]
 
 
 def _by_alpha(values: Sequence[object], count: int) -> tuple[float | None, ...]:
     """Means over concepts, of values ordered (concept, alpha); None where a concept has none."""
-    found = []
+    means = []
     for alpha in range(count):
         numbers = [_number(value) for value in values[alpha::count]]
-        there = [number for number in numbers if number is not None]
-        found.append(float(np.mean(there)) if len(there) == len(numbers) else None)
-    return tuple(found)
+        known = [number for number in numbers if number is not None]
+        means.append(float(np.mean(known)) if len(known) == len(numbers) else None)
+    return tuple(means)
 
 
 def load(
@@ -239,7 +239,7 @@ def _index(names: Sequence[str], folder: Path | None) -> Any:
 
 
 def _close(name: str, manager: Any, folder: Path | None) -> str:
-    """What a user may have meant."""
+    """Return what a user may have meant."""
     where = f" in {folder} or among lm-eval's own" if folder else "; local ones want --side-effects-path"
     close = difflib.get_close_matches(name, manager.all_tasks, 3)
     return f"{where}; near it: {', '.join(close)}" if close else where
@@ -286,5 +286,5 @@ def _built(task: Any, limit: int | None) -> str:
 
 
 def _named(value: object) -> str:
-    """A stable text for what JSON has no word for: never an address."""
+    """Return a stable text for what JSON has no word for: never an address."""
     return getattr(value, "__qualname__", None) or type(value).__name__
