@@ -37,7 +37,7 @@ def shorten(harness: Harness, reader: str, folder: Path, work: Path, wanted: str
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(folder, copy, symlinks=True)
         READERS[reader].mend(copy)
-        return kind(problem(harness.ask(reader, copy))) == wanted
+        return kind(problem(harness.ask(reader, copy)[0])) == wanted
 
     if not still():
         return
@@ -63,12 +63,10 @@ def explore(harness: Harness, reader: str, count: int, out: Path, work: Path) ->
     valid = harness.made(reader, work / "valid")
     met: dict[str, int] = {}
     best: dict[str, tuple[int, int, str]] = {}
-    for seed in range(count):
-        said = changed_copy(reader, valid, work / "changed", seed)
-        what = kind(problem(harness.ask(reader, work / "changed")))
-        if what:
+    for seed, said, outcome in harness.changed(reader, valid, count):
+        if what := kind(problem(outcome)):
             met[what] = met.get(what, 0) + 1
-            size = sum(path.stat().st_size for path in (work / "changed").rglob("*") if path.is_file())
+            size = sum(p.stat().st_size for p in (work / "changed" / str(seed)).rglob("*") if p.is_file())
             best[what] = min(best.get(what, (1 << 60, 0, "")), (size, seed, said))
     for number, (what, (_, seed, said)) in enumerate(sorted(best.items()), 1):
         folder = out / f"{reader}-{number}"
@@ -77,12 +75,12 @@ def explore(harness: Harness, reader: str, count: int, out: Path, work: Path) ->
             shorten(harness, reader, folder, work, what)
         shutil.rmtree(work / "last", ignore_errors=True)
         shutil.copytree(folder, work / "last", symlinks=True)
-        outcome = harness.ask(reader, work / "last")
+        (outcome,) = harness.ask(reader, work / "last")
         lines = (
             what,
             f"met {met[what]} times in {count} inputs; seed {seed}: {said}",
             f"exit code {outcome['code']}, {outcome['more_mb']:.0f} MB",
-            outcome["printed"],
+            outcome["printed"][-6000:],
         )
         page = out / f"{reader}-{number}.txt"
         page.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

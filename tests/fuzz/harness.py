@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from readers import READERS
 
 SECONDS = 20.0  # for one input, after which its process is killed: a hang
 MOST_MB = 500  # that reading one input may need beside what the process holds before
+LONGEST = 5000  # characters of an error's line
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+TOGETHER = 25  # inputs that one fork reads one after the other
 SERVER = Path(__file__).with_name("server.py")
 
 
@@ -31,23 +34,22 @@ class Harness:
         command = [sys.executable, str(SERVER)]
         self.process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 
-    def ask(self, reader: str, folder: Path, *, make: bool = False) -> dict[str, Any]:
-        """What became of reading the folder, or of writing valid files into it."""
+    def ask(self, reader: str, *folders: Path, make: bool = False) -> list[dict[str, Any]]:
+        """What became of reading each folder, or of writing valid files into it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"reader": reader, "folder": str(folder), "make": make, "seconds": 120 if make else SECONDS}
+        request = {"reader": reader, "folders": [*map(str, folders)], "make": make}
+        request["seconds"] = 10 * SECONDS if make else SECONDS
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        outcome: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return outcome
+        return [json.loads(self.process.stdout.readline()) for _ in folders]
 
     def made(self, reader: str, folder: Path) -> Path:
         """A folder of valid files for a reader, which reads them with exit code 0."""
         folder.mkdir(parents=True)
-        outcome = self.ask(reader, folder, make=True)
-        assert outcome["code"] == 0, outcome["printed"]
-        outcome = self.ask(reader, folder)
-        assert outcome["code"] == 0, outcome["printed"]
+        for make in (True, False):
+            (outcome,) = self.ask(reader, folder, make=make)
+            assert outcome["code"] == 0, outcome["printed"]
         return folder
 
     def close(self) -> None:
@@ -55,6 +57,16 @@ class Harness:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(30)
+
+    def changed(self, reader: str, valid: Path, count: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        """(seed, what was changed, what became of it) for as many changes of the valid files."""
+        work = valid.with_name("changed")
+        for first in range(0, count, TOGETHER):
+            seeds = range(first, min(first + TOGETHER, count))
+            folders = [work / str(seed) for seed in seeds]
+            said = [changed_copy(reader, valid, *pair) for pair in zip(folders, seeds, strict=True)]
+            yield from zip(seeds, said, self.ask(reader, *folders), strict=True)
+            shutil.rmtree(work)
 
 
 def changed_copy(reader: str, valid: Path, folder: Path, seed: int) -> str:
@@ -84,6 +96,8 @@ def problem(outcome: dict[str, Any]) -> str | None:
         return f"memory: {outcome['more_mb']:.0f} MB"
     if outcome["code"] == 2 and not re.search("error: |note: ", printed, re.IGNORECASE):
         return "exit code 2 without a line"
+    if outcome["code"] == 2 and max(map(len, printed.splitlines())) > LONGEST:
+        return "an error of many characters"
     if CONTROL.search(printed):
         return "control codes are printed"
     return None

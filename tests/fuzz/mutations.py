@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import random
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,11 +157,28 @@ def safetensors_changed(data: bytes, rng: random.Random) -> bytes:
     return struct.pack("<Q", said) + text + data[8 + length :]
 
 
+def archive_changed(data: bytes, rng: random.Random) -> bytes:
+    """A zip archive, one member of which is changed, lost or doubled; its checksums are right."""
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    members = [(name, archive.read(name)) for name in archive.namelist()]
+    place = rng.randrange(len(members))
+    name, content = members.pop(place)
+    content = rng.choice([flipped, cut, spliced])(content, rng)
+    members[place:place] = rng.choice([[(name, content)], [(name, content)], [], [("x", content)]])
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as other:
+        for name, content in members:
+            other.writestr(name, content)
+    return changed.getvalue()
+
+
 STRUCTURED: dict[str, Change] = {
     ".json": json_changed,
     ".jsonl": json_lines_changed,
     ".yaml": yaml_changed,
     ".safetensors": safetensors_changed,
+    ".npz": archive_changed,
+    ".pt": archive_changed,
 }
 TEXT = (".json", ".jsonl", ".yaml", ".csv", ".txt", ".py", ".md")
 

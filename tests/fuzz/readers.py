@@ -132,12 +132,6 @@ def make_vector(format_name: str, folder: Path) -> None:
     write_vector(folder / VECTOR_FILES[format_name], vector, format_name)
 
 
-def make_raw_tensors(folder: Path) -> None:
-    import torch
-
-    torch.save({4: torch.linspace(-1, 1, 24)}, folder / "v.pt")
-
-
 def read_a_vector(folder: Path) -> None:
     from lrt_bench.vectors.vector_files import notes, read_vector
 
@@ -145,7 +139,7 @@ def read_a_vector(folder: Path) -> None:
     named = "steering-vectors" if path.suffix == ".pt" else None  # a .pt may be of two formats
     vector = read_vector(path, named, layer=4 if path.suffix == ".npy" else None)
     assert vector.layers
-    assert notes(path, vector) is not None
+    assert notes(path, vector, named) is not None
 
 
 def make_map(folder: Path) -> None:
@@ -162,14 +156,7 @@ def read_map(folder: Path) -> None:
 
 
 def mend_map(folder: Path) -> None:
-    """The card vouches for the changed tensors."""
-    card = folder / "map" / "map.json"
-    try:
-        fields = json.loads(card.read_bytes())
-        tensors = (folder / "map" / "map.safetensors").read_bytes()
-        card.write_text(json.dumps(fields | {"tensors": hashlib.sha256(tensors).hexdigest()}))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return
+    vouch(folder / "map", "map.json", "tensors", "map.safetensors")
 
 
 # Results, the ledger, submissions.
@@ -183,6 +170,37 @@ def command(*words: str) -> None:
     from lrt_bench.cli.main import main
 
     main(list(words))
+
+
+def make_propensities(folder: Path) -> None:
+    import torch
+
+    from lrt_bench.results.storage import pack_propensities
+
+    data, digest = pack_propensities({"person": torch.rand(2, 6, 9), "tense": torch.rand(2, 6, 9)})
+    fields = json.loads((RESULTS / "ridge.json").read_bytes())
+    (folder / "result.json").write_text(json.dumps(fields | {"propensities": digest}))
+    (folder / "result.safetensors").write_bytes(data)
+
+
+def read_the_propensities(folder: Path) -> None:
+    from lrt_bench.results.storage import read_propensities, read_result
+
+    read_propensities(folder / "result.json", read_result(folder / "result.json"))
+
+
+def vouch(folder: Path, record: str, field: str, data: str) -> None:
+    """A record's field becomes the hash of the changed file that it vouches for."""
+    try:
+        fields = json.loads((folder / record).read_bytes())
+        digest = hashlib.sha256((folder / data).read_bytes()).hexdigest()
+        (folder / record).write_text(json.dumps(fields | {field: digest}))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return
+
+
+def mend_propensities(folder: Path) -> None:
+    vouch(folder, "result.json", "propensities", "result.safetensors")
 
 
 def show_result(folder: Path) -> None:
@@ -262,6 +280,14 @@ def read_sae(folder: Path) -> None:
     assert load_sae(str(folder)).digest
 
 
+def make_gemma_sae(folder: Path) -> None:
+    import numpy as np
+
+    shapes = {"W_enc": (5, 9), "W_dec": (9, 5), "b_enc": (9,), "b_dec": (5,), "threshold": (9,)}
+    arrays = {name: np.linspace(0.1, 1, int(np.prod(shape)), dtype="f4") for name, shape in shapes.items()}
+    np.savez(folder / "params.npz", **{name: array.reshape(shapes[name]) for name, array in arrays.items()})
+
+
 def make_model(folder: Path) -> None:
     for path in (WEIGHTS / "S").iterdir():
         if path.name != "training.json":
@@ -326,10 +352,12 @@ READERS = {
         Reader("result-native", functools.partial(make_result, "native"), show_result),
         Reader("results-summary", make_results, summarise_results),
         Reader("results-board", make_results, build_board),
+        Reader("propensities", make_propensities, read_the_propensities, mend_propensities),
         Reader("ledger", make_ledger, read_the_ledger),
         Reader("submission", make_submission, check_submission),
         Reader("submission-weights", make_weights_submission, check_submission),
         Reader("sae", make_sae, read_sae),
+        Reader("sae-gemma", make_gemma_sae, read_sae),
         Reader("model", make_model, read_model),
         Reader("layers", make_layers, read_layers),
     )
