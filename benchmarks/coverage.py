@@ -4,8 +4,8 @@ Boards are simulated from measured cells, a cell being one pair on one task. The
 docs/findings/data/tasks.csv (354 cells, five methods that differ) are the concepts that could have been asked
 for. Each cell gets the prompts of the cell of leaderboard/results whose shares are nearest, its errors scaled
 to the cell's own shares, and for a method with two fits the spread between them. A board draws cells, prompts
-of each cell and fits; the truth is known: the mean over all cells (new concepts), or over the drawn cells with
-all their prompts and without the luck of a fit (these tasks).
+of each cell and fits; the truth is known: the mean over all cells (new concepts), or over the drawn cells
+with all their prompts and without the luck of a fit (these tasks).
 
     python -m benchmarks.coverage [--boards 2000] [--write]
 
@@ -18,7 +18,7 @@ import argparse
 import csv
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +38,7 @@ PAGE = ROOT / "docs/statistics.md"
 METHODS = ("affine-paper", "orthogonal", "affine", "autoencoder", "mlp")
 TASKS = (10, 20, 40)
 EQUAL_ROWS = 10
+CLEAR, BORDERLINE = 10.0, (1.5, 4.0)  # native effects, in units of a random direction's
 DIRECTIONS = 16  # random ones, which a native effect must be clear of
 STEP = 0.03  # the difference whose detection is counted as power
 BEGIN, END = "<!-- coverage begins -->", "<!-- coverage ends -->"
@@ -75,7 +76,7 @@ class Population:
 
 
 def read_profiles(folder: Path = RESULTS) -> list[Profile]:
-    """The measured cells with their prompts; pairs with a planted answer are left out, they have no spread."""
+    """The measured cells with their prompts; pairs with a planted answer have no spread."""
     profiles = []
     for pair in sorted(path for path in folder.iterdir() if not path.name.startswith("planted")):
         results = {name: read_result(pair / f"{name}.json") for name in METHODS}
@@ -117,10 +118,10 @@ def draw_row(
 ) -> Board:
     """Sample a row on tasks made of `cells`: prompts with replacement, as many as were measured, and fits.
 
-    borderline : share of tasks whose native effect barely clears random directions; the truth is of the tasks
-    whose true margin does.
+    borderline : share of tasks whose native effect barely clears random directions, if it does. The truth is
+        then what the score would be on average: each task weighs as much as it is likely to count.
     """
-    tasks, truths = {}, []
+    tasks, weights = {}, []
     for place, cell in enumerate(cells):
         profile, share = population.profiles[cell], population.shares[cell, method]
         measured = profile.errors[METHODS[method]]
@@ -128,13 +129,12 @@ def draw_row(
         own = measured.mean(0)
         wanted = (1 - share * profile.ceiling) * profile.energy.sum()
         error = own[prompts] * (wanted / own.sum()) * _fits(measured, rng)[:, None]
-        gate, counts = _gate(len(prompts), rng, borderline) if borderline else (None, True)
+        gate, likely = _gate(len(prompts), rng, borderline) if borderline else (None, 1.0)
         tasks[str(place)] = TaskSample(
             error, profile.energy[prompts], profile.split_error[prompts], profile.split_energy[prompts], gate
         )
-        if counts:
-            truths.append(share)
-    return Board(tasks, 100 * float(np.mean(truths)) if truths else 0.0)
+        weights.append(likely)
+    return Board(tasks, 100 * float(np.average(population.shares[cells, method], weights=weights)))
 
 
 def _fits(measured: Array, rng: np.random.Generator) -> Array:
@@ -147,10 +147,13 @@ def _fits(measured: Array, rng: np.random.Generator) -> Array:
     return np.asarray(np.exp(width * rng.normal(size=len(measured)) - width**2 / 2))
 
 
-def _gate(prompts: int, rng: np.random.Generator, borderline: float) -> tuple[GateSample, bool]:
-    """Effects in units of a random direction's; whether the gate lets the true one count more often than not."""
-    effect = rng.uniform(1.5, 4.0) if rng.random() < borderline else 10.0
-    return _effects(effect, prompts, rng), effect > _threshold(prompts)
+def _gate(prompts: int, rng: np.random.Generator, borderline: float) -> tuple[GateSample, float]:
+    """Effects in units of a random direction's, and how likely a task with the true one is to count."""
+    if rng.random() >= borderline:
+        return _effects(CLEAR, prompts, rng), 1.0
+    effect = rng.uniform(*BORDERLINE)
+    grid, likely = _chances(prompts)
+    return _effects(effect, prompts, rng), float(np.interp(effect, grid, likely))
 
 
 def _effects(effect: float, prompts: int, rng: np.random.Generator) -> GateSample:
@@ -159,18 +162,15 @@ def _effects(effect: float, prompts: int, rng: np.random.Generator) -> GateSampl
 
 
 @functools.cache
-def _threshold(prompts: int) -> float:
-    """The effect at which half of the samples are let count, by bisection."""
-    low, high = 1.0, 6.0
-    for _ in range(12):
-        effect = (low + high) / 2
-        rng = np.random.default_rng(9)
-        samples = [_effects(effect, prompts, rng) for _ in range(200)]
-        even = np.ones(prompts)
-        tasks = {str(one): TaskSample(even[None], even, gate=gate) for one, gate in enumerate(samples)}
-        half = np.mean(list(inference.counting(tasks).values())) > 0.5
-        low, high = (low, effect) if half else (effect, high)
-    return (low + high) / 2
+def _chances(prompts: int, samples: int = 300) -> tuple[Array, Array]:
+    """How often the gate lets a task count, by its true effect."""
+    rng, even = np.random.default_rng(9), np.ones(prompts)
+    grid = np.linspace(*BORDERLINE, 11)
+    likely = []
+    for effect in grid:
+        tasks = [TaskSample(even[None], even, gate=_effects(effect, prompts, rng)) for _ in range(samples)]
+        likely.append(np.mean([inference.counting({"task": task})["task"] for task in tasks]))
+    return grid, np.array(likely)
 
 
 @dataclass
@@ -194,14 +194,22 @@ class Tally:
         return float(np.median(self.widths[tasks]))
 
 
-def cover(population: Population, boards: int, *, seed: int = 0, borderline: float = 0.0) -> dict[str, Tally]:
-    """Coverage of both intervals for every method: {"METHOD, INTERVAL": Tally}."""
+def cover(
+    population: Population,
+    boards: int,
+    methods: Sequence[str] = METHODS,
+    *,
+    seed: int = 0,
+    borderline: float = 0.0,
+) -> dict[str, Tally]:
+    """Coverage of both intervals for each method: {"METHOD, INTERVAL": Tally}."""
     tallies: dict[str, Tally] = {}
     for count in TASKS:
         rng = np.random.default_rng([seed, count])
         for _ in range(boards):
             cells = rng.integers(0, len(population.shares), count)
-            for method, name in enumerate(METHODS):
+            for name in methods:
+                method = METHODS.index(name)
                 board = draw_row(population, cells, method, rng, borderline=borderline)
                 these = inference.these_tasks(board.tasks, replicates=500)
                 tallies.setdefault(f"{name}, these tasks", Tally()).add(count, these, board.truth)
@@ -214,22 +222,29 @@ def cover(population: Population, boards: int, *, seed: int = 0, borderline: flo
 def equal_rows(population: Population, cells: Array, kind: str, rng: np.random.Generator) -> Array:
     """Shares of ten rows whose true means are equal [rows, tasks].
 
-    exchangeable : each row has on each task what some method has there; noise : one method's shares with errors
-    of 3 points; skewed : the five methods and five mixtures of two, moved to one mean. In the last, rows that
-    are better on most tasks are much worse on few, which is the hardest case for a t.
+    exchangeable : each row has on each task what some method has there.
+    noise : one method's shares with errors of 3 points.
+    skewed : the five methods and five mixtures of two, moved to one mean. Rows that are better on most tasks
+        are much worse on few, which is the hardest case for a t.
     """
     shares = population.shares
     if kind == "exchangeable":
         return np.asarray(shares[cells, rng.integers(0, len(METHODS), (EQUAL_ROWS, len(cells)))])
     if kind == "noise":
-        return np.asarray(shares[cells, METHODS.index("affine")] + 0.03 * rng.normal(size=(EQUAL_ROWS, len(cells))))
-    mixtures = [(shares[:, one] + shares[:, other]) / 2 for one, other in ((0, 1), (0, 2), (1, 4), (2, 4), (1, 3))]
+        return np.asarray(
+            shares[cells, METHODS.index("affine")] + 0.03 * rng.normal(size=(EQUAL_ROWS, len(cells)))
+        )
+    mixtures = [
+        (shares[:, one] + shares[:, other]) / 2 for one, other in ((0, 1), (0, 2), (1, 4), (2, 4), (1, 3))
+    ]
     table = np.column_stack([shares, *mixtures])
     return np.asarray((table - table.mean(0) + shares.mean())[cells].T)
 
 
-def false_steps(population: Population, boards: int, kind: str, tasks: int, *, seed: int = 0) -> tuple[float, float]:
-    """Boards of ten equal rows that show any step; and pairs that would be called different if tested alone."""
+def false_steps(
+    population: Population, boards: int, kind: str, tasks: int, *, seed: int = 0
+) -> tuple[float, float]:
+    """Boards of ten equal rows that show any step; and pairs that differ if tested alone."""
     rng = np.random.default_rng([seed, tasks, 7])
     pairs = np.triu_indices(EQUAL_ROWS, 1)
     stepped, alone = 0, 0.0
@@ -243,7 +258,9 @@ def false_steps(population: Population, boards: int, kind: str, tasks: int, *, s
     return stepped / boards, alone / boards
 
 
-def power(population: Population, boards: int, tasks: int, rows: tuple[str, str], *, seed: int = 0) -> tuple[float, float]:
+def power(
+    population: Population, boards: int, tasks: int, rows: tuple[str, str], *, seed: int = 0
+) -> tuple[float, float]:
     """How often two rows that are truly 3 points apart are separated: on a board of two, and of ten.
 
     Their differences scatter as those of `rows` do, moved to a mean of 3 points.
@@ -257,7 +274,10 @@ def power(population: Population, boards: int, tasks: int, rows: tuple[str, str]
 
 
 def _named(rows: Array) -> dict[str, dict[str, float]]:
-    return {f"row {row}": {str(task): float(share) for task, share in enumerate(shares)} for row, shares in enumerate(rows)}
+    return {
+        f"row {row}": {str(task): float(share) for task, share in enumerate(shares)}
+        for row, shares in enumerate(rows)
+    }
 
 
 def _percent(value: float) -> str:
@@ -275,9 +295,12 @@ def tables(population: Population, boards: int) -> Iterator[str]:
     for label, tally in cover(population, boards).items():
         cells = (f"{_percent(tally.coverage(count))} ({tally.width(count):.1f})" for count in TASKS)
         yield f"| {label} | {' | '.join(cells)} |"
-    borderline = cover(population, max(boards // 4, 1), borderline=0.2)
+    borderline = cover(population, max(boards // 2, 1), ("affine",), borderline=0.2)
     for label in ("affine, these tasks", "affine, new concepts"):
-        cells = (f"{_percent(borderline[label].coverage(count))} ({borderline[label].width(count):.1f})" for count in TASKS)
+        cells = (
+            f"{_percent(borderline[label].coverage(count))} ({borderline[label].width(count):.1f})"
+            for count in TASKS
+        )
         yield f"| {label}, a fifth of the tasks borderline | {' | '.join(cells)} |"
     yield ""
     yield f"| ten equal rows: boards with a false step (pairs, tested alone) | {head} |"
@@ -296,7 +319,9 @@ def tables(population: Population, boards: int) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.coverage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.coverage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--boards", type=int, default=1000, help="simulated boards of each cell: %(default)s")
     parser.add_argument("--write", action="store_true", help="put the table into docs/statistics.md")

@@ -51,9 +51,13 @@ class GateSample:
 class TaskSample:
     """What one task contributes to a score.
 
-    numerator [seeds, prompts] : how far the row is from native, summed over alphas; denominator [prompts] :
-    how far the unsteered model is. ceiling_numerator, ceiling_denominator [prompts] : the same between the two
-    halves' native vectors; without them the ceiling is 1. gate : without one the task always counts.
+    numerator [seeds, prompts] : how far the row is from native, summed over alphas.
+    denominator [prompts] : how far the unsteered model is.
+    ceiling_numerator, ceiling_denominator [prompts] : the same between the two halves' native vectors; the
+        ceiling is 1 without them.
+    gate : without one the task always counts.
+
+    Raises ValueError where shapes differ, a number is not finite, or native steering moves nothing.
     """
 
     numerator: Array
@@ -61,6 +65,23 @@ class TaskSample:
     ceiling_numerator: Array | None = None
     ceiling_denominator: Array | None = None
     gate: GateSample | None = None
+
+    def __post_init__(self) -> None:
+        ceiling = self.ceiling_numerator, self.ceiling_denominator
+        if (ceiling[0] is None) != (ceiling[1] is None):
+            raise ValueError("ceiling_numerator, ceiling_denominator: give both or neither")
+        parts = [self.denominator, *(part for part in ceiling if part is not None)]
+        if self.numerator.ndim != 2 or not len(self.numerator):
+            raise ValueError(f"numerator: want [seeds, prompts], got {self.numerator.shape}")
+        if self.gate is not None:
+            parts += [self.gate.native, *self.gate.random]
+        if any(part.shape != self.numerator.shape[1:] for part in parts):
+            raise ValueError(f"want {self.numerator.shape[1]} prompts in every array")
+        if not all(np.isfinite(part).all() for part in (self.numerator, *parts)):
+            raise ValueError("a NaN or an infinity among the task's numbers")
+        bottoms = [part for part in (self.denominator, self.ceiling_denominator) if part is not None]
+        if any(part.sum() <= 0 for part in bottoms):
+            raise ValueError("denominator: native steering moves nothing; leave the task out")
 
     @classmethod
     def of_errors(cls, errors: TaskErrors) -> TaskSample:
@@ -105,8 +126,16 @@ def counting(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> dict[str, 
 
 def score(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> float | None:
     """100 x the mean share of the tasks that count; None where none does."""
+    return _mean_share(_counted(tasks, seed))
+
+
+def _counted(tasks: Dictionary[str, TaskSample], seed: int) -> list[TaskSample]:
     counts = counting(tasks, seed=seed)
-    shares = [task.share for name, task in tasks.items() if counts[name]]
+    return [task for name, task in tasks.items() if counts[name]]
+
+
+def _mean_share(tasks: list[TaskSample]) -> float | None:
+    shares = [task.share for task in tasks]
     return 100 * sum(shares) / len(shares) if shares else None
 
 
@@ -115,23 +144,27 @@ def these_tasks(
 ) -> tuple[float, float] | None:
     """The 95% interval of a row's score on its own tasks; None where no task counts.
 
-    Prompts are resampled within each task, and with them which tasks count; the percentiles are widened by
-    sqrt(n / (n - 1)), since resamples of n prompts spread too little. Variance between fit seeds is added to
-    both ends in quadrature (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would
-    halve it.
+    Prompts are resampled within each task, and with them which tasks count. The percentiles are widened by
+    sqrt(n / (n - 1)), since resamples of n prompts spread too little, and by Student's t over the normal, since
+    few tasks may bring most of the variance. Variance between fit seeds is added to both ends in quadrature
+    (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would halve it.
     """
-    value = score(tasks, seed=seed)
+    counted = _counted(tasks, seed)
+    value = _mean_share(counted)
     if value is None:
         return None
     resampled = [_resampled(name, task, replicates, seed) for name, task in tasks.items()]
     shares, counts = np.stack([one.shares for one in resampled]), np.stack([one.counts for one in resampled])
     scores = 100 * _means(shares, counts.astype(np.float64))
-    wider = np.array([(task.prompts / max(task.prompts - 1, 1)) ** 0.5 for task in tasks.values()]).mean()
+    by_task = [
+        Spread(float(row.var()) / len(counted) ** 2, task.prompts - 1)
+        for row, task in zip(shares, tasks.values(), strict=True)
+    ]
+    prompts = min(task.prompts for task in tasks.values())
+    wider = (prompts / max(prompts - 1, 1)) ** 0.5 * _quantile(_combined(by_task).freedom) / NORMAL_97_5
     low, high = (value + wider * (end - value) for end in metrics.interval(scores))
-    from_prompts = _combined([Spread(float(row.var()), task.prompts - 1)
-                              for row, task in zip(shares, tasks.values(), strict=True)])  # fmt: skip
-    shared, own = seed_spread(tasks, seed=seed)
-    both = _combined([Spread(from_prompts.variance / len(tasks) ** 2, from_prompts.freedom), shared, own])
+    shared, own = _seed_spread(counted)
+    both = _combined([*by_task, shared, own])
     return _widened(value, (low, high), 100 * _half_width(shared.variance + own.variance, both.freedom))
 
 
@@ -146,10 +179,12 @@ def new_concepts(
     decide the mean are missing from most small samples. What prompts and seeds do to single tasks is in the
     spread between tasks; variance that seeds share across tasks, and which tasks count, is added.
     """
-    value = score(tasks, seed=seed)
+    counted = _counted(tasks, seed)
+    value = _mean_share(counted)
     if value is None:
         return None
     shares = np.array([task.share for task in tasks.values()])
+    spread = float(np.var([task.share for task in counted]))
     counts = np.ones((draws, len(shares)))
     if any(task.gate for task in tasks.values()):
         counts = np.stack([_resampled(name, task, draws, seed).counts for name, task in tasks.items()], 1)
@@ -158,8 +193,9 @@ def new_concepts(
     total = body.sum(1) + weight[:, -2:].sum(1)
     low, high = metrics.interval(100 * (body @ shares + weight[:, -2:] @ np.array(ENDS)) / total)
     low, high = min(low, value), max(high, value)
-    shared, _ = seed_spread(tasks, seed=seed)
-    between = Spread(float(shares.var()) / max(len(shares) - 1, 1), max(len(shares) - 1, 1))
+    shared, _ = _seed_spread(counted)
+    others = max(len(counted) - 1, 1)
+    between = Spread(spread / others, others)
     freedom = _combined([between, shared]).freedom
     return _widened(value, (low, high), 100 * _half_width(shared.variance, freedom))
 
@@ -170,8 +206,11 @@ def seed_spread(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> tuple[S
     The rest is each task's own unbiased variance between seeds, summed as for independent tasks; what the
     variance of the seeds' scores has beyond that is shared. Raises ValueError where tasks differ in seeds.
     """
-    counts = counting(tasks, seed=seed)
-    by_task = [task.seed_shares for name, task in tasks.items() if counts[name]]
+    return _seed_spread(_counted(tasks, seed))
+
+
+def _seed_spread(tasks: list[TaskSample]) -> tuple[Spread, Spread]:
+    by_task = [task.seed_shares for task in tasks]
     fits = {len(one) for one in by_task}
     if len(fits) > 1:
         raise ValueError(f"want equally many fits for every task, got {sorted(fits)}")
@@ -194,7 +233,7 @@ class _Resampled:
 
 
 def _resampled(name: str, task: TaskSample, replicates: int, seed: int) -> _Resampled:
-    weight = _prompt_weights(name, task.prompts, replicates, seed)
+    weight = _weights(name, task.prompts, replicates, seed)
     top = task.numerator.mean(0) @ weight.T
     share = 1 - top / np.maximum(weight @ task.denominator, 1e-300)
     if task.ceiling_numerator is not None and task.ceiling_denominator is not None:
@@ -213,21 +252,19 @@ def _counts(name: str, task: TaskSample, replicates: int, seed: int) -> tuple[bo
     if task.gate is None:
         return True, np.ones(replicates)
     directions = len(task.gate.random)
-    rng = np.random.default_rng([seed, 505, zlib.crc32(name.encode())])
-    drawn = rng.multinomial(directions, np.full(directions, 1 / directions), size=replicates) / directions
-    weight = _prompt_weights(name, task.prompts, replicates, seed)
-    margins = task.gate.margins(weight, drawn)
+    drawn = _weights(f"directions of {name}", directions, replicates, seed)
+    margins = task.gate.margins(_weights(name, task.prompts, replicates, seed), drawn)
     even = np.full((1, task.prompts), 1 / task.prompts), np.full((1, directions), 1 / directions)
-    arm = float(task.gate.margins(*even)[0]) - metrics.interval(margins)[0]
     low = metrics.interval(margins)[0]
+    arm = float(task.gate.margins(*even)[0]) - low
     return low > 0, (margins > arm).astype(np.float64)
 
 
-@functools.lru_cache(maxsize=128)
-def _prompt_weights(name: str, prompts: int, replicates: int, seed: int) -> Array:
-    """Weights of a task's prompts [replicates, prompts]; the same for every row, so that rows are paired."""
+@functools.lru_cache(maxsize=256)
+def _weights(name: str, count: int, replicates: int, seed: int) -> Array:
+    """Bootstrap weights [replicates, count]; of a task the same for every row, so that rows are paired."""
     rng = np.random.default_rng([seed, 404, zlib.crc32(name.encode())])
-    return np.asarray(rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=replicates) / prompts)
+    return np.asarray(rng.multinomial(count, np.full(count, 1 / count), size=replicates) / count)
 
 
 @functools.lru_cache(maxsize=8)
@@ -247,15 +284,21 @@ def _means(shares: Array, counts: Array) -> Array:
 
 
 def _combined(parts: list[Spread]) -> Spread:
-    """The sum of independent variance estimates, with Satterthwaite's degrees of freedom (1946)."""
+    """The sum of independent variance estimates, with Satterthwaite's degrees of freedom (1946); of no
+    variance they are infinite."""
     variance = sum(part.variance for part in parts)
     bottom = sum(part.variance**2 / max(part.freedom, 1) for part in parts)
-    return Spread(variance, variance**2 / bottom if bottom > 0 else 1.0)
+    return Spread(variance, variance**2 / bottom if bottom > 0 else np.inf)
+
+
+def _quantile(freedom: float) -> float:
+    """Student's t that 97.5% lie below."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
 def _half_width(variance: float, freedom: float) -> float:
     """Half the t interval of an estimate with this variance; 0 without variance."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * variance**0.5 if variance > 0 else 0.0
+    return _quantile(freedom) * variance**0.5 if variance > 0 else 0.0
 
 
 def _widened(value: float, ends: tuple[float, float], arm: float) -> tuple[float, float]:

@@ -30,8 +30,8 @@ class Place:
 
     Attributes
     ----------
-    best, worst : the ranks that are not ruled out: one more than the rows found better, and as many as there are
-        less those found worse. With 95% confidence they hold the true ranks of all rows at once.
+    best, worst : the ranks that are not ruled out: one more than the rows found better, and all rows less
+        those found worse. With 95% confidence they hold the true ranks of all rows at once.
     letters : rows that have a letter in common are not separable (compact letter display); empty on boards of
         more than 60 rows.
     with_best : whether it is not separable from the row with the highest score.
@@ -93,10 +93,12 @@ def on_common_tasks(shares: Dictionary[str, Dictionary[str, float]]) -> CommonTa
     return CommonTasks(names, tuple(common), table.reshape(len(names), len(common)), left_out)
 
 
-def paired_p_values(differences: Array, *, variance: Array | float = 0.0, freedom: Array | float = 1.0) -> Array:
+def paired_p_values(
+    differences: Array, *, variance: Array | float = 0.0, freedom: Array | float = 1.0
+) -> Array:
     """Two-sided p-values that mean differences [..., tasks] are 0, by Student's paired t over tasks.
 
-    The t is corrected for skewness (Johnson 1978), and the weaker of it and the plain one counts: where a row
+    The t is corrected for skewness (Hall 1992), and the weaker of it and the plain one counts: where a row
     is better on most tasks and much worse on few, the plain t sees the few too seldom. Differences within
     `RESOLUTION` are none, and one task separates nothing.
 
@@ -108,13 +110,14 @@ def paired_p_values(differences: Array, *, variance: Array | float = 0.0, freedo
     mean = differences.mean(-1)
     deviation = differences - mean[..., None]
     squares = np.maximum(np.square(deviation).sum(-1) / (n - 1), TINY)
-    cubes = np.power(deviation, 3).sum(-1) * n / ((n - 1) * max(n - 2, 1))  # 0 for two tasks
+    third = np.power(deviation, 3).sum(-1) * n / ((n - 1) * max(n - 2, 1))  # moment; 0 for two tasks
     total = squares / n + variance
     welch = np.square(total) / (np.square(squares / n) / (n - 1) + np.square(variance) / freedom)
-    plain = mean / np.sqrt(total)
-    corrected = plain + cubes / squares * (1 / (6 * n) + np.square(mean) / (3 * squares)) / np.sqrt(total)
+    effect = mean / np.sqrt(n * total)
     # rows that differ equally on all tasks have no skewness but rounding's
-    corrected = np.where(squares > TINY, corrected, plain)
+    skewness = np.where(squares > TINY, third / np.power(n * total, 1.5), 0.0)
+    steps = effect + skewness * effect**2 / 3 + skewness**2 * effect**3 / 27 + skewness / (6 * n)
+    plain, corrected = np.sqrt(n) * effect, np.sqrt(n) * steps
     weaker = np.where(plain * corrected > 0, np.minimum(np.abs(plain), np.abs(corrected)), 0.0)
     return np.asarray(np.where(np.abs(mean) <= RESOLUTION, 1.0, 2 * stdtr(welch, -weaker)))
 
@@ -189,7 +192,9 @@ def letters(apart: Array) -> list[tuple[str, ...]]:
             kept |= {group - {row} for group in split for row in (one, other)}
             groups = [group for group in kept if not any(group < larger for larger in kept)]
     groups.sort(key=sorted)
-    return [tuple(_letter(place) for place, group in enumerate(groups) if row in group) for row in range(rows)]
+    return [
+        tuple(_letter(place) for place, group in enumerate(groups) if row in group) for row in range(rows)
+    ]
 
 
 def _letter(place: int) -> str:

@@ -56,6 +56,8 @@ class Result(Record):
     settings: Settings
     transfer_score: Share
     ci95: tuple[float, float] | None
+    ci95_these_tasks: tuple[float, float] | None = None
+    ci95_new_concepts: tuple[float, float] | None = None
     steering_r2: Share
     correlation_delta: Correlation
     not_steerable: tuple[str, ...]
