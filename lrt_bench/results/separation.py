@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from lrt_bench.results.inference import Spread
@@ -176,7 +177,7 @@ def _adjusted(shares: Array, fits: Sequence[Spread]) -> Array:
     return np.minimum(adjusted, adjusted.T)
 
 
-def letters(apart: Array) -> list[tuple[str, ...]]:
+def letters(apart: NDArray[np.bool_]) -> list[tuple[str, ...]]:
     """Letters for rows, best first: two rows share one exactly where they are not apart.
 
     apart [rows, rows], symmetric, True where two are separable. Insert and absorb, as Piepho (2004): begin
