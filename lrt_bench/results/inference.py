@@ -146,8 +146,8 @@ def these_tasks(
 
     Prompts are resampled within each task, and with them which tasks count. The percentiles are widened by
     sqrt(n / (n - 1)), since resamples of n prompts spread too little, and by Student's t over the normal,
-    since few tasks may bring most of the variance. Variance between fit seeds is added to both ends in quadrature
-    (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would halve it.
+    since few tasks may bring most of the variance. Variance between fit seeds is added to both ends in
+    quadrature (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would halve it.
     """
     counted = _counted(tasks, seed)
     value = _mean_share(counted)

@@ -138,13 +138,19 @@ def separate(
 ) -> Separation:
     """Test every pair of rows on the tasks that all have, and place each row.
 
+    Rows that agree on every task, as one method under two names does, are tested as one: the same test made
+    twice is no second chance of a false step.
+
     shares : {row: {task: share}}; fits : {row: what its fit seeds share across tasks}, where there is any.
     """
     common = on_common_tasks(shares)
     means = common.shares.mean(1) if common.tasks else np.zeros(len(common.names))
     order = sorted(range(len(common.names)), key=lambda row: (-means[row], common.names[row]))
     names = tuple(common.names[row] for row in order)
-    adjusted = _adjusted(common.shares[order], [(fits or {}).get(name, NO_SPREAD) for name in names])
+    shares_in_order = common.shares[order]
+    kinds, firsts = _kinds(shares_in_order)
+    spreads = [(fits or {}).get(names[row], NO_SPREAD) for row in firsts]
+    adjusted = _adjusted(shares_in_order[firsts], spreads)[np.ix_(kinds, kinds)]
     apart = adjusted <= FALSE_STEPS
     groups = letters(apart) if len(names) <= MOST_LETTERED else [()] * len(names)
     above = np.tri(len(names), k=-1, dtype=bool)  # [row, other]: the other stands higher
@@ -158,6 +164,19 @@ def separate(
         for row, name in enumerate(names)
     }
     return Separation(names, adjusted, places)
+
+
+def _kinds(shares: Array) -> tuple[list[int], list[int]]:
+    """Rows that agree to `RESOLUTION` on every task: each row's kind, and the first row of each kind."""
+    kinds: list[int] = []
+    firsts: list[int] = []
+    for row, values in enumerate(shares):
+        apart = np.abs(shares[firsts] - values)
+        same = np.flatnonzero((apart <= RESOLUTION).all(1)) if values.size else np.array([], dtype=int)
+        if not len(same):
+            firsts.append(row)
+        kinds.append(int(same[0]) if len(same) else len(firsts) - 1)
+    return kinds, firsts
 
 
 def _adjusted(shares: Array, fits: Sequence[Spread]) -> Array:

@@ -122,6 +122,21 @@ def test_places_say_what_the_tests_say():
     assert found.adjusted.min() == pytest.approx(6 * smallest, rel=1e-6)
 
 
+def test_one_method_under_several_names_costs_the_others_nothing():
+    rng = np.random.default_rng(5)
+    rows = {name: rng.uniform(0.4, 0.8, size=12) for name in ("a", "b", "c")}
+    before = separation.separate(board(rows))
+    copies = {f"a{copy}": rows["a"] + 1e-6 * rng.normal(size=12) for copy in range(5)}
+    after = separation.separate(board(rows | copies))
+    for one, other in itertools.combinations(rows, 2):
+        small, large = (
+            found.adjusted[found.names.index(one), found.names.index(other)] for found in (before, after)
+        )
+        assert large == pytest.approx(small, rel=1e-3)
+    assert len({after.places[name].letters for name in ("a", *copies)}) == 1
+    assert after.adjusted[after.names.index("a"), after.names.index("a3")] == 1
+
+
 def test_only_tasks_that_all_have_are_compared():
     easy, hard = {"a": 0.9, "b": 0.95}, {"c": 0.1}
     common = separation.on_common_tasks({"whole": easy | hard, "flattered": {"b": 0.9, "a": 0.8}})
