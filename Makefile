@@ -71,7 +71,7 @@ bench: .venv/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
 # How often the intervals hold the truth and ranks show false steps, on simulated boards: the table of
-# docs/statistics.md, in about five minutes on one quiet core.
+# docs/statistics.md, in one to two minutes of one quiet core.
 coverage: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage --write
 
