@@ -20,7 +20,7 @@ USEFUL = 0.5  # alpha, in spreads: over-steering begins there (design, protocol 
 
 
 def visible(text: str) -> Text:
-    """A stranger's text for the terminal: no markup is read, and no escape code passes."""
+    """Return a stranger's text for the terminal: no markup is read, and no escape code passes."""
     mark = "\N{REPLACEMENT CHARACTER}"
     return Text("".join(c if c.isprintable() or c in "\n\t" else mark for c in text))
 
@@ -44,7 +44,7 @@ def print_map(fitted: FittedMap) -> None:
 def summary(
     fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None
 ) -> dict[str, Any]:
-    """What `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
+    """Return what `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
     card = fitted.card
     norms = made.norm(card.source.layer), carried.norm()
     return {
