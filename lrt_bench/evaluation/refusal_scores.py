@@ -13,7 +13,7 @@ from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.rows import Row, Vectors
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
-from lrt_bench.results.records import JudgeRecord, Mean, RefusalPoint, RefusalScores
+from lrt_bench.results.refusal_records import JudgeRecord, Mean, RefusalPoint, RefusalScores
 from lrt_bench.steering.refusal import Point, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
