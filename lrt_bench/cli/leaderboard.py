@@ -69,16 +69,16 @@ def _say_problems(board: Board) -> None:
 
 
 def _states(board: Board, results: Path, path: Path | None) -> list[Line]:
-    """The ledger's lines, after the board was checked against them; none where there is no ledger."""
+    """Return the ledger's lines, after the board was checked against them; none where there is no ledger."""
     from lrt_bench.leaderboard.ledger import check, give_states, read_ledger
 
     if path is not None and not path.is_file():
         raise UserError(f"--ledger {path}: no such file; `lrt-bench leaderboard record` begins one")
-    found = path or _beside(results)
-    if not found.is_file():
+    ledger = path or _beside(results)
+    if not ledger.is_file():
         return []
-    lines = read_ledger(found)
-    check(board, lines, found)
+    lines = read_ledger(ledger)
+    check(board, lines, ledger)
     give_states(board, lines)
     return lines
 

@@ -31,7 +31,7 @@ SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, float, float], None]]:
-    """A progress bar with an estimate on standard error; yields its update function."""
+    """Give a progress bar with an estimate on standard error; yields its update function."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -55,6 +55,7 @@ def by_pair(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
+    """Rank the results of each pair, best first."""
     return [ranked([cell.result for cell in group]) for group in by_pair(cells)]
 
 
@@ -99,7 +100,7 @@ ROW = (
 
 
 def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: a flat record a cell; `failure` says why one has no scores."""
+    """Return what `evaluate --json` prints: a flat record a cell; `failure` says why one has no scores."""
     rows = _rows(cells)
     if not failures:
         return rows
@@ -187,7 +188,7 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
 
 
 def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
-    """A line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
+    """Yield a line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         for task, group in itertools.groupby(row.result.lm_eval, key=lambda metric: metric.task):

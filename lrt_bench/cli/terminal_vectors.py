@@ -59,21 +59,20 @@ def print_transfer(
     model : the target, as a command names it.
     """
     print_map(fitted)
-    figures = summary(fitted, made, carried, out)
+    record = summary(fitted, made, carried, out)
     title = f"vector: {carried.concept}" if carried.concept else None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "model", "layer", "length", "spread", "length in spreads"):
         table.add_column(column, justify="left" if column in ("", "model") else "right", no_wrap=True)
     for side in ("source", "target"):
-        site = figures[side]
-        norm, spread = site["norm"], site["spread"]
-        lengths = f"{norm:.4g}", f"{spread:.4g}", f"{norm / spread:.4g}"
-        table.add_row(side, site["model"], str(site["layer"]), *lengths)
+        part = record[side]
+        lengths = f"{part['norm']:.4g}", f"{part['spread']:.4g}", f"{part['norm'] / part['spread']:.4g}"
+        table.add_row(side, part["model"], str(part["layer"]), *lengths)
     screen().print(table)
-    print_line(f"norm ratio, the map's length in spreads over the source's: {figures['norm_ratio']:.3f}")
+    print_line(f"norm ratio, the map's length in spreads over the source's: {record['norm_ratio']:.3f}")
     print_line(
         f"useful strengths: |alpha| up to about {USEFUL:g} spreads; in tools that add c times the vector, "
-        f"|c| up to {figures['useful_coefficient']:.3g}"
+        f"|c| up to {record['useful_coefficient']:.3g}"
     )
     if out is not None:
         print_line(f"written: {out}")

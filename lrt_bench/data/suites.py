@@ -205,16 +205,23 @@ def ad_hoc(
     """The suite's protocol and tasks on a pair of the user's own."""
     if source_layer is not None and source_layers is not None:
         raise UserError("--source-layers takes the place of --source-layer: give one of the two")
-    several = source_layers if isinstance(source_layers, str) else "+".join(map(str, source_layers or ()))
-    at = f"{several or source_layer}-sae" if source_sae else several or source_layer
-    sides = [_short(source, at), _short(target, target_layer)]
+    layers = source_layers if isinstance(source_layers, str) else "_".join(map(str, source_layers or ()))
+    place = f"{layers or source_layer}-sae" if source_sae else layers or source_layer
+    sides = [_short(source, place), _short(target, target_layer)]
     pair = PairSpec(
-        name="--".join(sides)[:120],
+        name=_shortened("--".join(sides)),
         source=source, source_layer=source_layer, source_layers=source_layers,
         source_sae=source_sae,
         target=target, target_layer=target_layer,
     )  # fmt: skip
     return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
+
+
+def _shortened(name: str) -> str:
+    """The name of a pair, where it is too long its beginning and a hash of the rest."""
+    if len(name) <= 120:
+        return name
+    return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _short(model: str, layer: int | str | None) -> str:

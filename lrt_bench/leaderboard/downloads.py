@@ -25,7 +25,8 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 RESULT_COLUMNS = (
     "suite", "suite_version", "pair", "mapping", "track", "kind", "origin", "state", "rank", "tied",
     "unranked", "transfer_score", "ci95_low", "ci95_high", "steering_r2", "correlation_delta", "fvu",
-    "source_model", "source_layer", "source_parameters", "target_model", "target_layer", "target_parameters",
+    "source_model", "source_layer", "source_layers", "source_parameters", "target_model",
+    "target_layer", "target_parameters",
     "steerable_tasks", "tasks", "map_parameters", "fit_tokens", "fit_seconds", "states_seconds",
     "peak_memory_bytes", "created", "lrt_bench", "result",
 )  # fmt: skip
@@ -80,7 +81,7 @@ def _parquet(table: Any) -> bytes:
 
 
 def feed(board: Board, lines: Sequence[Line]) -> bytes:
-    """An Atom feed of the ledger's last lines; of the newest results where there is no ledger."""
+    """Return an Atom feed of the ledger's last lines; of the newest results where there is no ledger."""
     root = ElementTree.Element("feed", xmlns=ATOM)
     entries = _from_ledger(lines) if lines else _from_results(board)
     newest = max((date for _, date, _, _ in entries), default="1970-01-01T00:00:00Z")
@@ -100,23 +101,23 @@ def feed(board: Board, lines: Sequence[Line]) -> bytes:
 
 
 def _from_ledger(lines: Sequence[Line]) -> list[tuple[str, str, str, str]]:
-    found = []
+    items = []
     for number, line in list(enumerate(lines, 1))[: -FEED_LENGTH - 1 : -1]:
         score = f", Transfer Score {line.transfer_score}" if line.transfer_score else ""
         title = f"{line.action}: {line.mapping} on {line.suite}/{line.pair}{score} ({line.reason})"
-        found.append((f"ledger/{number}", f"{line.date}T00:00:00Z", title, "about.html#changes"))
-    return found
+        items.append((f"ledger/{number}", f"{line.date}T00:00:00Z", title, "about.html#changes"))
+    return items
 
 
 def _from_results(board: Board) -> list[tuple[str, str, str, str]]:
     newest = sorted(board.entries, key=lambda entry: entry.result.provenance.created, reverse=True)
-    found = []
+    items = []
     for entry in [entry for entry in newest if not entry.result.mapping.control][:FEED_LENGTH]:
         score = entry.result.transfer_score
-        told = "" if score is None else f": Transfer Score {score:.1f}"
-        title = f"{entry.name} on {entry.result.suite}/{entry.result.pair.name}{told}"
-        found.append((entry.address, entry.result.provenance.created, title, f"results/{entry.address}.json"))
-    return found
+        scored = "" if score is None else f": Transfer Score {score:.1f}"
+        title = f"{entry.name} on {entry.result.suite}/{entry.result.pair.name}{scored}"
+        items.append((entry.address, entry.result.provenance.created, title, f"results/{entry.address}.json"))
+    return items
 
 
 def _add(parent: ElementTree.Element, name: str, text: str) -> ElementTree.Element:

@@ -31,17 +31,17 @@ CLAIMED = "claimed"
 Report = Callable[[str, float, float], None]
 Key = tuple[str, str, str]
 PairKey = tuple[str, str]
-Rows = dict[str, Array]
+Arrays = dict[str, Array]  # of each steerable task, [fits + 3, prompts]
 GROUP = 500  # files of a folder that are read and ranked at once
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name and address: itself if it is plain, else what is plain and a hash."""
+    """Return a name as part of a path: itself if it is plain, else what is plain of it and a hash."""
     if PLAIN.fullmatch(name):
         return name
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "name"
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    letters = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "name"
+    return f"{letters}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -67,6 +67,7 @@ class Entry:
 
     @property
     def name(self) -> str:
+        """The mapping's name."""
         return self.result.mapping.name
 
     @property
@@ -77,6 +78,7 @@ class Entry:
 
     @property
     def key(self) -> Key:
+        """Suite, pair and mapping, which no two entries share."""
         return self.result.suite, self.result.pair.name, self.result.mapping.name
 
 
@@ -89,14 +91,17 @@ class PairEntries:
 
     @cached_property
     def record(self) -> PairRecord:
+        """The pair as its first entry records it."""
         return self.entries[0].result.pair
 
     @property
     def name(self) -> str:
+        """The pair's name."""
         return self.record.name
 
     @property
     def slug(self) -> str:
+        """Suite and pair as one plain part of a path."""
         return f"{slug(self.suite)}--{slug(self.name)}"
 
     @cached_property
@@ -106,10 +111,12 @@ class PairEntries:
 
     @cached_property
     def by_name(self) -> dict[str, Entry]:
+        """The entries by the names of their mappings."""
         return {entry.name: entry for entry in self.entries}
 
     @property
     def ranked(self) -> list[Entry]:
+        """The entries that have a rank, best first."""
         return [entry for entry in self.entries if entry.rank is not None]
 
 
@@ -122,6 +129,7 @@ class Board:
 
     @cached_property
     def entries(self) -> list[Entry]:
+        """All entries, pair by pair."""
         return [entry for pair in self.pairs for entry in pair.entries]
 
     def frame(self) -> DataFrame:
@@ -133,10 +141,11 @@ class Board:
 
     @cached_property
     def suites(self) -> dict[str, list[PairEntries]]:
-        found: dict[str, list[PairEntries]] = {}
+        """The pairs of each suite."""
+        suites: dict[str, list[PairEntries]] = {}
         for pair in self.pairs:
-            found.setdefault(pair.suite, []).append(pair)
-        return found
+            suites.setdefault(pair.suite, []).append(pair)
+        return suites
 
 
 def read_board(results: Path, report: Report = lambda what, done, total: None) -> Board:
@@ -151,18 +160,18 @@ def _read(results: Path, report: Report) -> Board:
     files = list(result_files(results))
     groups = _groups(files)
     board = Board([], [])
-    pairs: dict[PairKey, list[_Found]] = {}
+    pairs: dict[PairKey, list[_PairPart]] = {}
     for read in share_out(_read_group, groups, lambda d, n: report("reading", d, n), size=len(files)):
         board.problems += read.problems
-        for key, found in read.pairs.items():
-            pairs.setdefault(key, []).append(found)
+        for key, part in read.pairs.items():
+            pairs.setdefault(key, []).append(part)
     if not pairs:
         why = f" ({board.problems[0]})" if board.problems else "; run `lrt-bench evaluate` first"
         raise UserError(f"--results {results}: no readable result in it{why}")
     for key in sorted(pairs, key=lambda key: (key[0], _place_in_suite(*key), key[1])):
         parts = pairs.pop(key)
         whole = parts[0] if len(parts) == 1 else _merged(parts, board.problems)
-        board.pairs.append(PairEntries(key[0], _placed(whole) if whole.rows else whole.entries))
+        board.pairs.append(PairEntries(key[0], _placed(whole) if whole.arrays else whole.entries))
     return board
 
 
@@ -177,18 +186,18 @@ def _groups(files: list[Path]) -> list[list[Path]]:
 
 
 @dataclass
-class _Found:
+class _PairPart:
     """Entries of one pair: ranked, or with the arrays to rank them by where more may lie elsewhere."""
 
     entries: list[Entry]
-    rows: list[Rows]
+    arrays: list[Arrays]
 
 
 @dataclass
 class _Read:
     """What a worker read of a group of files."""
 
-    pairs: dict[PairKey, _Found]
+    pairs: dict[PairKey, _PairPart]
     problems: list[str]
 
 
@@ -196,7 +205,7 @@ def _read_group(paths: list[Path]) -> _Read:
     """Read and check files; rank each pair of theirs unless the folder goes on in another group."""
     read = _Read({}, [])
     seen: dict[Key, Path] = {}
-    taken: list[tuple[Entry, Rows]] = []
+    taken: list[tuple[Entry, Arrays]] = []
     for path in paths:
         try:
             taken.append(_taken(path))
@@ -208,22 +217,22 @@ def _read_group(paths: list[Path]) -> _Read:
         except UserError as error:
             read.problems.append(str(error))
             continue
-        found = read.pairs.setdefault(entry.key[:2], _Found([], []))
-        found.entries.append(entry)
-        found.rows.append(rows)
+        part = read.pairs.setdefault(entry.key[:2], _PairPart([], []))
+        part.entries.append(entry)
+        part.arrays.append(rows)
     if len(paths) < GROUP:
-        read.pairs = {key: _Found(_placed(found), []) for key, found in read.pairs.items()}
+        read.pairs = {key: _PairPart(_placed(part), []) for key, part in read.pairs.items()}
     return read
 
 
-def _merged(parts: list[_Found], problems: list[str]) -> _Found:
-    """A pair whose files lie in several folders, its arrays read again where they were let go."""
+def _merged(parts: list[_PairPart], problems: list[str]) -> _PairPart:
+    """Return a pair whose files lie in several folders, its arrays read again where they were let go."""
     rows = [
         row
         for part in parts
-        for row in zip(part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True)
+        for row in zip(part.entries, part.arrays or [_taken(e.path)[1] for e in part.entries], strict=True)
     ]
-    whole, seen = _Found([], []), dict[Key, Path]()
+    whole, seen = _PairPart([], []), dict[Key, Path]()
     for entry, arrays in sorted(rows, key=lambda row: _stray(row[0])):
         try:
             _only_once(entry, seen)
@@ -231,12 +240,12 @@ def _merged(parts: list[_Found], problems: list[str]) -> _Found:
             problems.append(str(error))
             continue
         whole.entries.append(entry)
-        whole.rows.append(arrays)
+        whole.arrays.append(arrays)
     return whole
 
 
 def _stray(entry: Entry) -> tuple[bool, Path]:
-    """The order in which one of several copies is kept: first the file that lies where `evaluate` writes."""
+    """Return the order in which copies are kept: first the file that lies where `evaluate` writes."""
     return entry.path.parts[-3:] != (*entry.key[:2], f"{entry.name}.json"), entry.path
 
 
@@ -247,12 +256,12 @@ def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
     seen[entry.key] = entry.path
 
 
-def _taken(path: Path) -> tuple[Entry, Rows]:
-    """A result as the board keeps it, and an array for each task that counts. Raises UserError."""
+def _taken(path: Path) -> tuple[Entry, Arrays]:
+    """Return a result as the board keeps it, and an array for each task that counts. Raises UserError."""
     if path.is_symlink():
         raise UserError(f"{path}: a link: give the file itself")
-    result, rows = read_with_arrays(path)
-    return Entry(path, result.summary, _scores_hash(result, rows)), rows
+    result, arrays = read_with_arrays(path)
+    return Entry(path, result.summary, _scores_hash(result, arrays)), arrays
 
 
 def _place_in_suite(suite: str, pair: str) -> int:
@@ -281,12 +290,12 @@ def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _placed(found: _Found) -> list[Entry]:
-    """A pair's entries in the order of its page, each with its place in the ranking."""
-    by_name = {entry.name: entry for entry in found.entries}
+def _placed(part: _PairPart) -> list[Entry]:
+    """Return a pair's entries in the order of its page, each with its place in the ranking."""
+    by_name = {entry.name: entry for entry in part.entries}
     scored = [
         ScoredResult(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
-        for entry, rows in zip(found.entries, found.rows, strict=True)
+        for entry, rows in zip(part.entries, part.arrays, strict=True)
     ]
     ordered = []
     for row in ranked_rows(scored):

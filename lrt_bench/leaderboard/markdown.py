@@ -20,7 +20,7 @@ BARS = 20  # more don't fit into the figure
 
 
 def markdown(results: Path) -> str:
-    """The summary of all results under a folder. Raises UserError where there is none."""
+    """Return the summary of all results under a folder. Raises UserError where there is none."""
     board = read_board(results)
     rows = records(board.frame())
     parts = [part for _, pair in itertools.groupby(rows, _pair_of) for part in _pair(list(pair))]
@@ -76,5 +76,5 @@ def _escaped(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    """A label that can't end its quotes."""
+    """Return a label that can't end its quotes."""
     return re.sub(r"[^\w .+-]", "?", text)[:40]

@@ -25,7 +25,7 @@ NOT_STEERABLE = (
 
 @functools.lru_cache(maxsize=4096)
 def name(text: str) -> str:
-    """A name of a stranger's, escaped, kept from turning the text around it."""
+    """Return a name of a stranger's, escaped, kept from turning the text around it."""
     return f"<bdi>{escape(text)}</bdi>"
 
 
@@ -62,7 +62,7 @@ def state(row: Row) -> Markup:
 
 @functools.lru_cache(maxsize=4096)
 def site(record: SiteRecord) -> Markup:
-    """A model and its layer."""
+    """Return a model and its layer."""
     return Markup(
         f"{name(record.model)}, layer {record.where} ({100 * record.depth:.0f}% depth), "
         f"width {record.width}, {count(record.parameters)} parameters"
@@ -70,7 +70,7 @@ def site(record: SiteRecord) -> Markup:
 
 
 def result_row(row: Row, root: str, with_pair: bool) -> Markup:
-    """A result's row in a table of results; macros.html has the heads."""
+    """Return a result's row in a table of results; macros.html has the heads."""
     pair = f"{slug(row['suite'])}--{slug(row['pair'])}"
     kind = ' class="control"' if row["control"] else "" if row["rank"] else ' class="unranked"'
     link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(row["pair"])}</a></td>'
@@ -86,7 +86,7 @@ def result_row(row: Row, root: str, with_pair: bool) -> Markup:
 
 
 def task_row(task: TaskScores) -> Markup:
-    """A task's scores on one pair, in a mapping's page."""
+    """Return a task's scores on one pair, in a mapping's page."""
     scores = (
         number(task.steering_r2),
         number(task.ceiling_r2),

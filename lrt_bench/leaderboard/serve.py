@@ -13,7 +13,7 @@ from lrt_bench.leaderboard.site import MARK
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """A preview says where it is, and nothing more."""
+        """Say nothing: a preview says where it is, and no more."""
 
 
 def serve(site: Path, port: int, ready: Callable[[str], None]) -> None:

@@ -20,6 +20,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.files import format as formats
 from lrt_bench.files.resources import LEADERBOARD
 from lrt_bench.files.templates import template_environment
+from lrt_bench.files.whole import locked_folder, naming
 from lrt_bench.leaderboard import downloads, markup, views
 from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries, slug
 from lrt_bench.leaderboard.ledger import Line
@@ -42,19 +43,14 @@ def build_site(board: Board, lines: Sequence[Line], out: Path, report: Progress)
     """
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        made.chmod(0o755)
+    with naming(out), locked_folder(out) as made:
         count = _Builder(board, lines, made, report).build()
         _swap(made, out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return count
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises UserError unless `out` is missing, empty, or an older site."""
+    """Raise UserError unless `out` is missing, empty, or an older site."""
     if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
         return
     if out.exists() or out.is_symlink():
@@ -62,15 +58,16 @@ def check_replaceable(out: Path) -> None:
 
 
 def _swap(made: Path, out: Path) -> None:
-    old = made.with_name(made.name + ".old")
+    """Put the new site in the place of the old one; a killed swap leaves what the next build sweeps."""
+    old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     if out.exists():
-        out.rename(old)
+        out.rename(old)  # in the place of the empty folder
     made.rename(out)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def environment() -> Environment:
-    """The templates' environment: everything is escaped, an unknown name is an error."""
+    """Return the templates' environment: everything is escaped, an unknown name is an error."""
     made = template_environment(LEADERBOARD / "templates")
     made.filters |= {"number": formats.number, "seconds": formats.seconds, "count": formats.count}
     made.filters |= {"bytes": formats.size, "slug": slug}
@@ -83,8 +80,11 @@ def environment() -> Environment:
 
 @dataclass
 class _Builder:
-    """Renders one board into a folder. The pages of mappings, pairs and tasks are jobs that need nothing
-    of each other: workers forked from this process share them out."""
+    """Renders one board into a folder.
+
+    The pages of mappings, pairs and tasks are jobs that need nothing of each other: workers forked from this
+    process share them out.
+    """
 
     board: Board
     lines: Sequence[Line]
@@ -152,11 +152,11 @@ class _Builder:
 
     def _page(self, path: str, template: str, **values: Any) -> None:
         root = "../" * path.count("/")
-        found = self._environment.get_template(template)
-        self._write(path, found.render(root=root, path=path, **self._common, **values).encode())
+        page = self._environment.get_template(template)
+        self._write(path, page.render(root=root, path=path, **self._common, **values).encode())
 
     def _script(self, path: str, key: str, content: Any) -> None:
-        """Data as a script: pages opened as files may load scripts, but nothing else."""
+        """Return data as a script: pages opened as files may load scripts, but nothing else."""
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         self._write(path, f"lrt.put({json.dumps(key)},{text});\n".encode())
 
@@ -185,7 +185,7 @@ class _Builder:
                     self._write(f"{kind}/{path.relative_to(LEADERBOARD / kind)}", path.read_bytes())
 
     def _shipped(self, name: str) -> Task | None:
-        """The task's own folder, where it ships with lrt-bench."""
+        """Return the task's own folder, where it ships with lrt-bench."""
         return find_task(name) if name in self._known else None
 
     @cached_property
@@ -206,7 +206,7 @@ def _downloads(builder: _Builder) -> None:
 
 
 def _mapping(builder: _Builder, *, name: str, rows: list[tuple[PairEntries, Entry]]) -> None:
-    """A mapping's page, and what charts and readers load of each of its results."""
+    """Return a mapping's page, and what charts and readers load of each of its results."""
     for _, entry in rows:
         builder._script(f"data/{entry.address}.js", entry.address, views.result_data(entry))
         builder._copy(entry)

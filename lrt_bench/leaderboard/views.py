@@ -63,7 +63,7 @@ class Overview:
 
 
 def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
-    """The table of mappings by pairs, best mean first; None for one pair, or for very many."""
+    """Return the table of mappings by pairs, best mean first; None for one pair, or for very many."""
     shown = [pair for pair in pairs if any(e.result.mapping.track == track for e in pair.entries)]
     if not 2 <= len(shown) <= OVERVIEW_PAIRS:
         return None
@@ -71,15 +71,15 @@ def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
     rows = []
     for name in names:
         cells = [pair.by_name.get(name) for pair in shown]
-        found = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
-        scores = [score for score in found if score is not None]
+        ranked = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
+        scores = [score for score in ranked if score is not None]
         rows.append((name, cells, float(np.mean(scores)) if len(scores) == len(shown) else None))
     rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
     return Overview(list(shown), rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
 
 
-def index_data(found: Sequence[Table]) -> dict[str, Any]:
-    """The index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
+def index_data(shown: Sequence[Table]) -> dict[str, Any]:
+    """Return the index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
     lists: dict[str, dict[str, int]] = {key: {} for key in ("pair", "name", "kind", "state", "date", "why")}
 
     def places(key: str, values: Iterable[str]) -> list[int]:
@@ -87,7 +87,7 @@ def index_data(found: Sequence[Table]) -> dict[str, Any]:
 
     places("why", [""])
     made = []
-    for table in found:
+    for table in shown:
         results = table.results
         pairs = results["pair"].drop_duplicates()
         made.append(
@@ -125,7 +125,7 @@ def _short(value: float | None, digits: int) -> float | None:
 
 
 def result_data(entry: Entry) -> dict[str, Any]:
-    """What the charts and the comparison read of one result."""
+    """Return what the charts and the comparison read of one result."""
     result = entry.result
     return {
         "name": entry.name,
@@ -165,6 +165,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -182,36 +183,37 @@ def _difference(row: Entry, column: Entry) -> Difference | None:
 
 
 def task_of(entry: Entry, name: str) -> TaskScores | None:
+    """Return an entry's scores on a task; None where it has none."""
     return next((task for task in entry.result.tasks if task.task == name), None)
 
 
 def best_on(pair: PairEntries, name: str) -> Entry | None:
-    """The mapping with the highest steering R2 on one task; no rank follows from it."""
-    found = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
-    return max(found, key=lambda one: one[0], default=(None, None))[1]
+    """Return the mapping with the highest steering R2 on one task; no rank follows from it."""
+    scores = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
+    return max(scores, key=lambda one: one[0], default=(None, None))[1]
 
 
 def task_names(board: Board) -> list[str]:
     """Every choice task of the board, then the tasks that make text."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for pair in board.pairs:
         reference = pair.entries[0].result
-        found |= dict.fromkeys(task.task for task in reference.tasks)
-        found |= dict.fromkeys(task.task for task in reference.generation)
-    return list(found)
+        names |= dict.fromkeys(task.task for task in reference.tasks)
+        names |= dict.fromkeys(task.task for task in reference.generation)
+    return list(names)
 
 
 def by_mapping(board: Board) -> dict[str, list[tuple[PairEntries, Entry]]]:
     """Each mapping's entries over suites and pairs."""
-    found: dict[str, list[tuple[PairEntries, Entry]]] = {}
+    entries: dict[str, list[tuple[PairEntries, Entry]]] = {}
     for pair in board.pairs:
         for entry in pair.entries:
-            found.setdefault(entry.name, []).append((pair, entry))
-    return found
+            entries.setdefault(entry.name, []).append((pair, entry))
+    return entries
 
 
 def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
-    """A point for each ranked mapping of each pair: score against target size over source size."""
+    """Return a point for each ranked mapping of each pair: score against target size over source size."""
     ratio = results["target_parameters"] / results["source_parameters"].clip(lower=1)
     names = {"transfer_score": "score", "ci95_low": "low", "ci95_high": "high"}
     points = results.assign(ratio=ratio.astype("float64")).rename(columns=names)
@@ -220,7 +222,7 @@ def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
 
 
 def reproduce(result: ResultSummary) -> str:
-    """The command that computes a result again."""
+    """Return the command that computes a result again."""
     words = ["lrt-bench", "evaluate", "--suite", result.suite.removesuffix(AD_HOC)]
     if result.suite.endswith(AD_HOC):
         source, target = result.pair.source, result.pair.target
@@ -229,6 +231,8 @@ def reproduce(result: ResultSummary) -> str:
             words += ["--source-layer", str(source.layer)]
         else:
             words += ["--source-layers", ",".join(map(str, source.layers))]
+        if source.sae_name is not None:
+            words += ["--source-sae", source.sae_name]
         words += ["--target", target.model, "--target-layer", str(target.layer)]
         words += ["--corpus", result.provenance.corpus]
     else:

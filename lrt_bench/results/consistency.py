@@ -16,7 +16,7 @@ RELATIVE = 1e-3  # the same of a steering R2, relatively
 
 
 def contradiction(result: Result, arrays: dict[str, Array]) -> str | None:
-    """What of a result does not follow from its own numbers, field first; None where all of it does.
+    """Return what of a result does not follow from its own numbers, field first; None where all of it does.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.results.columns import COLUMNS, DTYPES, TASK_COLUMNS
 from lrt_bench.results.ranking import ranked
-from lrt_bench.results.records import RefusalScores, TaskRecord
+from lrt_bench.results.records import TaskRecord
+from lrt_bench.results.refusal_records import RefusalScores
 from lrt_bench.results.result import Result, ResultSummary
 from lrt_bench.results.storage import read_result, result_files
 
@@ -96,7 +97,7 @@ def read_frame(folder: Path | str, level: Level = "result") -> DataFrame:
 
 
 def records(table: DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as dictionaries of Python's own values, None where one is missing."""
+    """Return the rows of a table as dictionaries of Python's own values, None where one is missing."""
     plain = table.astype(object)
     return plain.where(table.notna(), None).to_dict("records")
 
@@ -184,7 +185,7 @@ def _prompts(results: Iterable[ResultSummary]) -> DataFrame:
 
 
 def chosen_alphas(scores: RefusalScores) -> tuple[float, ...]:
-    """The alphas that the validation split chose: towards answering, towards refusing."""
+    """Return the alphas that the validation split chose: towards answering, towards refusing."""
     return tuple(alpha for alpha in (scores.answering, scores.refusing) if alpha is not None)
 
 

@@ -59,7 +59,7 @@ def draw_pair(results: Sequence[ResultSummary], path: Path) -> Path:
 
 
 def _margins(part: Any, height: float, *, top_inches: float, bottom_inches: float, left: float) -> None:
-    """The axes' place in a part of the figure that is `height` inches high."""
+    """Return the axes' place in a part of the figure that is `height` inches high."""
     part.subplots_adjust(left=left, right=0.99, top=1 - top_inches / height, bottom=bottom_inches / height)
 
 

@@ -81,6 +81,7 @@ class Line:
 
     @property
     def published(self) -> Published | None:
+        """The paper's row on the same task; None where it has none."""
         return TABLE_1.get(self.task)
 
 
@@ -125,7 +126,7 @@ def measured(task: TaskScores, alphas: Sequence[float]) -> Measured:
 
 
 def lines(results: Sequence[Result]) -> list[Line]:
-    """A line for every choice task of every pair: table 1's first, in its order."""
+    """Return a line for every choice task of every pair: table 1's first, in its order."""
     made: dict[tuple[str, str, str], Line] = {}
     for result in results:
         for task in result.tasks:
@@ -139,7 +140,7 @@ def lines(results: Sequence[Result]) -> list[Line]:
 
 
 def mappings_of(group: Sequence[Line]) -> list[str]:
-    """The rows that are no control, in alphabetical order."""
+    """Return the rows that are no control, in alphabetical order."""
     return sorted({name for line in group for name in line.rows}.difference(CONTROL_NAMES))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.frame import chosen_alphas
-from lrt_bench.results.records import RefusalScores
+from lrt_bench.results.refusal_records import RefusalScores
 from lrt_bench.results.result import Result
 
 CONTROL_STYLES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
@@ -22,8 +22,10 @@ AXES = {
 
 
 def draw_refusal(results: Sequence[Result], path: Path) -> Path | None:
-    """The paper's figure 4 as SVG: score against alpha, bars of one standard error, a panel a pair, task
-    and scorer; None where no result holds a refusal task."""
+    """Draw the paper's figure 4 as SVG: score against alpha, with bars of one standard error.
+
+    It has a panel for each pair, task and scorer; None where no result holds a refusal task.
+    """
     panels = list(_panels(results))
     if not panels:
         return None

@@ -19,12 +19,12 @@ from lrt_bench.results.records import (
     PairRecord,
     Provenance,
     Record,
-    RefusalScores,
     Settings,
     SideEffectScores,
     TaskRecord,
     TaskScores,
 )
+from lrt_bench.results.refusal_records import RefusalScores
 
 
 class ResultSummary(Record):
@@ -99,5 +99,5 @@ class Result(ResultSummary):
 
 
 def json_schema() -> str:
-    """The JSON Schema of a result file."""
+    """Return the JSON Schema of a result file."""
     return json.dumps(Result.model_json_schema(), indent=1) + "\n"

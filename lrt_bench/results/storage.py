@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def pack_propensities(arrays: dict[str, torch.Tensor]) -> tuple[bytes, str]:
-    """The sidecar's bytes and their hash: {task: [seeds, prompts, alphas]}, float32."""
+    """Return the sidecar's bytes and their hash: {task: [seeds, prompts, alphas]}, float32."""
     from safetensors.torch import save
 
     data: bytes = save({name: value.float().contiguous() for name, value in sorted(arrays.items())})
@@ -40,8 +40,10 @@ def write_result(path: Path, result: Result, propensities: bytes) -> None:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """What may be a result under a folder, in order: *.json, but not what is hidden, nor the record of
-    `sweep-layers` or of `decoder-relation`."""
+    """Yield what may be a result under a folder, in order: *.json that is not hidden.
+
+    The records of `sweep-layers` and of `decoder-relation` are none.
+    """
     for path in sorted(folder.rglob("*.json")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         of_layers = path.name == "layers.json" and path.parent.parent.name == "layers"
@@ -50,41 +52,53 @@ def result_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+MEND = "delete it and run again"
+
+
+def read_record(path: Path) -> Result:
+    """Read a result file and check it against the schema, but not against its own arrays.
+
+    Raises
+    ------
+    UserError
+        Names the file and the field: what is no JSON, no record of the schema, or beyond its bounds.
+    """
+    try:
+        content = read_bounded(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        return Result.model_validate_json(content)
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {MEND}") from error
+        raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {MEND}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}): {MEND}") from error
+
+
 def read_result(path: Path) -> Result:
     """Read and check a result file.
 
     Raises
     ------
     UserError
-        Names the file and the field: what is no JSON, no record of the schema, beyond its bounds, or a
-        headline number that the result's own arrays contradict.
+        As `read_record`, and where a headline number does not follow from the result's own arrays.
     """
     return read_with_arrays(path)[0]
 
 
 def read_with_arrays(path: Path) -> tuple[Result, dict[str, Array]]:
     """Read a result as `read_result` does, with the arrays of its steerable tasks, [fits + 3, prompts]."""
-    mend = "delete it and run again"
-    try:
-        content = read_bounded(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        result = Result.model_validate_json(content)
-    except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":
-            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {mend}") from error
-        raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {mend}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}): {mend}") from error
+    result = read_record(path)
     arrays = {task.task: task.error_rows for task in result.tasks if task.steerable}
     if problem := contradiction(result, arrays):
-        raise UserError(f"{path}: {problem}; {mend}")
+        raise UserError(f"{path}: {problem}; {MEND}")
     return result, arrays
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
-    """The sidecar of a result file, or None where it is missing or not the one the result vouches for."""
+    """Return a result's propensities, or None where they are missing or not those that it vouches for."""
     from safetensors.torch import load
 
     sidecar = path.with_suffix(".safetensors")

@@ -15,7 +15,7 @@ from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.mappings import BUILT_IN, name_of
-from lrt_bench.results.storage import Result, read_propensities, read_result, result_files
+from lrt_bench.results.storage import Result, read_propensities, read_record, result_files
 from lrt_bench.submissions.row import submission_rows
 
 # One machine gives one number. Another one, or another number of threads, adds float32 in another order: that
@@ -60,7 +60,7 @@ class Verification:
 
     def run(self) -> Outcome:
         """Compute everything again. Raises UserError where that cannot be done here."""
-        results = [(path, read_result(path)) for path in self._files()]
+        results = [(path, read_record(path)) for path in self._files()]
         outcome = Outcome()
         for _, group in itertools.groupby(sorted(results, key=_group), key=_group):
             self._verify(list(group), outcome)
@@ -132,7 +132,7 @@ class Verification:
             spec = PairSpec(
                 name=pair.name, source=source.model,
                 source_layer=source.layer if source.layers is None else None, source_layers=source.layers,
-                target=target.model, target_layer=target.layer,
+                source_sae=source.sae_name, target=target.model, target_layer=target.layer,
             )  # fmt: skip
             return suite.model_copy(update={"name": result.suite, "pairs": (spec,)})
         chosen = tuple(spec for spec in suite.pairs if spec.name == pair.name)

@@ -47,8 +47,8 @@ def pull_map(repo: str, *, revision: str | None = None, report: Report) -> Fitte
     """Fetch a map. Raises UserError where the repository holds none, or it arrives damaged."""
     check_name(repo)
     remote = Repo(repo, "model", write=False, report=report)
-    head = remote.patiently(lambda: remote.head(revision))
-    tree = remote.patiently(lambda: remote.tree(head))
+    head = remote.with_retries(lambda: remote.head(revision))
+    tree = remote.with_retries(lambda: remote.tree(head))
     for name, most in LIMITS.items():
         if name not in tree:
             raise UserError(f"{repo}: no map there: {name} is missing; `lrt-bench fit --push` writes one")

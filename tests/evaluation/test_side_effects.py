@@ -218,7 +218,7 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
     random = next(figures for figures in rows["random"] if figures.metric == "bits_per_byte")
     assert random.unsteered == bits.unsteered
     assert random.value != bits.value
-    assert f"choice acc: {by_metric['acc'].unsteered:.3f} unsteered; at alpha -0.5, +0.5:" in printed
+    assert f"choice acc: {by_metric['acc'].unsteered:.3f} unsteered; at alpha −0.5, +0.5:" in printed
 
 
 def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):

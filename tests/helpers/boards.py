@@ -46,8 +46,8 @@ def write(results: Path, record: dict[str, Any], name: str | None = None, **fiel
         *parents, last = field.split("__")
         part = record
         for parent in parents:
-            part = part[parent]
-        part[last] = value
+            part = part[int(parent) if parent.isdigit() else parent]
+        part[int(last) if last.isdigit() else last] = value
     safe = "".join(
         letter if letter.isalnum() or letter in "-_." else "_" for letter in record["mapping"]["name"]
     )
