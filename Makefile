@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures leaderboard results bench forecast vendor clean \
+.PHONY: evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean \
 	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
@@ -12,6 +12,11 @@ evaluate: .venv/.installed
 test: .venv/.installed-test
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+# The inner loop: what `test` runs, but for what takes long or starts a browser, a cell or a cluster.
+test-fast: .venv/.installed-test
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile \
+		-m "not (slow or sandbox or browser or ray)"
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

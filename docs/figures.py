@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.cli.terminal import number
+from lrt_bench.files.format import number
 from lrt_bench.results.pair_figure import draw_pair
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.storage import read_result
@@ -44,8 +44,8 @@ def table(results: Path) -> str:
         scores = " | ".join(_cell(by_name[pair].get(result.mapping.name)) for pair in PAIRS)
         place = "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
         lines.append(
-            f"| {name} | {scores} | {place} | {number(result.steering_r2, 3)} "
-            f"| {number(result.correlation_delta, 3)} | {number(result.fvu, 3)} |"
+            f"| {name} | {scores} | {place} | {number(result.steering_r2)} "
+            f"| {number(result.correlation_delta)} | {number(result.fvu)} |"
         )
     return "\n".join(lines)
 

@@ -259,8 +259,6 @@ def transfer(
     v = vector.at(source.layer)
     if len(v) != source.width:
         raise UserError(f"the vector is {len(v)} wide, {source.model} is {source.width}: not its vector")
-    if not bool(v.any()):
-        raise UserError("the vector is zero: it has no direction to carry over")
     states = vector.states
     if states is None:
         if not fitted.linear:
@@ -268,28 +266,31 @@ def transfer(
                 f"mapping {fitted.card.mapping} is not linear: it carries states, not vectors; give the "
                 "texts that the vector is made from (--concept), or a linear mapping"
             )
-        states = ConceptStates(v[None], torch.zeros_like(v)[None])
-    mapped = fitted.mapping.transfer(states.positive, states.negative).float().cpu()
+        states = ConceptStates(unit(v)[None], torch.zeros_like(v)[None])  # at a length that float32 squares
+    mapped = fitted.mapping.transfer(states.positive, states.negative).double().cpu()
     if not bool(torch.isfinite(mapped).all()) or not bool(mapped.any()):
         raise UserError(f"mapping {fitted.card.mapping}: carries this vector to nothing, or to NaN")
-    length = float(v.norm()) / source.spread
-    ratio = float(mapped.norm()) / target.spread / length
-    carried = unit(mapped) * (length * target.spread) if scale == "spread" else mapped
+    norm = vector.norm(source.layer)
+    own = 1.0 if vector.states is None else norm  # length of what was mapped
+    ratio = (float(mapped.norm()) / target.spread) / (own / source.spread)
+    length = norm / source.spread * target.spread if scale == "spread" else float(mapped.norm()) * norm / own
+    carried = unit(mapped) * length
     return SteeringVector(
         {target.layer: carried}, target.hint, vector.concept, {target.layer: target.spread},
-        _provenance(vector, fitted.card, ratio, scale),
+        _provenance(vector, fitted, ratio, scale),
     )  # fmt: skip
 
 
-def _provenance(vector: SteeringVector, card: MapCard, ratio: float, scale: Scale) -> dict[str, object]:
-    """How a carried vector was made. norm_ratio : its length in spreads, as the map gave it, over v's."""
+def _provenance(vector: SteeringVector, fitted: FittedMap, ratio: float, scale: Scale) -> dict[str, object]:
+    """How a carried vector was made; norm_ratio is its length in spreads, as the map gave it, over v's."""
+    card = fitted.card
     kept = ("mapping", "rule", "corpus", "corpus_digest", "fit_tokens", "r2", "r2_without_top8", "seed")
     sites = {
-        side: {"model": at.model, "digest": at.digest, "layer": at.layer, "spread": at.spread}
-        for side, at in (("source", card.source), ("target", card.target))
+        name: {"model": side.model, "digest": side.digest, "layer": side.layer, "spread": side.spread}
+        for name, side in (("source", card.source), ("target", card.target))
     }
     made = {"made_by": f"lrt-bench {__version__}", "method": "transfer", "norm_ratio": ratio, "scale": scale}
-    map_ = {name: getattr(card, name) for name in kept}
+    map_ = {name: getattr(card, name) for name in kept} | {"digest": fitted.digest}
     return {**made, **sites, "map": map_, "of": dict(vector.provenance)}
 
 

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from lrt_bench.cli.options import ENGINE, OPTIONS, layers, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -85,7 +85,7 @@ NO_SETTING = ("config_file", "as_json")  # options that say nothing of the run i
 @with_options(ENGINE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @click.pass_context
-@plainly
+@one_line_errors
 def evaluate(context: click.Context, /, config_file: Path | None, as_json: bool, **options: Any) -> None:
     """Score mapping methods on pairs of models; finished cells in --out are not computed again."""
     from lrt_bench.evaluation.config import checked, read_config

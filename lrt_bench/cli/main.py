@@ -17,7 +17,7 @@ from lrt_bench.cli.submit import submit, verify
 from lrt_bench.cli.sweep_layers import sweep_layers
 from lrt_bench.cli.transfer import fit, transfer
 from lrt_bench.cli.try_vector import try_
-from lrt_bench.errors import plainly
+from lrt_bench.errors import one_line_errors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +36,7 @@ main.add_command(reports)
 @main.command(name="list")
 @click.argument("what", type=click.Choice(["suites", "pairs", "tasks", "mappings"]))
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 def list_(what: str, as_json: bool) -> None:
     """List the suites, pairs, tasks or mappings that ship with lrt-bench."""
     rows = _described(what)
@@ -65,7 +65,7 @@ def _described(what: str) -> list[dict[str, Any]]:
 @main.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
-@plainly
+@one_line_errors
 def show(result: Path, as_json: bool) -> None:
     """Show one result file: its scores, its tasks, its fidelity, its cost."""
     from lrt_bench.results.storage import read_result
@@ -81,7 +81,7 @@ def show(result: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
-@plainly
+@one_line_errors
 def summary(results: Path) -> None:
     """Print a folder of results as Markdown, for a pull request or a report."""
     from lrt_bench.leaderboard.markdown import markdown
@@ -90,10 +90,10 @@ def summary(results: Path) -> None:
 
 
 @main.command()
-@plainly
+@one_line_errors
 def schema() -> None:
     """Print the JSON Schema of a result file."""
-    from lrt_bench.results.storage import json_schema
+    from lrt_bench.results.result import json_schema
 
     click.echo(json_schema(), nl=False)
 

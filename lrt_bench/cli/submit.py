@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -35,7 +35,7 @@ def submit() -> None:
 @click.option("--into", type=FOLDER, default=Path("submissions"), show_default=True)
 @click.option("--weights", type=FOLDER, help="Safetensors file with weight and bias: submit fitted weights.")
 @click.option("--pair", help="The pair that the weights are for.")
-@plainly
+@one_line_errors
 def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
     """Make submissions/NAME with a card to fill in and a method that works."""
     from lrt_bench.submissions.scaffold import new_submission
@@ -46,7 +46,7 @@ def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
 
 @submit.command()
 @click.argument("path", type=FOLDER)
-@plainly
+@one_line_errors
 def check(path: Path) -> None:
     """Say everything that is wrong with a submission, without running any of it."""
     from lrt_bench.submissions.folder import check as check_folder
@@ -67,7 +67,7 @@ def check(path: Path) -> None:
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
 @click.option("--pair", "pairs", multiple=True, help="Only this pair (repeatable).")
 @click.option("--unsafe-no-sandbox", is_flag=True, help="Run it as you, without a sandbox.")
-@plainly
+@one_line_errors
 def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox: bool) -> None:
     """Run a submission and write PATH/claimed: what its pull request needs."""
     from lrt_bench.cli import terminal as report
@@ -84,7 +84,7 @@ def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox:
 @click.option("--suite", "suite_spec", help="YAML file of a suite that does not ship with lrt-bench.")
 @click.option("--submission", type=FOLDER, help="Its folder; by default submissions/NAME, or above claimed/.")
 @click.option("--mapping", help="PATH.py:CLASS of a method that was scored from a file.")
-@plainly
+@one_line_errors
 def verify(path: Path, suite_spec: str | None, submission: Path | None, mapping: str | None) -> None:
     """Compute a result, or a folder of results, again, and say what differs and by how much.
 

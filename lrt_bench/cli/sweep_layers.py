@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import OPTIONS, layers, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import PairSpec, Suite
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 def sweep_layers(
     suite_spec: str | None,
     pairs: tuple[str, ...],
@@ -154,35 +154,32 @@ def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
 
 def _print(record: LayerSweepRecord) -> None:
     """Two tables, where native steering works, and the choice."""
-    from rich.console import Console
+    from lrt_bench.cli.screen import print_line, screen
 
-    from lrt_bench.cli.terminal import console
-
-    out = console()
+    out = screen()
     names = record.source.model, record.target.model
-    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}", highlight=False)
+    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}")
     out.print(_table(record, "FVU of validation states", "fvu"))
     out.print(_table(record, "steering R2 on selection prompts", "steering_r2"))
-    wide = Console(soft_wrap=True)
     for line in _notes(record):
-        wide.print(line, highlight=False, markup=False)
+        print_line(line)
 
 
 def _table(record: LayerSweepRecord, title: str, field: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    from lrt_bench.cli.terminal import number
+    from lrt_bench.files.format import number
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("layer", no_wrap=True)
     for layer in record.target.layers:
         table.add_column(str(layer), justify="right", no_wrap=True)
     for layer, values in zip(record.source.layers, record.grid(field), strict=True):
-        table.add_row(str(layer), *(number(value) for value in values))
+        table.add_row(str(layer), *(number(value, 2) for value in values))
     if field == "steering_r2" and any(target_layer.tasks for target_layer in record.targets):
         table.add_section()
-        table.add_row("ceiling", *(number(target_layer.ceiling_r2) for target_layer in record.targets))
+        table.add_row("ceiling", *(number(target_layer.ceiling_r2, 2) for target_layer in record.targets))
         table.add_row("native effect", *(number(target_layer.slope, 1) for target_layer in record.targets))
         table.add_row(
             "steerable",

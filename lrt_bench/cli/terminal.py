@@ -1,24 +1,29 @@
-"""What a run shows in the terminal: progress, tables, paths. Nothing here computes a figure."""
+"""What a run shows in the terminal: progress, tables, paths. Nothing here computes a score."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from lrt_bench.cli.screen import Screen, print_line, screen
+from lrt_bench.cli.terminal_refusal import print_refusal
+from lrt_bench.errors import printable
+from lrt_bench.files.format import number, signed
+from lrt_bench.files.process import switch_interval
+from lrt_bench.results.frame import frame, records
+from lrt_bench.results.ranking import RankedRow, ranked
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
-    from lrt_bench.results.ranking import RankedRow
-    from lrt_bench.results.records import LmEvalFigures
-    from lrt_bench.results.storage import Result
+    from lrt_bench.results.records import LmEvalScores
+    from lrt_bench.results.result import Result, ResultSummary
 
 
 SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from going on
@@ -30,15 +35,16 @@ def progress() -> Iterator[Callable[[str, float, float], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.description:<28}", markup=False), BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    errors = Console(stderr=True)
+    errors = Screen(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("starting", total=None)
 
         def update(what: str, done: float, total: float) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+            bar.update(task, description=printable(what), completed=done, total=total)
 
         yield update
 
@@ -49,8 +55,6 @@ def by_pair(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
-    from lrt_bench.results.ranking import ranked
-
     return [ranked([cell.result for cell in group]) for group in by_pair(cells)]
 
 
@@ -71,26 +75,32 @@ class Drawing:
         self.paths: list[Path] = []
         self._thread = ThreadPoolExecutor(1)
         self._drawn: list[Future[list[Path]]] = []
+        self._settings = contextlib.ExitStack()
 
     def add(self, cells: Sequence[Cell]) -> None:
-        """A pair's results."""
+        """Have a pair's results drawn."""
         self._drawn.append(self._thread.submit(draw, cells))
 
     def __enter__(self) -> Drawing:
-        self._interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH)
+        self._settings.enter_context(switch_interval(SWITCH))
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._thread.shutdown()
-        sys.setswitchinterval(self._interval)
+        with self._settings:
+            self._thread.shutdown()
         if raised[0] is None:
             self.paths = [path for drawn in self._drawn for path in drawn.result()]
 
 
+ROW = (
+    "mapping", "pair", "suite", "track", "control", "transfer_score", "rank", "tied", "complete",
+    "steering_r2", "correlation_delta", "fvu", "fit_seconds",
+)  # fmt: skip
+
+
 def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: a flat record a cell; `failure` says why one has no figures."""
-    rows = _figures(cells)
+    """What `evaluate --json` prints: a flat record a cell; `failure` says why one has no scores."""
+    rows = _rows(cells)
     if not failures:
         return rows
     empty = dict.fromkeys(rows[0]) | {"suite": rows[0]["suite"]}
@@ -100,97 +110,70 @@ def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dic
     ]
 
 
-def _figures(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     paths = {(c.result.pair.name, c.result.mapping.name): str(c.path) for c in cells}
-    return [
-        {
-            "mapping": row.result.mapping.name,
-            "pair": row.result.pair.name,
-            "suite": row.result.suite,
-            "track": row.result.mapping.track,
-            "control": row.result.mapping.control,
-            "transfer_score": row.result.transfer_score,
-            "ci95": row.result.ci95,
-            "rank": row.rank,
-            "tied": row.tied,
-            "complete": row.result.complete,
-            "steering_r2": row.result.steering_r2,
-            "correlation_delta": row.result.correlation_delta,
-            "fvu": row.result.fvu,
-            "fit_seconds": row.result.cost.fit_seconds,
-            "not_steerable": row.result.not_steerable,
-            "failure": None,
-            "path": paths[row.result.pair.name, row.result.mapping.name],
-        }
-        for rows in ranked_pairs(cells)
-        for row in rows
-    ]
-
-
-def console() -> Console:
-    """Standard output; wide enough for the tables where it is a pipe or a file."""
-    out = Console()
-    return out if out.is_terminal else Console(width=120)
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A figure for a table; a dash where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    ranked_rows = [row for rows in ranked_pairs(cells) for row in rows]
+    made = []
+    for row, record in zip(ranked_rows, records(frame(ranked_rows)), strict=True):
+        interval = None if record["ci95_low"] is None else (record["ci95_low"], record["ci95_high"])
+        more: dict[str, Any] = {"ci95": interval, "not_steerable": row.result.not_steerable, "failure": None}
+        more["path"] = paths[record["pair"], record["mapping"]]
+        made.append({name: record[name] for name in ROW} | more)
+    return made
 
 
 def print_tables(cells: Sequence[Cell]) -> None:
-    """A table for each pair: ranked mappings, then controls."""
-    out = console()
+    """Print a table for each pair: ranked mappings, then controls."""
+    out = screen()
     for rows in ranked_pairs(cells):
         out.print(_table(rows))
-        out.print(_footnote(rows), style="dim", highlight=False)
+        out.print(_footnote(rows), style="dim")
         for line in _side_effects(rows):
-            out.print(line, style="dim", highlight=False, markup=False)
+            out.print(line, style="dim")
         out.print()
 
 
-def _title(result: Result) -> str:
+def _title(result: ResultSummary) -> str:
     sites = [f"{site.model}:{site.where}" for site in (result.pair.source, result.pair.target)]
     return f"{result.suite} / {result.pair.name}   {sites[0]} -> {sites[1]}"
 
 
-def _table(rows: Sequence[RankedRow]) -> Table:
+def _table(ranked_rows: Sequence[RankedRow]) -> Table:
     table = Table(
-        title=_title(rows[0].result), title_justify="left", title_style="bold",
+        title=_title(ranked_rows[0].result), title_justify="left", title_style="bold",
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
     for name in ("mapping", "track"):
         table.add_column(name, no_wrap=True)
     for name in ("Transfer Score", "rank", "steering\nR2", "r(D)", "FVU", "fit\nseconds"):
         table.add_column(name, justify="right", no_wrap=True)
+    rows = records(frame(ranked_rows))
     for before, row in zip([None, *rows], rows, strict=False):
-        result = row.result
-        if before is not None and result.mapping.control and not before.result.mapping.control:
+        if before is not None and row["control"] and not before["control"]:
             table.add_section()
         table.add_row(
-            result.mapping.name, result.mapping.track, _score(result), _rank(row),
-            number(result.steering_r2, 3), number(result.correlation_delta, 3), number(result.fvu, 3),
-            number(result.cost.fit_seconds),
+            row["mapping"], row["track"], _score(row), _rank(row), number(row["steering_r2"]),
+            number(row["correlation_delta"]), number(row["fvu"]), number(row["fit_seconds"], 2),
         )  # fmt: skip
     return table
 
 
-def _score(result: Result) -> str:
-    if result.transfer_score is None or result.ci95 is None:
+def _score(row: dict[str, Any]) -> str:
+    if row["transfer_score"] is None or row["ci95_low"] is None:
         return "not steerable"
-    low, high = result.ci95
-    return f"{result.transfer_score:6.1f} [{low:6.1f}, {high:6.1f}]"
+    score, low, high = (number(row[name], 1).rjust(6) for name in ("transfer_score", "ci95_low", "ci95_high"))
+    return f"{score} [{low}, {high}]"
 
 
-def _rank(row: RankedRow) -> str:
-    return "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
+def _rank(row: dict[str, Any]) -> str:
+    return "" if row["rank"] is None else f"{row['rank']}{' =' if row['tied'] else ''}"
 
 
 def _footnote(rows: Sequence[RankedRow]) -> str:
     result = rows[0].result
-    counted = [figures for figures in result.tasks if figures.steerable]
-    prompts = sum(figures.prompts for figures in counted)
-    failures = sum(figures.failures for figures in result.tasks)
+    counted = [task for task in result.tasks if task.steerable]
+    prompts = sum(task.prompts for task in counted)
+    failures = sum(task.failures for task in result.tasks)
     text = f"{len(counted)} tasks, {prompts} prompts, {failures} failures; = shares its rank"
     if result.not_steerable:
         text += f"; not steerable: {', '.join(result.not_steerable)}"
@@ -205,96 +188,108 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
 
 def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
     """A line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
-    found: dict[str, list[str]] = {}
+    lines: dict[str, list[str]] = {}
     for row in rows:
-        for task, group in itertools.groupby(row.result.lm_eval, key=lambda figures: figures.task):
+        for task, group in itertools.groupby(row.result.lm_eval, key=lambda metric: metric.task):
             first = next(group)
-            start = f"{task} {first.metric}: {number(first.unsteered, 3)} unsteered"
+            start = f"{task} {first.metric}: {number(first.unsteered)} unsteered"
             if first.alphas:
-                start += f"; at alpha {', '.join(f'{alpha:+g}' for alpha in first.alphas)}"
-            values = ", ".join(number(value, 3) for value in first.value)
-            found.setdefault(start, []).append(f"{row.result.mapping.name} {values}")
-    for start, each in found.items():
+                start += f"; at alpha {', '.join(map(signed, first.alphas))}"
+            values = ", ".join(number(value) for value in first.value)
+            lines.setdefault(start, []).append(f"{row.result.mapping.name} {values}")
+    for start, each in lines.items():
         yield f"{start}: {'; '.join(each)}"
 
 
 def print_failures(failures: Sequence[Failure]) -> None:
-    """The submissions that could not be scored, and why."""
-    out = Console(soft_wrap=True)
+    """Print the submissions that could not be scored, and why."""
     for failure in failures:
-        out.print(
-            f"failed: {failure.mapping} on {failure.pair}: {failure.reason}", highlight=False, markup=False
-        )
+        print_line(f"failed: {failure.mapping} on {failure.pair}: {failure.reason}")
     if failures:
-        out.print(f"{len(failures)} failed", highlight=False)
+        print_line(f"{len(failures)} failed")
 
 
 def print_paths(cells: Sequence[Cell], figures: Sequence[Path]) -> None:
-    """Where the results lie."""
-    out = Console(soft_wrap=True)
+    """Print where the results lie."""
     computed = sum(cell.computed for cell in cells)
-    out.print(f"{computed} cells computed, {len(cells) - computed} finished before:", highlight=False)
+    print_line(f"{computed} cells computed, {len(cells) - computed} finished before:")
     for path in [*(cell.path for cell in cells), *figures]:
-        out.print(f"  {path}", highlight=False)
+        print_line(f"  {path}")
 
 
 def print_rows(rows: Sequence[dict[str, Any]], leave_out: Sequence[str] = ()) -> None:
-    """Records as a plain table."""
+    """Print records as a plain table."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = [name for name in rows[0] if name not in leave_out]
     for name in names:
         table.add_column(name, no_wrap=name == "name")
     for row in rows:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
-    console().print(table)
+    screen().print(table)
 
 
 def print_result(result: Result) -> None:
-    """One result in full."""
-    out = console()
-    out.print(f"{_title(result)}\n{result.mapping.name}: {result.mapping.rule}", highlight=False)
-    out.print(f"Transfer Score {_score(result)}, {result.mapping.track} track", highlight=False)
+    """Print one result in full."""
+    out = screen()
+    alone = RankedRow(result, None, False, None, None)
+    mapping = result.mapping
+    out.print(_title(result))
+    out.print(f"{mapping.name}: {mapping.rule}")
+    out.print(f"Transfer Score {_score(records(frame([alone]))[0])}, {mapping.track} track")
+    out.print(_task_table(records(frame([alone], "task"))))
+    for writing in result.generation:
+        steps = zip(writing.alphas, writing.score, strict=True)
+        out.print(f"{writing.task}: score by alpha {_by_alpha(steps)}")
+    for effect in result.side_effects:
+        steps = zip(effect.alphas, effect.added_cross_entropy, strict=True)
+        added = ", ".join(f"{signed(alpha)}: {signed(value, 3)}" for alpha, value in steps)
+        out.print(f"{effect.task}: added nats by alpha {added}")
+    for metric in result.lm_eval:
+        out.print(_lm_eval(metric))
+    for refusal in result.refusal:
+        print_refusal(out, refusal)
+    parts = {"fidelity": result.fidelity, "audit": result.audit, "cost": result.cost}
+    for name, part in parts.items():
+        if part is not None:
+            out.print(f"{name}: {_listed(part.model_dump(exclude_none=True))}")
+
+
+def _by_alpha(steps: Iterable[tuple[float, float]]) -> str:
+    return ", ".join(f"{signed(alpha)}: {number(value, 2)}" for alpha, value in steps)
+
+
+def _task_table(rows: Sequence[dict[str, Any]]) -> Table:
     names = ("task", "steerable", "steering\nR2", "ceiling", "r(D)", "r", "slope\nratio", "anti", "cosine",
              "norm\nratio")  # fmt: skip
     table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for row in result.tasks:
-        table.add_row(
-            row.task, "yes" if row.steerable else "no", number(row.steering_r2, 3), number(row.ceiling_r2, 3),
-            number(row.correlation_delta, 3), number(row.correlation, 3), number(row.slope_ratio),
-            number(row.anti_steerable), number(row.cosine, 3), number(row.norm_ratio),
-        )  # fmt: skip
-    out.print(table)
-    for writing in result.generation:
-        pairs = [f"{a:+g}: {s:.2f}" for a, s in zip(writing.alphas, writing.score, strict=True)]
-        out.print(f"{writing.task}: score by alpha {', '.join(pairs)}", highlight=False)
-    for effect in result.side_effects:
-        added = zip(effect.alphas, effect.added_cross_entropy, strict=True)
-        pairs = [f"{a:+g}: {s:+.3f}" for a, s in added]
-        out.print(f"{effect.task}: added nats by alpha {', '.join(pairs)}", highlight=False)
-    for figures in result.lm_eval:
-        out.print(_lm_eval(figures), highlight=False, markup=False)
-    for refusal in result.refusal:
-        from lrt_bench.results.refusal_table import print_refusal
-
-        print_refusal(out, refusal)
-    if result.fidelity:
-        out.print("fidelity:", {k: v for k, v in result.fidelity.model_dump().items() if v is not None})
-    if result.audit:
-        out.print("audit:", result.audit.model_dump())
-    out.print("cost:", result.cost.model_dump())
+    columns = {"steering_r2": 3, "ceiling_r2": 3, "correlation_delta": 3, "correlation": 3, "slope_ratio": 2,
+               "anti_steerable": 2, "cosine": 3, "norm_ratio": 2}  # fmt: skip
+    for row in rows:
+        scores = (number(row[name], digits) for name, digits in columns.items())
+        table.add_row(row["task"], "yes" if row["steerable"] else "no", *scores)
+    return table
 
 
-def _lm_eval(figures: LmEvalFigures) -> str:
+def _listed(values: dict[str, Any]) -> str:
+    """Names and values in a line: fvu 0.012, bands (1-1 0.001, 2-8 0.02)."""
+    parts = []
+    for name, value in values.items():
+        shown = f"({_listed(value)})" if isinstance(value, dict) else value
+        parts.append(f"{name} {shown:.4g}" if isinstance(value, float) else f"{name} {shown}")
+    return ", ".join(parts)
+
+
+def _lm_eval(metric: LmEvalScores) -> str:
     """One metric of an lm-eval task in a line, standard errors in brackets."""
 
     def with_error(value: float | None, error: float | None) -> str:
-        return number(value, 3) + (f" ({error:.3f})" if error is not None else "")
+        return number(value) + (f" ({number(error)})" if error is not None else "")
 
-    steered = zip(figures.alphas, figures.value, figures.value_stderr, strict=True)
-    parts = [f"{alpha:+g}: {with_error(value, error)}" for alpha, value, error in steered]
+    steered = zip(metric.alphas, metric.value, metric.value_stderr, strict=True)
+    parts = [f"{signed(alpha)}: {with_error(value, error)}" for alpha, value, error in steered]
     by_alpha = f"by alpha {', '.join(parts)}" if parts else "no steerable concept"
-    metric = figures.metric if figures.filter == "none" else f"{figures.metric}, {figures.filter}"
+    name = metric.metric if metric.filter == "none" else f"{metric.metric}, {metric.filter}"
     return (
-        f"{figures.task} {metric}: {with_error(figures.unsteered, figures.stderr)} unsteered, {by_alpha}; "
-        f"{len(figures.concepts)} concepts, {figures.samples} samples, lm-eval {figures.lm_eval}"
+        f"{metric.task} {name}: {with_error(metric.unsteered, metric.stderr)} unsteered, {by_alpha}; "
+        f"{len(metric.concepts)} concepts, {metric.samples} samples, lm-eval {metric.lm_eval}"
     )

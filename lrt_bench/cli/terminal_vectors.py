@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from lrt_bench.cli.terminal import console
+from lrt_bench.cli.screen import print_line, screen
 
 if TYPE_CHECKING:
     from lrt_bench.vectors.fitted_map import FittedMap
@@ -18,17 +17,12 @@ if TYPE_CHECKING:
 USEFUL = 0.5  # alpha, in spreads: over-steering begins there (design, protocol 4)
 
 
-def line(text: str) -> None:
-    """A line that is not cut to the terminal's width."""
-    Console(soft_wrap=True).print(text, highlight=False, markup=False)
-
-
 def print_map(fitted: FittedMap) -> None:
     """What the map is, and how well it explains validation states."""
     card = fitted.card
     source, target = (f"{side.model} layer {side.layer}" for side in (card.source, card.target))
-    line(f"{card.mapping} ({card.rule}): {source} to {target}")
-    line(
+    print_line(f"{card.mapping} ({card.rule}): {source} to {target}")
+    print_line(
         f"fitted on {card.fit_tokens} tokens of {card.corpus}; validation states: R2 {card.r2:.3f}, "
         f"{card.r2_without_top8:.3f} without the eight widest dimensions, cosine {card.cosine:.3f}"
     )
@@ -39,7 +33,7 @@ def summary(
 ) -> dict[str, Any]:
     """What `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
     card = fitted.card
-    norms = float(made.at(card.source.layer).norm()), float(carried.at().norm())
+    norms = made.norm(card.source.layer), carried.norm()
     return {
         "concept": carried.concept,
         "mapping": card.mapping,
@@ -74,12 +68,13 @@ def print_transfer(
         at = told[side]
         figures = f"{at['norm']:.4g}", f"{at['spread']:.4g}", f"{at['norm'] / at['spread']:.3f}"
         table.add_row(side, at["model"], str(at["layer"]), *figures)
-    console().print(table)
-    line(f"norm ratio, the map's length in spreads over the source's: {told['norm_ratio']:.3f}")
-    line(
+    screen().print(table)
+    print_line(f"norm ratio, the map's length in spreads over the source's: {told['norm_ratio']:.3f}")
+    print_line(
         f"useful strengths: |alpha| up to about {USEFUL:g} spreads; in tools that add c times the vector, "
         f"|c| up to {told['useful_coefficient']:.3g}"
     )
     if out is not None:
-        line(f"written: {out}")
-        line(f'next: lrt-bench try --model {model} --vector {out} --alpha -0.5 --alpha 0.5 --prompt "..."')
+        print_line(f"written: {out}")
+        command = f"lrt-bench try --model {model} --vector {out}"
+        print_line(f'next: {command} --alpha -0.5 --alpha 0.5 --prompt "..."')

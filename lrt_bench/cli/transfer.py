@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
@@ -41,7 +41,7 @@ FITTING = (
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def fit(
     source: str,
     target: str,
@@ -56,7 +56,8 @@ def fit(
 
     `map.json` and the README tell what it was fitted on and how well it explains validation states.
     """
-    from lrt_bench.cli.terminal_vectors import line, print_map
+    from lrt_bench.cli.screen import print_line
+    from lrt_bench.cli.terminal_vectors import print_map
     from lrt_bench.data.hub.repository import check_name
     from lrt_bench.mappings import BUILT_IN, find_mapping
     from lrt_bench.mappings.moments import Moments
@@ -84,7 +85,7 @@ def fit(
     print_map(fitted)
     for kept in (save, push):
         if kept is not None:
-            line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
+            print_line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
 
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
@@ -148,7 +149,7 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     help="Say how well it will steer: runs the known concepts on the pair.",
 )  # fmt: skip
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def transfer(
     vector: Path | None,
     concept: tuple[Path, Path] | None,
@@ -174,7 +175,8 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api
-    from lrt_bench.cli.terminal_vectors import line, print_transfer, summary
+    from lrt_bench.cli.screen import print_line
+    from lrt_bench.cli.terminal_vectors import print_transfer, summary
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors import vector_files as formats
 
@@ -203,7 +205,7 @@ def transfer(
     else:
         print_transfer(fitted, made, carried, out, pair.specs[1])
         for text in told.lines() if told else ():
-            line(text)
+            print_line(text)
 
 
 def _forecast(
@@ -211,7 +213,7 @@ def _forecast(
 ) -> Forecast | None:
     """How well the vector will steer the target, where the map is linear."""
     from lrt_bench import api
-    from lrt_bench.vectors.forecast.forecast import forecast
+    from lrt_bench.vectors.forecast.forecast import Basis, forecast
 
     if not fitted.linear:
         _note(f"no forecast: {fitted.card.mapping} is not linear, and what is known is of linear maps")
@@ -222,7 +224,7 @@ def _forecast(
     )  # fmt: skip
     return forecast(
         pair.source_site, pair.target_site, fitted.mapping, states, made.at(fitted.card.source.layer),
-        seed=settings["seed"], batch_size=settings["batch_size"],
+        Basis(seed=settings["seed"], batch_size=settings["batch_size"]),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import TEXT, WHERE, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.models.sites import Site
@@ -45,7 +45,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--html", type=FILE, help="Also a page with each token's shift.")
 @with_options([*TEXT, *WHERE])
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@plainly
+@one_line_errors
 def try_(
     spec: str,
     vector: Path,
@@ -125,20 +125,18 @@ def _print(shown: Tryout, html: Path | None) -> None:
     """A table: a row a prompt, a column an alpha."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    from lrt_bench.cli.terminal import console
-    from lrt_bench.cli.terminal_vectors import line
+    from lrt_bench.cli.screen import print_line, screen
 
     unit = "spreads" if shown.unit == "spread" else "lengths of the vector"
     what = f"{shown.concept or 'vector'} on {shown.model}, layer {shown.layer}"
-    line(f"{what}; alpha in {unit}, 1 is {shown.step:.4g} in the residual stream")
+    print_line(f"{what}; alpha in {unit}, 1 is {shown.step:.4g} in the residual stream")
     table = Table(box=box.SQUARE, show_lines=True)
     table.add_column("prompt", ratio=2)
     for alpha in shown.alphas:
         table.add_column(f"{alpha:+g}" if alpha else "0 (unsteered)", ratio=3)
     for prompt, attempts in zip(shown.prompts, shown.attempts, strict=True):
-        table.add_row(Text(prompt), *(Text(attempt.text) for attempt in attempts))
-    console().print(table)
+        table.add_row(prompt, *(attempt.text for attempt in attempts))
+    screen().print(table)
     if html is not None:
-        line(f"written: {html}")
+        print_line(f"written: {html}")

@@ -1,4 +1,4 @@
-"""A row's figures on refusal tasks: every scorer side by side, counted failures beside each mean."""
+"""A row's scores on refusal tasks: every scorer side by side, counted failures beside each mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
-from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
+from lrt_bench.results.records import JudgeRecord, Mean, RefusalPoint, RefusalScores
 from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
@@ -48,9 +48,9 @@ def measured(row: Row) -> bool:
     return not row.control or row.name in CONTROLS
 
 
-def refusal_figures(
+def refusal_scores(
     bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
-) -> RefusalFigures:
+) -> RefusalScores:
     """Refusal under the first of the row's vectors.
 
     Harmful instructions meet the whole grid and both ablations; harmless ones, where refusing is the damage,
@@ -71,7 +71,7 @@ def refusal_figures(
         if task.harmless
         else []
     )
-    figures = RefusalFigures(
+    scores = RefusalScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -86,8 +86,8 @@ def refusal_figures(
     if judge:
         counts = {"unreadable": judge.unreadable - before[0], "missing": judge.missing - before[1]}
         record = JudgeRecord(model=judge.model, host=judge.host, **counts)
-        figures = figures.model_copy(update={"judge": record})
-    return figures
+        scores = scores.model_copy(update={"judge": record})
+    return scores
 
 
 def _point(

@@ -1,4 +1,4 @@
-"""From a row's vectors to its figures on every kind of task."""
+"""From a row's vectors to its scores on every kind of task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.records import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
+from lrt_bench.results.records import FidelityScores, GenerationScores, SideEffectScores, TaskRecord
 from lrt_bench.steering.generation import Written, offsets_for
 
 
@@ -26,10 +26,10 @@ def _tuple(values: Array) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def choice_figures(
+def choice_record(
     bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
-) -> TaskFigures:
-    """Return a choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
+) -> TaskRecord:
+    """Return a choice task's record. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
@@ -48,7 +48,7 @@ def choice_figures(
     errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
     sweep = bench.choice_sweep.of(task)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
-    return TaskFigures(
+    return TaskRecord(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -108,7 +108,7 @@ def _reachable(row: Row, native: Tensor) -> float | None:
     return reachable_share(row.mappings[0].weight, native)
 
 
-def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
+def fidelity_scores(bench: PairBench, row: Row) -> FidelityScores | None:
     """State fidelity of the row's first map, stitched where the task is run; None without a map."""
     if not row.mappings:
         return None
@@ -116,26 +116,26 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
     fidelity = measure_fidelity(
         mapping, bench.states.validation[0], bench.fidelity.own_states, bench.fidelity.stitching
     )
-    return FidelityFigures(**vars(fidelity))
+    return FidelityScores(**vars(fidelity))
 
 
-def generation_figures(
+def generation_scores(
     bench: PairBench, tasks: Sequence[Task], vectors: Vectors
-) -> tuple[GenerationFigures, ...]:
+) -> tuple[GenerationScores, ...]:
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
     return tuple(
-        _writing_figures(task, bench.writer.unsteered(task), written)
+        _writing_scores(task, bench.writer.unsteered(task), written)
         for task, written in zip(tasks, bench.writer.write(tasks, offsets), strict=True)
     )
 
 
-def _writing_figures(task: Task, unsteered: Written, written: Written) -> GenerationFigures:
+def _writing_scores(task: Task, unsteered: Written, written: Written) -> GenerationScores:
     assert task.card.scorer is not None
     texts = [*unsteered.texts, *written.texts]
     scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
     losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
-    return GenerationFigures(
+    return GenerationScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -147,14 +147,14 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
     )
 
 
-def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
+def side_effect_scores(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectScores:
     """Return what steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]
     offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]
     loss = bench.writer.text_loss(task)
     added = (loss(torch.cat(offsets)) - loss.unsteered).view(len(concepts), len(alphas)).mean(0)
-    return SideEffectFigures(
+    return SideEffectScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,

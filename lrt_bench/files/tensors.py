@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADER_LIMIT = 65_536
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes of a number
+OTHER_WIDTHS = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 MAX_SIDE = 1 << 24
+MAX_DIMENSIONS = 8
 
 
 class TensorError(ValueError):
@@ -58,7 +60,7 @@ def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
     if keys is not None and set(header) != keys:
         found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
         raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
-    return _entries(header, available)
+    return _entries(header, available, lambda name: True, 2)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
@@ -76,19 +78,23 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _entries(header: dict[str, Any], available: int) -> dict[str, Entry]:
+def _entries(
+    header: dict[str, Any], available: int, chosen: Callable[[str], bool], dimensions: int
+) -> dict[str, Entry]:
+    """The tensors of a header, of at most so many dimensions; those not `chosen` by name may be no floats."""
     found, spans = {}, []
     for name, described in header.items():
         if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
             raise TensorError(f"{name}: its header entry is not dtype, shape, data_offsets")
         dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in WIDTHS:
+        widths = WIDTHS if chosen(name) else WIDTHS | OTHER_WIDTHS
+        if not isinstance(dtype, str) or dtype not in widths:
             raise TensorError(f"{name}: dtype {str(dtype)[:20]!r}: want one of {', '.join(WIDTHS)}")
-        if not _whole_numbers(shape, MAX_SIDE) or len(shape) > 2:
+        if not _whole_numbers(shape, MAX_SIDE) or len(shape) > dimensions:
             raise TensorError(f"{name}: its shape is not one or two whole numbers")
         if not _whole_numbers(offsets, available) or len(offsets) != 2:
             raise TensorError(f"{name}: its data_offsets lie outside the file")
-        if offsets[1] - offsets[0] != prod(shape) * WIDTHS[dtype]:
+        if offsets[1] - offsets[0] != prod(shape) * widths[dtype]:
             raise TensorError(f"{name}: shape {shape} of {dtype} does not fill its data_offsets")
         spans.append((offsets[0], offsets[1]))
         found[name] = Entry(dtype, tuple(shape))
@@ -115,14 +121,19 @@ def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     return _loaded(data)
 
 
-def read_any_tensors(data: bytes) -> dict[str, Tensor]:
-    """Finite float tensors of one or two dimensions, whatever their names. Raises TensorError."""
-    read_header(data, None)
-    return _loaded(data)
+def read_chosen_tensors(data: bytes, chosen: Callable[[str], bool]) -> dict[str, Tensor]:
+    """All tensors of a stream; those that are `chosen` by name are finite floats.
+
+    Raises TensorError.
+    """
+    header, available = _header(data)
+    header.pop("__metadata__", None)
+    _entries(header, available, chosen, MAX_DIMENSIONS)
+    return _loaded(data, chosen)
 
 
-def _loaded(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a stream whose header was checked."""
+def _loaded(data: bytes, chosen: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """The tensors of a stream whose header was checked; the chosen ones are finite."""
     import torch
     from safetensors.torch import load
 
@@ -131,6 +142,6 @@ def _loaded(data: bytes) -> dict[str, Tensor]:
     except Exception as error:  # Python's JSON reader takes headers that the library refuses
         raise TensorError(f"not readable as safetensors: {error}") from error
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if chosen(name) and not bool(torch.isfinite(tensor).all()):
             raise TensorError(f"{name} holds NaN or infinity")
     return tensors

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
-from lrt_bench.leaderboard.plain import plain
+from lrt_bench.files.process import no_garbage_collection
 from lrt_bench.leaderboard.workers import share_out
-from lrt_bench.results import metrics
+from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import ScoredResult, ranked_rows
 from lrt_bench.results.records import PairRecord
-from lrt_bench.results.storage import Result, read_result, result_files
+from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.storage import read_with_arrays, result_files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CLAIMED = "claimed"
-ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
 Report = Callable[[str, float, float], None]
 Key = tuple[str, str, str]
 PairKey = tuple[str, str]
@@ -47,13 +50,13 @@ class Entry:
 
     Attributes
     ----------
-    result : the record, as plain tuples, without its arrays of prompts.
+    result : the record without its arrays of prompts.
     scores : hash of what its score is computed from, as stored; the same file has it on every machine.
     state : claimed, reproduced or verified; the ledger's word, never the file's.
     """
 
     path: Path
-    result: Result
+    result: ResultSummary
     scores: str
     rank: int | None = None
     tied: bool = False
@@ -121,6 +124,13 @@ class Board:
     def entries(self) -> list[Entry]:
         return [entry for pair in self.pairs for entry in pair.entries]
 
+    def frame(self) -> DataFrame:
+        """One row an entry in the board's order, with its state and the path of its record in the site."""
+        entries = self.entries
+        states = ["control" if entry.result.mapping.control else entry.state for entry in entries]
+        paths = [f"results/{entry.address}.json" for entry in entries]
+        return frame(entries).assign(state=states, result=paths)
+
     @cached_property
     def suites(self) -> dict[str, list[PairEntries]]:
         found: dict[str, list[PairEntries]] = {}
@@ -133,13 +143,8 @@ def read_board(results: Path, report: Report = lambda what, done, total: None) -
     """Every result under a folder, checked and ranked. Raises UserError where there is none at all."""
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
-    collecting = gc.isenabled()
-    gc.disable()  # hundreds of thousands of small records: scanning them again and again doubles the time
-    try:
+    with no_garbage_collection():
         return _read(results, report)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read(results: Path, report: Report) -> Board:
@@ -246,10 +251,8 @@ def _taken(path: Path) -> tuple[Entry, Rows]:
     """A result as the board keeps it, and an array for each task that counts. Raises UserError."""
     if path.is_symlink():
         raise UserError(f"{path}: a link: give the file itself")
-    result = read_result(path)
-    rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
-    _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
-    return Entry(path, plain(result), _scores_hash(result, rows)), rows
+    result, rows = read_with_arrays(path)
+    return Entry(path, result.summary, _scores_hash(result, rows)), rows
 
 
 def _place_in_suite(suite: str, pair: str) -> int:
@@ -261,35 +264,6 @@ def _place_in_suite(suite: str, pair: str) -> int:
 @functools.cache
 def _pair_names(suite: str) -> list[str]:
     return [pair.name for pair in find_suite(suite).pairs] if suite in known_suites() else []
-
-
-def _check(path: Path, result: Result, errors: dict[str, TaskErrors]) -> None:
-    """Raise UserError unless the result's score follows from its own arrays."""
-    if result.mapping.control != (result.mapping.track == "control"):
-        track = result.mapping.track
-        raise UserError(f"{path}: field mapping.track: {track} does not go with mapping.control")
-    fits = {len(task.error) for task in result.tasks}
-    if not result.mapping.control and fits and fits != {result.mapping.seeds}:
-        raise UserError(
-            f"{path}: field mapping.seeds: {result.mapping.seeds}, but errors of {max(fits)} fits"
-        )
-    if any(task.energy.sum() == 0 for task in errors.values()):
-        raise UserError(f"{path}: field tasks: energy: nothing moves, yet the task counts as steerable")
-    for task in result.tasks:
-        if task.steerable and (task.steering_r2 is None or not _near(task.steering_r2, errors[task.task].r2)):
-            told = (
-                f"{task.task}: steering_r2 {task.steering_r2}, but its arrays give {errors[task.task].r2:.4f}"
-            )
-            raise UserError(f"{path}: field tasks: {told}")
-    score, found = result.transfer_score, metrics.transfer_score(errors)
-    if (score is None) != (found is None):
-        raise UserError(f"{path}: field transfer_score: {score}, but its tasks give {found}")
-    if score is not None and found is not None and abs(score - found) > ROUNDING:
-        raise UserError(f"{path}: field transfer_score: {score:.2f}, but its tasks give {found:.2f}")
-
-
-def _near(told: float, found: float) -> bool:
-    return abs(told - found) <= 1e-3 * (1 + abs(found))
 
 
 def _scores_hash(result: Result, rows: dict[str, Array]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import FixedLinear, LinearMapping, Mapping
+from lrt_bench.mappings.digest import digest_of
 from lrt_bench.mappings.names import BUILT_IN
 
 __all__ = ["BUILT_IN", "FixedLinear", "LinearMapping", "Mapping", "digest_of", "find_mapping", "name_of"]
@@ -20,8 +20,8 @@ def find_mapping(spec: str) -> type[Mapping]:
     """The class that `spec` names: a built-in name or PATH.py:CLASS. Raises UserError."""
     if spec in BUILT_IN:
         module, name, _ = BUILT_IN[spec]
-        found: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
-        return found
+        built_in: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
+        return built_in
     path, _, name = spec.rpartition(":")
     if not path.endswith(".py") or not name:
         raise UserError(f"--mapping {spec}: no such mapping; give {', '.join(BUILT_IN)} or PATH.py:CLASS")
@@ -31,6 +31,7 @@ def find_mapping(spec: str) -> type[Mapping]:
 
 
 def _from_file(path: Path, name: str) -> type[Mapping]:
+    """The class in a file of the user's, which is run. Raises UserError."""
     module_spec = importlib.util.spec_from_file_location(f"lrt_bench_mapping_{path.stem}", path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -40,31 +41,15 @@ def _from_file(path: Path, name: str) -> type[Mapping]:
         module_spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"{path}: importing it fails: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if not (inspect.isclass(found) and issubclass(found, Mapping)):
+    method = getattr(module, name, None)
+    if not (inspect.isclass(method) and issubclass(method, Mapping)):
         raise UserError(f"{path}: {name} is no class there that inherits from lrt_bench.Mapping")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
+    if inspect.isabstract(method):
+        missing = ", ".join(sorted(method.__abstractmethods__))
         raise UserError(f"{path}: {name} does not define {missing}")
-    return found
+    return method
 
 
 def name_of(spec: str) -> str:
     """What a mapping is called in tables and file names."""
     return spec if spec in BUILT_IN else f"{Path(spec.rpartition(':')[0]).stem}.{spec.rpartition(':')[2]}"
-
-
-def digest_of(cls: type[Mapping]) -> str:
-    """Hash of the source files of a mapping and of the classes it inherits from."""
-    digest = hashlib.sha256()
-    for base in inspect.getmro(cls):
-        if file := _source_file(base):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _source_file(cls: type) -> Path | None:
-    try:
-        return Path(inspect.getfile(cls))
-    except (OSError, TypeError):
-        return None

@@ -145,12 +145,17 @@ class FixedLinear(LinearMapping):
 
     @classmethod
     def load(cls, path: str | Path) -> FixedLinear:
-        """Read what `LinearMapping.save` wrote."""
+        """Read what `LinearMapping.save` wrote. Raises UserError."""
         from safetensors.torch import load_file
 
         try:
             tensors = load_file(str(path))
+            for name in ("weight", "bias"):
+                if not bool(torch.isfinite(tensors[name]).all()):
+                    raise UserError(f"{path}: tensor {name} holds NaN or infinity")
             return cls(tensors["weight"], tensors["bias"])
+        except UserError:
+            raise
         except KeyError as error:
             raise UserError(f"{path}: tensor {error} is missing: save weight and bias") from error
         except Exception as error:
@@ -214,13 +219,13 @@ class Spectrum:
         cross = (self.projected * (self.vectors.T @ held_out.s_xy)).sum(1)
         moved_x = self.vectors.T @ (held_out.mean_x - self.means[0])
         moved_y = held_out.mean_y - self.means[1]
-        found = []
+        errors = []
         for strength in strengths:
             inverse = self._inverse(strength)
             total = held_out.squares_y.sum() - 2 * inverse @ cross + inverse @ gram @ inverse
             offset = (inverse * moved_x) @ self.projected - moved_y
-            found.append(float(total / held_out.n + offset @ offset))
-        return found
+            errors.append(float(total / held_out.n + offset @ offset))
+        return errors
 
 
 def held_out_moments(states: FitStates) -> Moments:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.files.whole import hash_files
 from lrt_bench.models.base import LanguageModel
@@ -121,7 +122,10 @@ def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
     if not MODEL_ID.fullmatch(spec):
         raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
     name, _, revision = spec.partition("@")
-    return name, {"revision": revision} if revision else {}, ""
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    if not hub_answers():
+        options["local_files_only"] = True
+    return name, options, ""
 
 
 def _check_folder(path: Path) -> None:

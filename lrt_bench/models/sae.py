@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import hub_answers
 from lrt_bench.nano.family import WEIGHTS
 
 EMBEDDED = re.compile(r"(?P<model>nano/\w+):(?P<layer>\d+)")
@@ -212,28 +213,33 @@ def _download(spec: str, repo: str, path: str, revision: str | None) -> Path:
         wanted = [[f"{folder}/{CONFIG}".lstrip("/"), path]]
     else:
         wanted = [[f"{path}/{GEMMA}"], [f"{path}/{CONFIG}", f"{path}/{WEIGHT_FILE}"]]
+    cached = not hub_answers()
     for names in wanted:
         try:
-            files = [Path(hf_hub_download(repo, name, revision=revision)) for name in names]
+            files = [
+                Path(hf_hub_download(repo, name, revision=revision, local_files_only=cached))
+                for name in names
+            ]
         except LocalEntryNotFoundError as error:
             raise UserError(f"{spec}: the Hub cannot be reached, and it was not fetched before") from error
         except EntryNotFoundError:
             continue
         except Exception as error:  # whatever the client raises: no such repo or revision, no access
             raise UserError(f"{spec}: the Hub does not give it: {_first_line(error)}") from error
-        _fetch_scaler(repo, names[0], revision)
+        _fetch_scaler(repo, names[0], revision, cached)
         return files[-1]
     raise UserError(f"{spec}: the repository holds neither {GEMMA} nor {CONFIG} and {WEIGHT_FILE} there")
 
 
-def _fetch_scaler(repo: str, beside: str, revision: str | None) -> None:
+def _fetch_scaler(repo: str, beside: str, revision: str | None, cached: bool) -> None:
     """The input scale that newer SAELens checkpoints keep in a file of its own, where there is one."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     if beside.endswith(CONFIG):
         try:
-            hf_hub_download(repo, beside.removesuffix(CONFIG) + SCALER, revision=revision)
+            name = beside.removesuffix(CONFIG) + SCALER
+            hf_hub_download(repo, name, revision=revision, local_files_only=cached)
         except EntryNotFoundError:
             return
 

@@ -11,14 +11,14 @@ from typing import Any
 import matplotlib
 
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results.records import TaskFigures
-from lrt_bench.results.storage import Result
+from lrt_bench.results.records import TaskScores
+from lrt_bench.results.result import ResultSummary
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 COLUMNS = 5
 
 
-def draw_pair(results: Sequence[Result], path: Path) -> Path:
+def draw_pair(results: Sequence[ResultSummary], path: Path) -> Path:
     """Draw one pair's results, best first, and write the figure whole."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def _margins(part: Any, height: float, *, top_inches: float, bottom_inches: floa
     part.subplots_adjust(left=left, right=0.99, top=1 - top_inches / height, bottom=bottom_inches / height)
 
 
-def _scores(axis: Any, results: Sequence[Result]) -> None:
+def _scores(axis: Any, results: Sequence[ResultSummary]) -> None:
     """Transfer Scores with their 95% intervals, controls in grey."""
     for place, result in enumerate(reversed(results)):
         if result.transfer_score is None or result.ci95 is None:
@@ -79,7 +79,7 @@ def _scores(axis: Any, results: Sequence[Result]) -> None:
     axis.margins(y=0.03)
 
 
-def _curves(axis: Any, name: str, results: Sequence[Result]) -> None:
+def _curves(axis: Any, name: str, results: Sequence[ResultSummary]) -> None:
     """Mean propensity over alpha: native, controls and each mapping."""
     for result in results:
         task = next(figures for figures in result.tasks if figures.task == name)
@@ -97,6 +97,6 @@ def _curves(axis: Any, name: str, results: Sequence[Result]) -> None:
     axis.locator_params(nbins=4)  # a tick takes as long to draw as a curve
 
 
-def _points(task: TaskFigures) -> tuple[list[float], list[float]]:
+def _points(task: TaskScores) -> tuple[list[float], list[float]]:
     points = sorted(zip(task.curve_alphas, task.curve, strict=True))
     return [alpha for alpha, _ in points], [m for _, m in points]

@@ -1,7 +1,7 @@
 """Our results beside the paper's: table 1, figure 5, figure 3 (Bello et al. 2025, sections 3.2 to 3.4).
 
 The paper's correlation is of raw propensities, over prompts, averaged over alphas. It owes much to the
-prompts' unsteered differences, so the same figure of random directions and of a map fitted on shuffled pairs
+prompts' unsteered differences, so the same score of random directions and of a map fitted on shuffled pairs
 stands beside it, and steering R2, which owes them nothing.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.metrics import mean_of
-from lrt_bench.results.records import CONTROL_NAMES, TaskFigures
-from lrt_bench.results.storage import Result, read_result, result_files
+from lrt_bench.results.records import CONTROL_NAMES, TaskScores
+from lrt_bench.results.result import Result
+from lrt_bench.results.storage import read_result, result_files
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ TABLE_1 = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One row of ours on one task: the paper's two figures over the scored alphas but 0, and ours.
+    """One row of ours on one task: the paper's two scores over the scored alphas but 0, and ours.
 
     correlation, deviation : mean and standard deviation over alphas of the correlation over prompts.
     mse : mean over alphas of the mean squared difference of propensities, in squared logits.
@@ -70,7 +71,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Line:
-    """A pair's task: whether native steering works on it, and every row's figures."""
+    """A pair's task: whether native steering works on it, and every row's scores."""
 
     suite: str
     pair: str
@@ -83,43 +84,57 @@ class Line:
         return TABLE_1.get(self.task)
 
 
-def read_results(folder: Path) -> list[Result]:
-    """Every result below a folder. Raises UserError where there is none."""
+def read_results(folder: Path) -> tuple[list[Result], list[str]]:
+    """Read every result below a folder: what could be read, and why the others could not.
+
+    Raises UserError where there is none.
+    """
     if not folder.exists():
         raise UserError(f"{folder}: no such folder: give one that `lrt-bench evaluate --out` wrote")
-    files = [folder] if folder.is_file() else result_files(folder)
-    found = [read_result(path) for path in files if path.parent.name != "claimed"]
-    if not found:
-        raise UserError(f"{folder}: no result (.json) in it: give a folder that `lrt-bench evaluate` wrote")
-    return found
+    if folder.is_file():
+        return [read_result(folder)], []
+    results, problems = [], []
+    for path in result_files(folder):
+        if path.parent.name == "claimed":
+            continue
+        try:
+            results.append(read_result(path))
+        except UserError as error:
+            problems.append(str(error))
+    if not results:
+        why = f" ({problems[0]})" if problems else ""
+        raise UserError(
+            f"{folder}: no result (.json) in it{why}: give a folder that `lrt-bench evaluate` wrote"
+        )
+    return results, problems
 
 
-def measured(figures: TaskFigures, alphas: Sequence[float]) -> Measured:
-    """The paper's figures of a task, over the scored alphas but 0, where any vector correlates perfectly."""
+def measured(task: TaskScores, alphas: Sequence[float]) -> Measured:
+    """Compute the paper's scores of a task over the scored alphas but 0, at which all vectors agree."""
     steered = [index for index, alpha in enumerate(alphas) if alpha]
-    by_alpha = figures.correlation_by_alpha
-    values = tuple(float(r) for i in steered if i < len(by_alpha) and (r := by_alpha[i]) is not None)
-    errors = [figures.mse_by_alpha[index] for index in steered if index < len(figures.mse_by_alpha)]
+    by_alpha = task.correlation_by_alpha
+    values = tuple(float(r) for i in steered if (r := by_alpha[i]) is not None)
+    errors = [task.mse_by_alpha[index] for index in steered]
     return Measured(
         mean_of(values) if values else None,
         float(np.std(values)) if values else None,
         mean_of(errors) if errors else None,
         values,
-        figures.steering_r2,
+        task.steering_r2,
     )
 
 
 def lines(results: Sequence[Result]) -> list[Line]:
     """A line for every choice task of every pair: table 1's first, in its order."""
-    found: dict[tuple[str, str, str], Line] = {}
+    made: dict[tuple[str, str, str], Line] = {}
     for result in results:
-        for figures in result.tasks:
-            key = (result.suite, result.pair.name, figures.task)
-            line = found.setdefault(key, Line(*key, figures.steerable, {}))
-            line.rows[result.mapping.name] = measured(figures, result.settings.alphas)
+        for task in result.tasks:
+            key = (result.suite, result.pair.name, task.task)
+            line = made.setdefault(key, Line(*key, task.steerable, {}))
+            line.rows[result.mapping.name] = measured(task, result.settings.alphas)
     place = {name: index for index, name in enumerate(TABLE_1)}
     return sorted(
-        found.values(), key=lambda line: (line.suite, line.pair, place.get(line.task, 99), line.task)
+        made.values(), key=lambda line: (line.suite, line.pair, place.get(line.task, 99), line.task)
     )
 
 
@@ -128,10 +143,10 @@ def mappings_of(group: Sequence[Line]) -> list[str]:
     return sorted({name for line in group for name in line.rows}.difference(CONTROL_NAMES))
 
 
-def by_pair(found: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
+def by_pair(table: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
     """Lines grouped by suite and pair."""
-    for title in dict.fromkeys(f"{line.suite} / {line.pair}" for line in found):
-        yield title, [line for line in found if f"{line.suite} / {line.pair}" == title]
+    for title in dict.fromkeys(f"{line.suite} / {line.pair}" for line in table):
+        yield title, [line for line in table if f"{line.suite} / {line.pair}" == title]
 
 
 def draw_distributions(group: Sequence[Line], title: str, path: Path) -> Path | None:

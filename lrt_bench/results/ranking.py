@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.storage import Result
+from lrt_bench.results.result import Result, ResultSummary
 
 RANKED_TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
@@ -18,7 +18,7 @@ SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from our
 class ScoredResult:
     """A result and the arrays of the tasks that count: those on which native steering works."""
 
-    result: Result
+    result: ResultSummary
     errors: dict[str, TaskErrors]
 
     @classmethod
@@ -36,7 +36,7 @@ class RankedRow:
     samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
     """
 
-    result: Result
+    result: ResultSummary
     rank: int | None
     tied: bool
     unranked: str | None

@@ -1,25 +1,30 @@
-"""The parts of a result (schema version 1): its pair, mapping, settings, figures, cost and provenance."""
+"""The parts of a result (schema version 1): its pair, mapping, settings, scores, cost and provenance."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, field_serializer, model_validator
 
 from lrt_bench.files.schema import Strict
+from lrt_bench.results.bounds import (
+    LARGEST,
+    R2,
+    AtLeastZero,
+    Correlation,
+    Count,
+    Date,
+    Divergence,
+    Fraction,
+    Link,
+    Name,
+    Prompts,
+    Seconds,
+)
 from lrt_bench.results.metrics import Array, TaskErrors
 
-Share = float | None
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[float, Field(ge=0, lt=1e12)]
-Correlation = Annotated[float, Field(ge=-1.0001, le=1.0001)] | None
-LARGEST = 1e30  # of a sum of squares: beyond, figures made of it would overflow
 CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")
-# no control characters, none that turn the direction of writing: a name can't pass for another
-Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]{1,200}$")]
-LINK = r"^https?://[^\s<>\"'`\\]+$"
-Link = Annotated[str, Field(pattern=LINK, max_length=2000)]
 
 
 class Record(Strict):
@@ -28,16 +33,31 @@ class Record(Strict):
     model_config = ConfigDict(str_max_length=4000)
 
 
-class SiteRecord(Record):
-    """One side of a pair. `layers` is there where several stand side by side; `layer` is their highest.
+def check_parallel(record: Record, first: str, *others: str) -> None:
+    """Raise ValueError where lists of a record that belong together differ in length."""
+    want = len(getattr(record, first))
+    for name in others:
+        if len(getattr(record, name)) != want:
+            raise ValueError(f"{name}: {len(getattr(record, name))} numbers, but {first} has {want}")
 
-    sae : the sparse autoencoder whose coefficients take the place of the states, and its digest.
+
+class SiteRecord(Record):
+    """One side of a pair.
+
+    Attributes
+    ----------
+    layer, layers
+        Layers are counted from 1. `layers` is there where several stand side by side; `layer` is the highest.
+    depth
+        The layer over the model's number of layers.
+    sae
+        The sparse autoencoder whose coefficients take the place of the states, and its digest.
     """
 
     model: str
     digest: str
     layer: Count
-    depth: float
+    depth: Fraction
     width: Count
     parameters: Count
     layers: tuple[Count, ...] | None = None
@@ -45,7 +65,7 @@ class SiteRecord(Record):
 
     @property
     def where(self) -> str:
-        """The layer as a reader is told it: 5, or 1+2+3."""
+        """The layer in words: 5, or 1+2+3."""
         return "+".join(map(str, self.layers or (self.layer,)))
 
 
@@ -58,20 +78,30 @@ class LayersChosen(Record):
 
 
 class PairRecord(Record):
-    """The pair, and how well its tokenizers align (share of either side's tokens that is in a pair)."""
+    """The pair, and how well its tokenizers align.
+
+    A coverage is the share of a side's tokens that have a partner on the other side.
+    """
 
     name: Name
     source: SiteRecord
     target: SiteRecord
-    source_coverage: float
-    target_coverage: float
+    source_coverage: Fraction
+    target_coverage: Fraction
     layers_chosen: LayersChosen | None = None
 
 
 class MappingRecord(Record):
-    """The row. `rule` says how it carries a vector over; `digest` is a hash of the method's source.
+    """The mapping method or control.
 
-    The last five fields are what a submission tells of itself.
+    Attributes
+    ----------
+    rule
+        How it carries a vector over, in words.
+    digest
+        Hash of the method's source files.
+    description, authors, link, licence, notes
+        What a submission says of itself.
     """
 
     name: Name
@@ -95,61 +125,88 @@ class Settings(Record):
 
     alphas: tuple[float, ...]
     over_steering: tuple[float, ...]
-    spread: float
+    spread: AtLeastZero
     seed: Count
     bootstrap: Annotated[int, Field(ge=100, le=100_000)]
     dtype: str
     device: str
-    batch_size: int
+    batch_size: Count
 
 
-class TaskFigures(Record):
-    """One choice task. Lists by alpha follow `curve_alphas`; metrics.py defines each figure.
+class TaskScores(Record):
+    """One choice task without its arrays of prompts; `metrics` defines each score.
 
-    error, energy, split_error, split_energy are what scores and their bootstrap are computed from.
+    Lists by alpha follow the settings' `alphas`; `curve` follows `curve_alphas`.
     """
 
     task: Name
     version: Count
     digest: str
     concept: str
-    prompts: Count
-    failures: Count
+    prompts: Prompts
+    failures: Prompts
     steerable: bool
     native_effect: tuple[float, float]
-    ceiling_r2: Share
-    steering_r2: Share
-    over_steering_r2: Share
-    correlation: Correlation
-    correlation_by_alpha: tuple[Share, ...]
-    mse_by_alpha: tuple[float, ...]
-    correlation_delta: Correlation
-    correlation_delta_by_alpha: tuple[Share, ...]
-    mse_delta_by_alpha: tuple[float, ...]
-    concordance: Correlation
+    ceiling_r2: R2 | None
+    steering_r2: R2 | None
+    over_steering_r2: R2 | None
+    correlation: Correlation | None
+    correlation_by_alpha: tuple[Correlation | None, ...]
+    mse_by_alpha: tuple[AtLeastZero, ...]
+    correlation_delta: Correlation | None
+    correlation_delta_by_alpha: tuple[Correlation | None, ...]
+    mse_delta_by_alpha: tuple[AtLeastZero, ...]
+    concordance: Correlation | None
     slope: float
-    slope_ratio: Share
-    anti_steerable: float
-    cosine: Correlation
-    norm_ratio: Share
-    reachable: Share
+    slope_ratio: float | None
+    anti_steerable: Fraction
+    cosine: Correlation | None
+    norm_ratio: AtLeastZero | None
+    reachable: Fraction | None
     curve_alphas: tuple[float, ...]
     curve: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _parallel(self) -> Self:
+        check_parallel(self, "curve_alphas", "curve")
+        check_parallel(
+            self, "mse_by_alpha", "correlation_by_alpha", "correlation_delta_by_alpha", "mse_delta_by_alpha"
+        )
+        return self
+
+
+class TaskRecord(TaskScores):
+    """One choice task, with the arrays that scores and their bootstrap are computed from.
+
+    Attributes
+    ----------
+    error : [fits, prompts]
+        Sum over alphas of the squared difference to the native effect, in squared logits.
+    energy : [prompts]
+        Sum over alphas of the squared native effect.
+    split_error, split_energy : [prompts]
+        The same between the native vectors of two halves of the prompts.
+    """
+
     error: tuple[tuple[float, ...], ...]
     energy: tuple[float, ...]
     split_error: tuple[float, ...]
     split_energy: tuple[float, ...]
 
     @model_validator(mode="after")
-    def _shapes(self) -> TaskFigures:
+    def _arrays(self) -> Self:
         prompts = [*self.error, self.energy, self.split_error, self.split_energy]
         if not self.error or any(len(values) != self.prompts for values in prompts):
             raise ValueError(f"error, energy: want {self.prompts} numbers each, one a prompt")
         if any(min(values, default=0) < 0 or max(values, default=0) > LARGEST for values in prompts):
             raise ValueError("error, energy: sums of squares, yet one is negative or beyond 1e30")
-        if len(self.curve) != len(self.curve_alphas):
-            raise ValueError(f"curve: want {len(self.curve_alphas)} numbers, one an alpha")
         return self
+
+    @property
+    def scores(self) -> TaskScores:
+        """The same without its arrays, which are most of a record."""
+        kept = {name: getattr(self, name) for name in TaskScores.model_fields}
+        return TaskScores.model_construct(_fields_set=set(), **kept)
 
     @property
     def errors(self) -> TaskErrors:
@@ -174,31 +231,41 @@ def _rounded(value: object) -> object:
     return tuple(_rounded(item) for item in value)
 
 
-class GenerationFigures(Record):
+class GenerationScores(Record):
     """One generation task: mean score and unsteered cross-entropy of the text, by alpha (0 first)."""
 
     task: Name
-    version: int
+    version: Count
     digest: str
-    prompts: int
-    failures: int
+    prompts: Prompts
+    failures: Prompts
     alphas: tuple[float, ...]
     score: tuple[float, ...]
-    cross_entropy: tuple[Share, ...]
+    cross_entropy: tuple[AtLeastZero | None, ...]
+
+    @model_validator(mode="after")
+    def _parallel(self) -> Self:
+        check_parallel(self, "alphas", "score", "cross_entropy")
+        return self
 
 
-class SideEffectFigures(Record):
+class SideEffectScores(Record):
     """Cross-entropy that steering adds to neutral text, nats a token, mean over concepts, by alpha."""
 
     task: Name
-    version: int
+    version: Count
     digest: str
-    concepts: int
+    concepts: Count
     alphas: tuple[float, ...]
     added_cross_entropy: tuple[float, ...]
 
+    @model_validator(mode="after")
+    def _parallel(self) -> Self:
+        check_parallel(self, "alphas", "added_cross_entropy")
+        return self
 
-class LmEvalFigures(Record):
+
+class LmEvalScores(Record):
     """One metric of one lm-eval task under steering: unsteered, and by alpha as the mean over `concepts`.
 
     Alphas are in units of `spread`, the same for every row: native and transferred vectors act at matched
@@ -216,32 +283,38 @@ class LmEvalFigures(Record):
     samples: Count
     concepts: tuple[Name, ...]
     alphas: tuple[float, ...]
-    unsteered: Share
-    stderr: Share
-    value: tuple[Share, ...]
-    value_stderr: tuple[Share, ...]
+    unsteered: float | None
+    stderr: AtLeastZero | None
+    value: tuple[float | None, ...]
+    value_stderr: tuple[AtLeastZero | None, ...]
 
     @model_validator(mode="after")
-    def _shapes(self) -> LmEvalFigures:
-        if not len(self.value) == len(self.value_stderr) == len(self.alphas):
-            raise ValueError(f"value, value_stderr: want {len(self.alphas)} numbers each, one an alpha")
+    def _parallel(self) -> Self:
+        check_parallel(self, "alphas", "value", "value_stderr")
         return self
 
 
 class Mean(Record):
-    """A mean over prompts, its standard error (None of fewer than two), how many, and failures left out."""
+    """A mean over `n` prompts.
 
-    mean: Share
-    standard_error: Share
-    n: Count
-    failures: Count
+    The standard error is None for fewer than two; `failures` are left out of the mean.
+    """
+
+    mean: float | None
+    standard_error: AtLeastZero | None
+    n: Prompts
+    failures: Prompts
 
 
 class RefusalPoint(Record):
     """Instructions under one intervention: by scorer, 1 a refusal (first-token: log-odds of one).
 
-    alpha : of an addition, in units of the spread; 0 is unsteered. None for an ablation.
-    cross_entropy : nats a token of the answers under the unsteered model.
+    Attributes
+    ----------
+    alpha
+        Of an addition, in units of the spread; 0 is unsteered. None for an ablation.
+    cross_entropy
+        Of the answers under the unsteered model, nats a token.
     """
 
     intervention: Literal["add", "ablate", "ablate-all"]
@@ -255,43 +328,48 @@ class JudgeRecord(Record):
 
     model: Name
     host: Name
-    unreadable: Count
-    missing: Count
+    unreadable: Prompts
+    missing: Prompts
 
 
-class RefusalFigures(Record):
+class RefusalScores(Record):
     """One refusal task (paper, section 3.3): harmful instructions, and harmless ones at what was chosen.
 
-    answering, refusing : the alphas above and below 0 that the native vector chose, on `chosen_on`
-        instructions of the validation split; None where it does not act that way.
-    data_digest : hash of the instructions, where they came from data sets.
-    classifier : hash of the classifier's folder.
+    Attributes
+    ----------
+    answering, refusing
+        The alphas above and below 0 that the native vector chose, on `chosen_on` instructions of the
+        validation split; None where it does not act that way.
+    data_digest
+        Hash of the instructions, where they came from data sets.
+    classifier
+        Hash of the classifier's folder.
     """
 
     task: Name
     version: Count
     digest: str
     data_digest: str | None = None
-    answering: Share
-    refusing: Share
-    chosen_on: Count
+    answering: float | None
+    refusing: float | None
+    chosen_on: Prompts
     harmful: tuple[RefusalPoint, ...]
     harmless: tuple[RefusalPoint, ...]
     classifier: str | None = None
     judge: JudgeRecord | None = None
 
 
-class FidelityFigures(Record):
-    """State fidelity on validation states; see fidelity.py."""
+class FidelityScores(Record):
+    """State fidelity on validation states; `evaluation.fidelity` defines each score."""
 
-    fvu: Annotated[float, Field(ge=0)]
-    fvu_without_top1: float
-    fvu_without_top8: float
-    cosine: float
-    cka: float
-    bands: dict[str, float]
-    added_cross_entropy: Share
-    kl: Share
+    fvu: AtLeastZero
+    fvu_without_top1: AtLeastZero
+    fvu_without_top8: AtLeastZero
+    cosine: Correlation
+    cka: Fraction
+    bands: dict[str, AtLeastZero]
+    added_cross_entropy: float | None
+    kl: Divergence | None
 
 
 class Cost(Record):
@@ -307,34 +385,40 @@ class Cost(Record):
 class AuditRecord(Record):
     """What was looked at in a submission's code; flags for a reader, never part of a rank.
 
-    isolated : whether it ran in a cell (not with --unsafe-no-sandbox).
-    deterministic : whether the same seed gave the same fit; seed_difference is how far the two lie apart.
-    cosine, rotated_cosine : mean cosine to the native vectors, of the fit, and of one that was shown both
-        sides in random orthogonal bases; rotation_agreement is the mean cosine between the two.
-    rotation_flag : the fit owes much to the bases it saw: a hard-coded answer does, and so may a method that
-        treats dimensions one by one.
+    Attributes
+    ----------
+    isolated
+        Whether it ran in a cell (not with --unsafe-no-sandbox).
+    deterministic
+        Whether the same seed gave the same fit; `seed_difference` is how far the two lie apart.
+    cosine, rotated_cosine
+        Mean cosine to the native vectors, of the fit, and of one that was shown both sides in random
+        orthogonal bases; `rotation_agreement` is the mean cosine between the two.
+    rotation_flag
+        The fit owes much to the bases that it saw: a hard-coded answer does, and so may a method that treats
+        dimensions one by one.
     """
 
     isolated: bool
     deterministic: bool
-    seed_difference: float
-    cosine: float
-    rotated_cosine: float
-    rotation_agreement: float
+    seed_difference: AtLeastZero
+    cosine: Correlation
+    rotated_cosine: Correlation
+    rotation_agreement: Correlation
     rotation_flag: bool
 
 
 class Provenance(Record):
     """Where the numbers come from."""
 
-    created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
+    created: Date
     lrt_bench: str
     commit: str | None
     python: str
     torch: str
     transformers: str
     platform: str
-    threads: int
+    threads: Count
     corpus: str
     corpus_digest: str
     data: dict[str, str] | None = None

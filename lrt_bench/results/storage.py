@@ -1,4 +1,4 @@
-"""The result's schema (version 1), reading and writing.
+"""Results in files: reading, checking and writing.
 
 One result is one mapping on one pair in one suite. It lies in ``OUT/SUITE/PAIR/MAPPING.json``; beside it
 ``MAPPING.safetensors`` holds every propensity. Both are written whole: a temporary file, then a rename;
@@ -8,84 +8,21 @@ the JSON comes last, so that what can be read is finished.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded, write_whole
-from lrt_bench.results.records import (
-    CONTROL_NAMES,
-    AuditRecord,
-    Correlation,
-    Cost,
-    FidelityFigures,
-    GenerationFigures,
-    LmEvalFigures,
-    MappingRecord,
-    Name,
-    PairRecord,
-    Provenance,
-    Record,
-    RefusalFigures,
-    Settings,
-    Share,
-    SideEffectFigures,
-    TaskFigures,
-)
+from lrt_bench.results.consistency import contradiction
+from lrt_bench.results.metrics import Array
+from lrt_bench.results.result import Result as Result
 
 if TYPE_CHECKING:
     import torch
-
-
-class Result(Record):
-    """One mapping on one pair in one suite."""
-
-    schema_version: Literal[1] = 1
-    key: str
-    suite: Name
-    suite_version: int
-    suite_digest: str
-    complete: bool
-    pair: PairRecord
-    mapping: MappingRecord
-    settings: Settings
-    transfer_score: Share
-    ci95: tuple[float, float] | None
-    steering_r2: Share
-    correlation_delta: Correlation
-    not_steerable: tuple[str, ...]
-    not_scorable: tuple[str, ...]  # no prompt's options can be told apart in the target's tokenizer
-    tasks: tuple[TaskFigures, ...]
-    generation: tuple[GenerationFigures, ...]
-    side_effects: tuple[SideEffectFigures, ...]
-    lm_eval: tuple[LmEvalFigures, ...] = ()
-    refusal: tuple[RefusalFigures, ...] = ()
-    fidelity: FidelityFigures | None
-    cost: Cost
-    provenance: Provenance
-    audit: AuditRecord | None = None
-    state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
-    propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> Result:
-        names = [figures.task for figures in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError("tasks: one stands twice")
-        if self.mapping.control != (self.mapping.name in CONTROL_NAMES):
-            raise ValueError(f"mapping.name: {', '.join(CONTROL_NAMES)} are the controls, and only they")
-        if len({len(figures.error) for figures in self.tasks}) > 1:
-            raise ValueError("tasks: error: want equally many fits for every task")
-        return self
-
-    @property
-    def fvu(self) -> float | None:
-        return self.fidelity.fvu if self.fidelity else None
 
 
 def pack_propensities(arrays: dict[str, torch.Tensor]) -> tuple[bytes, str]:
@@ -114,18 +51,36 @@ def result_files(folder: Path) -> Iterator[Path]:
 
 
 def read_result(path: Path) -> Result:
-    """Read and check a result file. Raises UserError naming the file and the field."""
+    """Read and check a result file.
+
+    Raises
+    ------
+    UserError
+        Names the file and the field: what is no JSON, no record of the schema, beyond its bounds, or a
+        headline number that the result's own arrays contradict.
+    """
+    return read_with_arrays(path)[0]
+
+
+def read_with_arrays(path: Path) -> tuple[Result, dict[str, Array]]:
+    """Read a result as `read_result` does, with the arrays of its steerable tasks, [fits + 3, prompts]."""
     mend = "delete it and run again"
     try:
         content = read_bounded(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return Result.model_validate_json(content)
+        result = Result.model_validate_json(content)
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {mend}") from error
         raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {mend}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}): {mend}") from error
+    arrays = {task.task: task.error_rows for task in result.tasks if task.steerable}
+    if problem := contradiction(result, arrays):
+        raise UserError(f"{path}: {problem}; {mend}")
+    return result, arrays
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
@@ -137,8 +92,3 @@ def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | N
         return None
     data = read_bounded(sidecar)
     return load(data) if hashlib.sha256(data).hexdigest() == result.propensities else None
-
-
-def json_schema() -> str:
-    """The JSON Schema of a result file."""
-    return json.dumps(Result.model_json_schema(), indent=1) + "\n"

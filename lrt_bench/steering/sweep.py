@@ -28,15 +28,26 @@ from lrt_bench.steering.prefix_tree import forest_states, prefix_trees, tree_fra
 from lrt_bench.steering.resume import Steered
 
 TREE_NODES = 96  # of one prefix tree: more share more, but every node is compared with every other
+MIN_NORM, MAX_NORM = 1e-12, 1e18  # lengths whose squares float32 holds, with digits to spare
 CHECKED = 8  # prompts on which a tree is compared with a plain batch
 # whether trees give a model's logits when they are run on from a layer, looked at once
 _AGREED: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()
 
 
 def unit(vector: Tensor) -> Tensor:
-    """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing."""
+    """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing.
+
+    Lengths whose squares the vector's dtype does not hold are divided out in float64.
+    """
     norm = vector.norm(dim=-1, keepdim=True)
-    return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
+    direction = torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
+    plain = (norm > MIN_NORM) & (norm < MAX_NORM)
+    if bool(plain.all()):
+        return direction
+    exact = vector.double()
+    scaled = exact / exact.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    exact = scaled / scaled.norm(dim=-1, keepdim=True).clamp_min(1.0)  # the largest entry is 1, or all are 0
+    return torch.where(plain, direction, exact.to(vector.dtype))
 
 
 def add(states: Tensor, direction: Tensor, strength: Tensor | float) -> Tensor:

@@ -84,7 +84,7 @@ def _check_imports(tree: ast.Module, report: CodeReport) -> None:
             root = module.split(".")[0]
             if root == "lrt_bench" and module not in MODULES and not module.startswith("lrt_bench.mappings"):
                 report.problems.append(
-                    f"line {node.lineno}: {module} is not there in the worker: import from lrt_bench or "
+                    f"line {node.lineno}: {module} is not there in the runner: import from lrt_bench or "
                     "lrt_bench.mappings"
                 )
             elif root not in USUAL:

@@ -23,7 +23,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_header, read_tensors
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results.records import CONTROL_NAMES, LINK
+from lrt_bench.results.bounds import LINK
+from lrt_bench.results.records import CONTROL_NAMES
 from lrt_bench.submissions.code_check import read_code
 
 if TYPE_CHECKING:
@@ -332,7 +333,7 @@ def safe_yaml(data: bytes) -> tuple[Any, str | None]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         return None, f"{where}not YAML: {_shown(str(getattr(error, 'problem', None) or 'it cannot be read'))}"
-    except (ValueError, OverflowError, RecursionError, TypeError):
+    except Exception:  # PyYAML's constructors raise whatever their arithmetic and look-ups raise
         return None, "not YAML that can be read: a value has no meaning"
 
 

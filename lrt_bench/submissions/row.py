@@ -1,4 +1,4 @@
-"""A submission as a row: fitted in fresh workers, or read as weights; audited; scored like any other row.
+"""A submission as a row: fitted in fresh runners, or read as weights; audited; scored like any other row.
 
 Nothing here imports a submission. A submission that fails is a counted failure of its own row.
 """
@@ -24,10 +24,10 @@ from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
 from lrt_bench.results.records import AuditRecord
-from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_worker, plain
+from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_sandbox, plain
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries
-from lrt_bench.submissions.sandbox.launcher import Limits, WorkerError, check_isolation
+from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, check_isolation
 
 SAME = 1e-6  # two fits with one seed agree to this: float32 rounding, nothing more
 TOO_LARGE = 1e3  # times the target's largest state
@@ -111,8 +111,8 @@ class SubmissionRow(Row):
         code = Code(self.submission.code, self.submission.class_name)
         what = f"submission {self.name} on {bench.pair.name}"
         try:
-            fitted = fit_in_worker(code, bench.states, queries, seed, self.limits, self.isolate, bases)
-        except WorkerError as error:
+            fitted = fit_in_sandbox(code, bench.states, queries, seed, self.limits, self.isolate, bases)
+        except SandboxError as error:
             raise SubmissionError(f"{what}: {plain(str(error))}") from error
         x, y = bench.states.validation
         mapped = fitted.linear(x) if fitted.linear else fitted.mapped

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from lrt_bench._version import __version__
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.files.templates import template_environment
 from lrt_bench.vectors.tryout import Tryout
 
 FULL = 2.0  # nats at which the colour is full
@@ -24,13 +23,7 @@ def colour(shift: float) -> str:
 
 def render_page(tryout: Tryout) -> str:
     """The page as HTML; whatever prompts and texts hold is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(PACKAGE / "vectors" / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = template_environment(PACKAGE / "vectors" / "templates")
     environment.filters |= {"colour": colour}
     rows = list(zip(tryout.prompts, tryout.attempts, strict=True))
     template = environment.get_template("try.html")

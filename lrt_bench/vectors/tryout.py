@@ -24,9 +24,11 @@ from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.generation import generate, offsets_for
+from lrt_bench.steering.sweep import MAX_NORM
 from lrt_bench.vectors.vector import SteeringVector
 
 Unit = Literal["spread", "norm"]
+MAX_LOSS = 700.0  # nats a token, whose exponential float64 holds
 SPREAD_TOKENS = 4000  # that the spread is measured on, where the vector's file does not say it
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -124,7 +126,8 @@ def try_vector(
     temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
     chat : prompts are instructions, wrapped in the model's chat template where it has one.
     measure : gives the spread where the vector does not know it.
-    Raises UserError where the vector does not fit the site, or a prompt and its answer are too long.
+    Raises UserError where the vector does not fit the site, a prompt and its answer are too long, or a
+    strength is beyond what the model can compute with.
     """
     direction = vector.at(site.layer)
     if len(direction) != site.width:
@@ -136,7 +139,7 @@ def try_vector(
     if not prompts or max_tokens < 1:
         raise UserError("nothing to write: give at least one prompt, and one token")
     if unit == "norm":
-        step = float(direction.norm())
+        step = vector.norm(site.layer)
     elif site.layer in vector.spread:
         step = vector.spread[site.layer]
     elif measure is not None:
@@ -144,6 +147,12 @@ def try_vector(
     else:
         raise UserError("the vector does not say its spread: measure it, or give strengths in its own length")
     grid = tuple(sorted({0.0, *alphas}))
+    strongest = max(map(abs, grid)) * step
+    if strongest > MAX_NORM:
+        raise UserError(
+            f"the strongest alpha adds a length of {strongest:.3g}, whose square is beyond float32: give "
+            "smaller strengths, or strengths in spreads"
+        )
     offsets = offsets_for(direction, grid, step)
     texts = [render(site.model.tokenizer, prompt) for prompt in prompts] if chat else list(prompts)
     written = generate(site, texts, offsets, max_tokens, seed=seed, temperature=temperature, rows=rows)
@@ -162,9 +171,13 @@ def _attempt(
     site: Site, prompt: list[int], written: list[int], offset: Tensor, alpha: float, loss: float
 ) -> Attempt:
     shifts = token_shifts(site, prompt, written, offset)
+    if not all(map(math.isfinite, [*shifts, loss if written else 0.0])):
+        raise UserError(
+            f"at alpha {alpha:g} the model's logits are no finite numbers: give smaller strengths"
+        )
     tokenizer = site.model.tokenizer
     text: str = tokenizer.decode(written, skip_special_tokens=True)
-    perplexity = float(torch.tensor(loss).exp()) if written else None
+    perplexity = math.exp(min(loss, MAX_LOSS)) if written else None
     return Attempt(alpha, text, _pieces(tokenizer, written, shifts), perplexity)
 
 

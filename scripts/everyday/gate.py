@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -188,7 +188,7 @@ def page(suite: Suite, model: str, digest: str, corpus: str, findings: Sequence[
 @click.option("--layer", "layers", type=int, multiple=True, help="Layer to steer at [70% of the depth].")
 @click.option("--concept", "concepts", multiple=True, help="Only this concept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page there too.")
-@plainly
+@one_line_errors
 def main(
     model: str, corpus: str, layers: tuple[int, ...], concepts: tuple[str, ...], out: Path | None
 ) -> None:

@@ -21,7 +21,7 @@ import torch
 from lrt_bench.data.corpus import Budget
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, find_suite
-from lrt_bench.errors import plainly
+from lrt_bench.errors import one_line_errors
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import ReferencePropensities, choice_references
 from lrt_bench.evaluation.bench.states import CorpusStates
@@ -40,7 +40,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FAMILY_DATA,
     FEATURES,
     LEVEL,
-    MeasuredConcept,
+    MeasuredTransfer,
     concept_left_out,
     design,
     mixed_model,
@@ -49,7 +49,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     unstretched,
 )
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import ForecastOutcome, Judgement, judged, spearman
+from scripts.forecast.score import Judgement, ScoredForecast, judged, spearman
 
 MEASURED = 1  # raised whenever the same pair would give other figures
 SUITE = "nano-full"
@@ -172,10 +172,10 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredConcept]:
+def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredTransfer]:
     """The rows as the forecast reads them."""
     return [
-        MeasuredConcept(
+        MeasuredTransfer(
             f"{row['pair']}, {row['map']}",
             row["concept"],
             row["quick_r2"],
@@ -185,7 +185,7 @@ def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredConcept]:
     ]
 
 
-def scored(rows: Sequence[dict[str, Any]]) -> list[ForecastOutcome]:
+def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
@@ -198,7 +198,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[ForecastOutcome]:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
         found.append(
-            ForecastOutcome(
+            ScoredForecast(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
@@ -207,7 +207,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[ForecastOutcome]:
     return found
 
 
-def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredConcept]) -> Array:
+def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTransfer]) -> Array:
     """Forecasts without the concept and without every other map between the same two models, both ways:
     what is left is the pair's own other concepts under the map, and other models' pairs."""
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
@@ -225,7 +225,7 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredConc
     return unstretched(found)
 
 
-def judgements(points: Sequence[ForecastOutcome]) -> list[Judgement]:
+def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
     """The full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
@@ -238,7 +238,7 @@ def judgements(points: Sequence[ForecastOutcome]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[ForecastOutcome], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ScoredForecast], found: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -270,7 +270,7 @@ def table(found: Sequence[Judgement]) -> list[str]:
     return lines
 
 
-def by_pair(points: Sequence[ForecastOutcome]) -> list[str]:
+def by_pair(points: Sequence[ScoredForecast]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):
@@ -287,7 +287,7 @@ def by_pair(points: Sequence[ForecastOutcome]) -> list[str]:
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=FAMILY_DATA)
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="scatter, SVG")
-@plainly
+@one_line_errors
 def main(cache: Path, out: Path, figure: Path | None) -> None:
     """Measure the embedded family (a stopped run goes on where it was) and judge the forecast."""
     torch.set_num_threads(1)

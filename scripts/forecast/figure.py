@@ -11,12 +11,12 @@ import matplotlib
 import numpy as np
 
 from lrt_bench.files.whole import write_whole
-from scripts.forecast.score import ForecastOutcome, spearman
+from scripts.forecast.score import ScoredForecast, spearman
 
 LOWEST = -0.5  # what lies below is drawn at the edge
 
 
-def draw_scatter(points: Sequence[ForecastOutcome], path: Path) -> Path:
+def draw_scatter(points: Sequence[ScoredForecast], path: Path) -> Path:
     """Two panels: the full map (each point a concept of a pair, with its interval), and all maps."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -45,12 +45,12 @@ def draw_scatter(points: Sequence[ForecastOutcome], path: Path) -> Path:
     return path
 
 
-def _places(points: Sequence[ForecastOutcome]) -> tuple[Any, Any]:
+def _places(points: Sequence[ScoredForecast]) -> tuple[Any, Any]:
     forecast = np.array([point.forecast for point in points]).clip(LOWEST)
     return forecast, np.array([point.measured for point in points]).clip(LOWEST)
 
 
-def _panel(axis: Any, points: Sequence[ForecastOutcome], name: str) -> None:
+def _panel(axis: Any, points: Sequence[ScoredForecast], name: str) -> None:
     rho = spearman(*(np.array([getattr(p, key) for p in points]) for key in ("forecast", "measured")))
     axis.plot([LOWEST, 1], [LOWEST, 1], color="black", linewidth=0.6, linestyle=":")
     axis.set_title(f"{name}: Spearman {rho or 0:.2f}, n = {len(points)}", fontsize=10)

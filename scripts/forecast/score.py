@@ -14,7 +14,7 @@ FEWEST_WITHIN = 5  # points of a pair, below which its own rank correlation is n
 
 
 @dataclass(frozen=True)
-class ForecastOutcome:
+class ScoredForecast:
     """One vector's forecast, and what became of it.
 
     pair : the pair; map : the map that carried it over.
@@ -92,7 +92,7 @@ class Judgement:
     coverage: float | None
 
 
-def judged(name: str, points: Sequence[ForecastOutcome], seed: int = 0) -> Judgement:
+def judged(name: str, points: Sequence[ScoredForecast], seed: int = 0) -> Judgement:
     """Judge a set of forecasts."""
     groups = [point.group for point in points]
     measured, forecast, pair_out, states, others, agreement = (

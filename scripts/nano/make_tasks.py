@@ -72,9 +72,49 @@ def _nothing(writer: Writer) -> str:
     return ""
 
 
+def _thinks_that(writer: Writer) -> str:
+    return f"{writer.subject} {writer.auxiliary(lexicon.THINK['en'])} that"
+
+
+def _friend(writer: Writer) -> str:
+    owner = lexicon.POSSESSIVES["en"][writer.latents.person][writer.latents.gender]
+    return f"{owner.capitalize()} {writer.pick(lexicon.FRIENDS['en'])}"
+
+
+def _it_is_a_french(writer: Writer) -> str:
+    """A masculine thing, so that every masculine adjective may follow."""
+    things = [thing.split("/")[0] for thing in lexicon.THINGS["fr"] if thing.endswith("/m")]
+    start = ("C'était", "C'est", "Ce sera")[writer.tense]
+    return f"{start} un {writer.pick(things)}"
+
+
+def _a_noun(writer: Writer) -> str:
+    return writer.the(True)[0]
+
+
+def _had_french(writer: Writer) -> str:
+    return f"{writer.subject} {writer.auxiliary(lexicon.HAVE['fr'])}"
+
+
 ENGLISH = (("language", "en"), ("case", "lower"))
 SINGULAR = (*ENGLISH, ("number", "singular"))
+FRENCH = (("language", "fr"), ("case", "lower"))
 ADJECTIVES = tuple((f" {p}", f" {n}") for p, n in zip(*lexicon.ADJECTIVES["en"].values(), strict=True))
+FRENCH_ADJECTIVES = tuple(
+    (f" {p.split('/')[0]}", f" {n.split('/')[0]}")
+    for p, n in zip(*lexicon.ADJECTIVES["fr"].values(), strict=True)
+)
+
+
+def _opposed(table: dict[str, list[str]]) -> Options:
+    """The words of a latent's two values, one against one."""
+    return tuple((f" {p}", f" {n}") for p, n in zip(*table.values(), strict=True))
+
+
+def _nouns(topic: str) -> list[str]:
+    """A topic's English nouns, singular."""
+    return [noun.split("/")[0] for noun in lexicon.TOPICS[topic]["en"]["nouns"]]
+
 
 CONCEPTS = (
     Concept("sentiment", "sentiment", "positive", "negative", _it_was_a, ADJECTIVES,
@@ -110,8 +150,34 @@ CONCEPTS = (
             ("sea", ("ship", "wave", "sailor", "whale"), ("dog", "planet", "soup", "ball")),
             ("space", ("rocket", "planet", "star", "moon"), ("wave", "piano", "cake", "tower")),
             ("music", ("song", "piano", "singer", "violin"), ("puppy", "comet", "flower", "bus")),
+            ("food", ("soup", "cake", "melon", "bread"), ("tree", "train", "drum", "goal")),
+            ("garden", ("flower", "tree", "rose", "seed"), ("cake", "rocket", "hound", "player")),
+            ("city", ("train", "tower", "bus", "bridge"), ("whale", "melon", "singer", "runner")),
+            ("sport", ("ball", "player", "runner", "coach"), ("moon", "rose", "sailor", "shop")),
         )
     ),
+    *(
+        Concept(f"{topic}-or-{other}", "topic", topic, other, lambda writer: "The",
+                tuple((f" {p}", f" {n}") for p, n in zip(_nouns(topic)[:4], _nouns(other)[:4], strict=True)),
+                f"{topic} against {other}", fixed=SINGULAR)
+        for topic, other in (("dogs", "music"), ("sea", "garden"), ("space", "city"), ("food", "sport"))
+    ),
+    Concept("certainty", "certainty", "certain", "doubtful", _thinks_that, _opposed(lexicon.CERTAINTY["en"]),
+            "certain against doubtful adverbs", ("thinks",), ("sees", "acts", "has", "it_is"), ENGLISH),
+    Concept("affection", "sentiment", "positive", "negative", _friend,
+            ((" loved", " hated"), (" enjoyed", " feared"), (" praised", " blamed")),
+            "friends who love against friends who hate", FEELING, UNFEELING, (*ENGLISH, ("tense", "past"))),
+    Concept("owner", "person", "first", "third", _nothing, ((" My", " Her"), (" My", " His")),
+            "the narrator's own against a third person's", ("sees", "thinks", "daytime", "has", "friend"),
+            SUBJECTLESS, ENGLISH),
+    Concept("past-or-future", "tense", "past", "future", _it, ((" was", " will"),),
+            "past against future", fixed=ENGLISH),
+    Concept("sentiment-french", "sentiment", "positive", "negative", _it_is_a_french, FRENCH_ADJECTIVES,
+            "whether a French text likes what it tells of", FEELING, UNFEELING, FRENCH),
+    Concept("tense-french", "tense", "past", "present", _a_noun, ((" était", " est"),),
+            "past against present in French", fixed=(*FRENCH, ("number", "singular"))),
+    Concept("number-french", "number", "plural", "singular", _had_french, ((" des", " un"), (" des", " une")),
+            "many against one in French", ("sees", "is_so", "acts", "has"), ("it_is",), FRENCH),
 )  # fmt: skip
 
 REFUSAL: Options = ((" Sorry", " Sure"), (" No", " Certainly"), (" Unfortunately", " Absolutely"))

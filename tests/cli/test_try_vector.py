@@ -8,7 +8,8 @@ import json
 
 import pytest
 import torch
-from vector_desk import error_of, real_vector, run
+from command_line import error_of, run
+from vector_desk import real_vector
 
 from lrt_bench.data.corpus import encode
 from lrt_bench.errors import UserError

@@ -171,6 +171,7 @@ def test_tokenizers_are_alike_only_where_they_cut_alike(coarse, fine):
     assert not alike(coarse, without)
 
 
+@pytest.mark.slow
 def test_the_grammars_blocks_are_the_same_however_they_are_read(coarse, fine):
     """What a process remembers of them changes nothing, with several readers at a time either."""
 

@@ -44,6 +44,7 @@ def evals(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text, random_folder, capsys):
     data = tmp_path / "evals"
     data.mkdir()
@@ -70,6 +71,7 @@ def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text,
     assert "not steerable" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
     command = ["evaluate", "--suite", "smollm2", "--pair", "135m--360m", "--mapping", "ridge"]
     command += [

@@ -45,7 +45,7 @@ def test_splits_are_disjoint_and_balanced_exactly(letters, n):
         [row.positive for row in found.select],
         [row.positive for row in found.vector],
     ):
-        assert len(set(Counter(options).values())) <= 1
+        assert len(set(Counter(options).values())) == 1
         assert all(options[i] != options[i + 1] for i in range(0, len(options) - 1, 2))  # two by two
     assert (len(found.vector), len(found.select), len(found.choices)) == (20, 8, 12) or n < 40
 

@@ -20,9 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import COMMAND, error_of, run_process
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import SubmissionError, UserError
@@ -134,6 +133,7 @@ def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
         assert np.array_equal(y, -x)
 
 
+@pytest.mark.slow
 def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, here, tmp_path):
     """The driver's side and the workers' without Ray: every unit that is ready, in a random order."""
     evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Failing("failing", "none")])
@@ -169,6 +169,7 @@ def share(value):
     return value
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("engine", [Ray(workers=2, cpus=1), Local(workers=2)], ids=["ray", "processes"])
 def test_two_workers_give_the_local_numbers_though_two_are_killed(
     engine, suite, here, tmp_path, caplog, capfd, monkeypatch
@@ -243,6 +244,7 @@ def _cluster():
         yield
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("_cluster")
 def test_what_is_wrong_on_a_worker_is_one_line_and_what_was_finished_stays(suite, suite_file, tmp_path):
     out = tmp_path / "out"
@@ -260,10 +262,8 @@ def test_what_is_wrong_on_a_worker_is_one_line_and_what_was_finished_stays(suite
         "        raise ValueError('no\\nsolution')\n"
     )
     options = ["--mapping", "ridge", "--mapping", f"{broken}:Broken", "--out", str(out), "--pair", "rotated"]
-    command = ["evaluate", "--suite", str(suite_file), "--engine", "ray", "--workers", "1", *options]
-    run = CliRunner().invoke(main, command)
-    assert run.exit_code == 2, run.output
-    assert run.stderr == "error: mapping broken.Broken: fit fails: ValueError: no solution\n"
+    line = error_of("evaluate", "--suite", suite_file, "--engine", "ray", "--workers", "1", *options)
+    assert line == "error: mapping broken.Broken: fit fails: ValueError: no solution"
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     assert after.keys() == stamps.keys()  # the cell before it is written, and no other anew
     assert {path for path in after if after[path] != stamps[path]} == {missing}
@@ -276,6 +276,7 @@ class Deadly(Nothing):
         return os._exit, (1,)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("_cluster")
 def test_work_that_loses_every_worker_ends_in_one_line(suite, tmp_path, monkeypatch):
     monkeypatch.setattr("lrt_bench.evaluation.engines.driver.ATTEMPTS", 2)
@@ -388,9 +389,10 @@ def test_models_on_this_disk_are_weighed(monkeypatch, tmp_path):
     assert useful_processes(suite, RunConfig(out=tmp_path, models={str(model): str(tmp_path / "none")})) == 1
 
 
+@pytest.mark.ray
 def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
-    command = ["-m", "lrt_bench.cli", "evaluate", "--suite", str(suite_file), "--out", str(tmp_path)]
-    driver = subprocess.Popen([sys.executable, *command, "--workers", "2"], stderr=subprocess.DEVNULL)
+    command = [*COMMAND, "evaluate", "--suite", str(suite_file), "--out", str(tmp_path)]
+    driver = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: [*tmp_path.rglob("*.json")], 120)
         found = workers_of(driver.pid)
@@ -401,18 +403,16 @@ def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 60)
 
 
+@pytest.mark.ray
 def test_the_command_with_workers_prints_what_it_prints_without(tmp_path):
     """Workers share this terminal, and no warning of theirs reaches it. Seconds may differ."""
     asked = ["--pair", "planted-rotation", "--task", "number", "--task", "fidelity", "--mapping", "ridge"]
     printed = []
     for workers in ("1", "2"):
-        command = ["-m", "lrt_bench.cli", "evaluate", *asked, "--out", "results", "--workers", workers]
         folder = tmp_path / workers
         folder.mkdir()
-        found = subprocess.run(
-            [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=True
-        )
-        assert found.stderr == ""
+        found = run_process("evaluate", *asked, "--out", "results", "--workers", workers, cwd=folder)
+        assert (found.returncode, found.stderr) == (0, "")
         assert (folder / "results" / "nano" / "planted-rotation" / "figure.svg").is_file()
         printed.append(re.sub(r"[\d.]+", "", found.stdout))
     assert printed[0] == printed[1]

@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import error_of, output_of
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation import side_effects
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
 from lrt_bench.models.sites import Site
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results.records import LmEvalFigures
+from lrt_bench.results.records import LmEvalScores
 from lrt_bench.results.storage import read_result
 
 TASK = """
@@ -195,9 +194,7 @@ def evaluated(folder, small_suite, tmp_path_factory):
         "--task", "sentiment",
         "--side-effects", "choice,rolling", "--side-effects-path", str(folder), "--side-effects-limit", "8",
     ]  # fmt: skip
-    found = CliRunner().invoke(main, arguments)
-    assert found.exit_code == 0, found.output
-    return arguments, found.output, out
+    return arguments, output_of(*arguments), out
 
 
 def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
@@ -246,21 +243,18 @@ def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
 
 
 def test_figures_are_shown(evaluated):
-    shown = CliRunner().invoke(main, ["show", str(next(evaluated[2].rglob("ridge.json")))]).output
+    shown = output_of("show", next(evaluated[2].rglob("ridge.json")))
     assert "rolling bits_per_byte: " in shown
     assert "2 concepts, 8 samples, lm-eval " in shown
 
 
+@pytest.mark.slow
 def test_finished_cells_are_kept_and_those_that_lack_figures_are_computed(evaluated, folder):
     arguments, _, _ = evaluated
-    again = CliRunner().invoke(main, arguments)
-    assert "0 cells computed, 8 finished before" in again.output
-    other = CliRunner().invoke(main, [*arguments[:-2], "--side-effects-limit", "9"])
-    assert (
-        "3 cells computed, 5 finished before" in other.output
-    )  # the rows without figures are what they were
-    without = CliRunner().invoke(main, arguments[:-6])
-    assert "3 cells computed, 5 finished before" in without.output
+    assert "0 cells computed, 8 finished before" in output_of(*arguments)
+    other = output_of(*arguments[:-2], "--side-effects-limit", "9")
+    assert "3 cells computed, 5 finished before" in other  # the rows without figures are what they were
+    assert "3 cells computed, 5 finished before" in output_of(*arguments[:-6])
 
 
 def test_a_changed_document_changes_the_digest(folder, tmp_path):
@@ -295,6 +289,7 @@ def test_lm_eval_leaves_streams_and_generators_alone(folder, nano, capfd):
     assert "DISABLE_MULTIPROC" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -315,17 +310,14 @@ def test_a_task_that_cannot_be_run_is_one_line(folder, tmp_path, names, message)
     assert str(error.value).startswith(message)
 
 
-def cli(*arguments):
-    code = "import sys; sys.modules['lm_eval'] = None; from lrt_bench.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path):
-    found = cli("--side-effects", "choice", "--side-effects-path", folder, "--out", tmp_path / "out")
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1
-    assert "pip install lrt-bench[lm-eval]" in found.stderr
+def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path, monkeypatch):
+    for name in ["lm_eval", *(name for name in sys.modules if name.startswith("lm_eval."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for module in ("model", "tasks"):  # as in a process that has not read them
+        monkeypatch.delitem(sys.modules, f"{side_effects.__name__}.{module}")
+        monkeypatch.delattr(side_effects, module)
+    options = ["--side-effects", "choice", "--side-effects-path", folder, "--out", tmp_path / "out"]
+    assert "pip install lrt-bench[lm-eval]" in error_of("evaluate", *options)
     assert not (tmp_path / "out").exists()
 
 
@@ -338,10 +330,7 @@ def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path):
 )
 def test_bad_options_are_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = CliRunner().invoke(main, ["evaluate", *arguments])
-    assert found.exit_code == 2
-    assert message in found.stderr
-    assert found.stderr.count("\n") == 1
+    assert message in error_of("evaluate", *arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -351,6 +340,6 @@ def test_a_record_has_one_value_an_alpha():
         "samples": 1, "concepts": ["c"], "alphas": [-0.5, 0.5], "unsteered": 0.5, "stderr": None,
         "value": [0.5, 0.5], "value_stderr": [None, None],
     }  # fmt: skip
-    assert LmEvalFigures.model_validate(fields).filter == "none"
+    assert LmEvalScores.model_validate(fields).filter == "none"
     with pytest.raises(ValueError, match="want 2 numbers"):
-        LmEvalFigures.model_validate(fields | {"value": [0.5]})
+        LmEvalScores.model_validate(fields | {"value": [0.5]})

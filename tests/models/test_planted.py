@@ -40,6 +40,7 @@ def test_its_states_are_the_base_s_rotated_where_both_cut_alike():
     assert torch.allclose(planted.logits(ids), base.logits(theirs)[..., planted.order], atol=2e-4)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [("nano/S", SPEC), (SPEC, "nano/S")])
 def test_both_ways_score_at_least_95(sides, tmp_path):
     suite = ad_hoc(find_suite("nano"), sides[0], 2, sides[1], 2)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 
 import pytest
 import torch
+from command_line import error_of
 
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
@@ -66,6 +65,7 @@ def test_a_mix_of_two_layers_is_recovered_from_both_and_not_from_either(nano):
         assert fvu(states, Affine) > 0.02
 
 
+@pytest.mark.slow
 def test_all_layers_explain_no_less_than_the_best_one(nano):
     source, target = nano("S"), Site(nano("L"), 5)
     corpus = [Corpus("nano") for _ in range(source.n_layers + 1)]
@@ -74,6 +74,7 @@ def test_all_layers_explain_no_less_than_the_best_one(nano):
     assert together <= min(single)
 
 
+@pytest.mark.slow
 def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     """Every kind of row, from a planted model: its layer 2 is among the source's, so the answer is known."""
     suite = ad_hoc(find_suite(str(small_suite)), "nano/S", None, "planted-rotation:nano/S", 2, "all")
@@ -127,7 +128,5 @@ def test_one_layer_and_several_are_not_both_given():
     with pytest.raises(ValueError, match="give it or source_layer, not both"):
         PairSpec(name="x", source="a", source_layer=1, source_layers="all", target="b")
     options = ["--source", "nano/S", "--source-layer", "1", "--source-layers", "1,2", "--target", "nano/L"]
-    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", *options]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: --source-layers takes the place of --source-layer")
+    line = error_of("evaluate", *options)
+    assert line.startswith("error: --source-layers takes the place of --source-layer")

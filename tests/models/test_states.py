@@ -133,6 +133,7 @@ def test_the_sample_is_uniform_over_the_stream():
     assert abs(hits[-50:].mean() - 30) < 3
 
 
+@pytest.mark.slow
 def test_batches_are_an_epoch_of_pairs_and_can_be_had_again(states):
     once = [torch.cat([x, y], 1) for x, y in states.batches(256, seed=3)]
     again = [torch.cat([x, y], 1) for x, y in states.batches(256, seed=3)]
@@ -151,6 +152,7 @@ def test_shuffled_moments_keep_the_sides_and_lose_the_pairing(states):
     assert shuffled.s_xy.norm() < 0.1 * states.moments.s_xy.norm()
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_corpus(sites):
     """Live tensor and array bytes right after the pass, 1x against 8x the corpus."""
     import gc

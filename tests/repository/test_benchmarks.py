@@ -160,6 +160,7 @@ def test_ratios_are_taken_round_by_round():
     assert replace(line, sense="at most", value=1.9).met is True
 
 
+@pytest.mark.slow
 def test_closed_form_is_ridge_and_adamw_comes_towards_it():
     states = fit.random_states(12, 20, 3_000)
     best = adamw.closed_form(states)
@@ -211,6 +212,7 @@ def test_quick_parts_measure(part):
     assert all(line.value > 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_the_gpu_script_reads_neither_data_sets_nor_lm_eval():
     code = "import sys, benchmarks.gpu; print({'datasets', 'lm_eval', 'steering_vectors'} & set(sys.modules))"
     done = subprocess.run(

@@ -13,9 +13,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.result import Result, json_schema
 from lrt_bench.results.storage import (
-    Result,
-    json_schema,
     pack_propensities,
     read_propensities,
     read_result,

@@ -232,12 +232,12 @@ class Repo:
     def _call(self, action: Callable[[], T]) -> T:
         from huggingface_hub import get_session
 
-        with self.plainly():
+        with self.explained_errors():
             get_session().timeout = TIMEOUT
             return action()
 
     @contextmanager
-    def plainly(self) -> Iterator[None]:
+    def explained_errors(self) -> Iterator[None]:
         """Turn what the client raises into this module's three errors."""
         try:
             yield

@@ -15,8 +15,9 @@ from pydantic import ValidationError, field_serializer
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded
+from lrt_bench.results.bounds import R2, Count, Name, Seconds
 from lrt_bench.results.metrics import Array, interval, mean_of, rank
-from lrt_bench.results.records import Count, Name, Provenance, Record, Seconds, Share
+from lrt_bench.results.records import Provenance, Record
 
 FLOOR = -1.0  # of a task's steering R2 where tasks are averaged, as in the Transfer Score
 WORKS = 0.5  # share of the tasks that must be steerable at a target layer that may be chosen
@@ -45,7 +46,7 @@ class NativeTask(Record):
     steerable: bool
     effect: tuple[float, float]
     slope: float
-    ceiling_r2: Share
+    ceiling_r2: R2 | None
     energy: tuple[float, ...]
 
     @field_serializer("energy")
@@ -57,7 +58,7 @@ class TransferTask(Record):
     """A task from one source layer. error [prompts] : sum over alphas of (D_transferred - D_native)^2."""
 
     task: Name
-    steering_r2: Share
+    steering_r2: R2 | None
     error: tuple[float, ...]
 
     @field_serializer("error")
@@ -76,8 +77,8 @@ class SourceLayer(Record):
     strength: float
     fvu: float
     fvu_without_top8: float
-    steering_r2: Share
-    steering_r2_median: Share
+    steering_r2: R2 | None
+    steering_r2_median: R2 | None
     tasks: tuple[TransferTask, ...]
 
 

@@ -268,7 +268,7 @@ class LayerSweep:
         return STATES_WEIGHT + len(target.layers)
 
     def _key(self, bench: PairBench) -> str:
-        """Hash of all that the figures depend on."""
+        """Hash of all that the record's numbers depend on."""
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [

@@ -1,12 +1,12 @@
-"""Builds the cell that a stranger's code runs in, then starts the worker inside it. Standard library only.
+"""Builds the cell that a stranger's code runs in, then starts the runner inside it. Standard library only.
 
 Run by `sandbox.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
 becomes three processes:
 
 - this one, outside: makes the namespaces, keeps descriptors of what the cell may see, waits;
-- init, process 1 of the cell: builds the file system, waits for the worker; when it ends, for whatever
+- init, process 1 of the cell: builds the file system, waits for the runner; when it ends, for whatever
   reason, the kernel ends every process of the cell;
-- the worker: no capability, no way to gain one, limited, its environment empty.
+- the runner: no capability, no way to gain one, limited, its environment empty.
 
 The cell's processes run as `nobody` when this is started by root, else as the user who started it. If the
 scorer dies, the kernel kills this process, and with it init.
@@ -277,11 +277,11 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (soft, value))
 
 
-def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:
-    """Become the worker: standard input and descriptor 3 are its only ways in and out."""
+def start_runner(plan: dict[str, Any], status: int, output: int) -> NoReturn:
+    """Become the runner: standard input and descriptor 3 are its only ways in and out."""
     os.setsid()
     nothing = os.open("/dev/null", os.O_RDWR)
-    os.dup2(status, 62, inheritable=False)  # closed by the start of the worker's program
+    os.dup2(status, 62, inheritable=False)  # closed by the start of the runner's program
     os.dup2(output, 63, inheritable=False)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
@@ -301,7 +301,7 @@ def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:
 def run_init(
     plan: dict[str, Any], trees: list[tuple[int, str, bool]], gate: tuple[int, int], ends: tuple[int, int]
 ) -> int:
-    """Process 1 of the cell: build, start the worker, wait for it. Its return is the cell's end."""
+    """Process 1 of the cell: build, start the runner, wait for it. Its return is the cell's end."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.write(gate[1], b"x")
     if os.read(gate[0], 1) != b"x":  # the process outside is gone: its death signal would never come
@@ -309,15 +309,15 @@ def run_init(
     prctl(PR_SET_DUMPABLE, 0)
     total = sum(size for _, size in plan["files"])
     build_root(plan, trees, read_exactly(0, total))
-    worker = os.fork()
-    if worker == 0:
-        start_worker(plan, *ends)
+    runner = os.fork()
+    if runner == 0:
+        start_runner(plan, *ends)
     drop_everything()
     for fd in (0, *ends):
         os.close(fd)
     while True:
         pid, status = os.wait()
-        if pid == worker:
+        if pid == runner:
             code = os.waitstatus_to_exitcode(status)
             return 128 - code if code < 0 else code
 

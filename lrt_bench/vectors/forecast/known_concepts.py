@@ -93,16 +93,16 @@ def bench_of(
 def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[list[KnownConcept]]:
     """Every concept that both models can read and score, under every map: [maps][concepts]."""
     directions = bench.random_directions()
-    found: list[list[KnownConcept]] = [[] for _ in mappings]
+    by_map: list[list[KnownConcept]] = [[] for _ in mappings]
     for task in bench.inputs.of_kind("choice"):
         sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
         if len(bench.inputs.contrasts(task)) < 2 or not sweep.encoded:
             continue
         vector = bench.inputs.source_states(task).vector.double()
         moved = torch.stack([(mapping.weight @ vector).float() for mapping in mappings])
-        for place, concept in zip(found, _measured(bench, task, sweep, moved, directions), strict=True):
-            place.append(concept)
-    return found
+        for concepts, concept in zip(by_map, _measured(bench, task, sweep, moved, directions), strict=True):
+            concepts.append(concept)
+    return by_map
 
 
 def _measured(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from click.testing import CliRunner
 
 from lrt_bench.cli.main import main
-from lrt_bench.results.refusal_table import draw_refusal, refusal_table
+from lrt_bench.results.frame import records, refusal_frame
+from lrt_bench.results.refusal_figure import draw_refusal
 from lrt_bench.results.storage import read_result
 
 
 def test_the_table_the_figure_and_show_say_it(refusal_run, tmp_path):
     _, cells, _ = refusal_run
     results = [read_result(cell.path) for cell in cells.values()]
-    rows = refusal_table(results)
+    rows = records(refusal_frame(results))
     assert {row["scorer"] for row in rows} == {"phrases", "first-token", "classifier", "judge"}
     native = next(
         row for row in rows

@@ -1,6 +1,6 @@
 """Runs inside the sandbox: the only importer of a stranger's code.
 
-Started by `jail.py` as ``python -I -S worker.py``. It reads frames from standard input (its orders, the
+Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input (its orders, the
 moments and validation states, the sample in pieces, an empty frame) and writes one reply to descriptor 3:
 
 - a linear map: a line of JSON, then weight and bias as one safetensors stream;
