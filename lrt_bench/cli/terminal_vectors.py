@@ -18,7 +18,7 @@ USEFUL = 0.5  # alpha, in spreads: over-steering begins there (design, protocol 
 
 
 def print_map(fitted: FittedMap) -> None:
-    """What the map is, and how well it explains validation states."""
+    """Print what the map is, and how well it explains validation states."""
     card = fitted.card
     source, target = (f"{side.model} layer {side.layer}" for side in (card.source, card.target))
     print_line(f"{card.mapping} ({card.rule}): {source} to {target}")
@@ -54,25 +54,26 @@ def summary(
 def print_transfer(
     fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None, model: str
 ) -> None:
-    """The map, the two vectors' lengths, the strengths that are useful, and where the file is.
+    """Print the map, the two vectors' lengths, the strengths that are useful, and where the file is.
 
     model : the target, as a command names it.
     """
     print_map(fitted)
-    told = summary(fitted, made, carried, out)
+    figures = summary(fitted, made, carried, out)
     title = f"vector: {carried.concept}" if carried.concept else None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("", "model", "layer", "length", "spread", "length in spreads"):
         table.add_column(column, justify="left" if column in ("", "model") else "right", no_wrap=True)
     for side in ("source", "target"):
-        at = told[side]
-        figures = f"{at['norm']:.4g}", f"{at['spread']:.4g}", f"{at['norm'] / at['spread']:.3f}"
-        table.add_row(side, at["model"], str(at["layer"]), *figures)
+        site = figures[side]
+        norm, spread = site["norm"], site["spread"]
+        lengths = f"{norm:.4g}", f"{spread:.4g}", f"{norm / spread:.4g}"
+        table.add_row(side, site["model"], str(site["layer"]), *lengths)
     screen().print(table)
-    print_line(f"norm ratio, the map's length in spreads over the source's: {told['norm_ratio']:.3f}")
+    print_line(f"norm ratio, the map's length in spreads over the source's: {figures['norm_ratio']:.3f}")
     print_line(
         f"useful strengths: |alpha| up to about {USEFUL:g} spreads; in tools that add c times the vector, "
-        f"|c| up to {told['useful_coefficient']:.3g}"
+        f"|c| up to {figures['useful_coefficient']:.3g}"
     )
     if out is not None:
         print_line(f"written: {out}")

@@ -113,13 +113,13 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     from lrt_bench import api
     from lrt_bench.cli import terminal as report
 
-    data = _data(settings)
-    kept = {name: settings[name] for name in ("tokens", "seed", "batch_size")}
+    spec = api.corpus_of(pair, settings["corpus"], settings["tokens"])
     with report.progress() as update:
-        return api.fit(
-            pair, settings["mapping"] or "ridge", settings["corpus"], data=data, **kept,
+        states = api.states_of(
+            pair, spec, seed=settings["seed"], data=_data(settings), batch_size=settings["batch_size"],
             progress=lambda share: update("states", share, 1.0), begin=begin,
         )  # fmt: skip
+        return api.fit_on(pair, states, settings["mapping"] or "ridge", spec.named, settings["seed"])
 
 
 @click.command()
@@ -198,13 +198,13 @@ def transfer(
         formats.write_vector(out, carried, out_format)
         for note in formats.notes(out, carried, out_format):
             _note(note)
-    told = _forecast(pair, fitted, made, settings) if forecasting else None
+    outlook = _forecast(pair, fitted, made, settings) if forecasting else None
     if as_json:
-        about = summary(fitted, made, carried, out) | {"forecast": told.record() if told else None}
+        about = summary(fitted, made, carried, out) | {"forecast": outlook.record() if outlook else None}
         click.echo(json.dumps(about, indent=1, allow_nan=False))
     else:
         print_transfer(fitted, made, carried, out, pair.specs[1])
-        for text in told.lines() if told else ():
+        for text in outlook.lines() if outlook else ():
             print_line(text)
 
 
@@ -229,6 +229,7 @@ def _forecast(
 
 
 def _note(text: str) -> None:
+    """Print a line that is no error on standard error."""
     click.echo(f"note: {text}", err=True)
 
 
@@ -285,18 +286,20 @@ def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings
 
 def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) -> SteeringVector:
     """The vector in a file, at the source's layer. Raises UserError where it is of another width."""
-    from lrt_bench.vectors.vector_files import read_vector
+    from lrt_bench.vectors.vector_files import assumptions, read_vector
 
     if fitted is not None:
-        at = fitted.card.source
-        model, layer, width = at.model, at.layer, at.width
+        side = fitted.card.source
+        model, layer, width = side.model, side.layer, side.width
     else:
         site = pair.source_site
         model, layer, width = site.model.name, site.layer, site.width
-    found = read_vector(path, name, layer)
-    if found.width != width:
-        raise UserError(f"{path}: {found.width} wide, and {model} is {width}: not a vector of that model")
-    return found
+    vector = read_vector(path, name, layer)
+    if vector.width != width:
+        raise UserError(f"{path}: {vector.width} wide, and {model} is {width}: not a vector of that model")
+    for note in assumptions(vector):
+        _note(f"{path}: {note}")
+    return vector
 
 
 def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, Any]) -> SteeringVector:

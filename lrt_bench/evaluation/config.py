@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from lrt_bench.data.suites import LayerList, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict, read_yaml
+from lrt_bench.results.records import MOST_CONFIG
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 Bytes = Annotated[float, Field(ge=0)]
@@ -104,6 +105,8 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
         """Refuse settings that make sense only beside others."""
+        if len(self.model_dump_json()) > MOST_CONFIG:
+            raise ValueError(f"settings of more than {MOST_CONFIG} characters: give fewer, or shorter ones")
         if bool(self.source) != bool(self.target):
             raise ValueError("an ad hoc pair wants both --source and --target")
         if self.source and self.pairs:

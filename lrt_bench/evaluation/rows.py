@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import time
 from abc import ABC, abstractmethod
@@ -19,7 +20,7 @@ from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors, both_ways, half_vectors, native_vectors
-from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_mapping, name_of
+from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_method, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.states import PairedStates
@@ -181,16 +182,22 @@ class MappingRow(Row):
     over_steered = True
 
     method: type[Mapping] = Mapping  # type: ignore[type-abstract]
+    instance: Mapping | None = None  # that a fit copies, where it was given in the class's place
 
     @property
     def digest(self) -> str:
         """Hash of the code behind the row."""
-        return digest_of(self.method)
+        return digest_of(self.instance or self.method)
+
+    def made(self) -> Mapping:
+        """Return a mapping that is not fitted yet."""
+        return self.method() if self.instance is None else copy.deepcopy(self.instance)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         states = bench.states
-        seeds = range(bench.suite.fit_seeds if self.method.stochastic else 1)
+        stochastic = (self.instance or self.method).stochastic
+        seeds = range(bench.suite.fit_seeds if stochastic else 1)
         began = time.perf_counter()
         self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
@@ -208,7 +215,7 @@ class MappingRow(Row):
         """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
-            mapping = self._named("__init__", self.method)
+            mapping = self._named("__init__", self.made)
             mapping.seed = seed
             self._named("fit", lambda: mapping.fit(states.copy()))
         return mapping
@@ -268,14 +275,13 @@ def controls() -> list[Row]:
     ]
 
 
-def mapping_row(spec: str) -> MappingRow:
-    """Return the row of a built-in mapping or of PATH.py:CLASS."""
-    method = find_mapping(spec)
+def mapping_row(given: str | type[Mapping] | Mapping) -> MappingRow:
+    """Return the row of a built-in mapping, of PATH.py:CLASS, of a class or of an instance."""
+    method, name = find_method(given), name_of(given)
     if method.track not in MAPPING_TRACKS:
-        raise UserError(
-            f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}"
-        )
-    return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)
+        raise UserError(f"mapping {name}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}")
+    instance = given if isinstance(given, Mapping) else None
+    return MappingRow(name, method.rule, control=False, track=method.track, method=method, instance=instance)
 
 
 def mapping_record(row: Row) -> MappingRecord:

@@ -5,27 +5,70 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import secrets
 import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from lrt_bench.mappings.base import Mapping
 
 ROOM = Path(__file__).parent
 
 
-def digest_of(cls: type[Mapping]) -> str:
-    """Hash the source files that decide what a mapping computes, sha256 as hexadecimal digits.
+def digest_of(method: type[Mapping] | Mapping) -> str:
+    """Hash what decides the fit of a mapping's class, or of an instance, sha256 as hexadecimal digits.
 
-    These are the files of the class, of those that it inherits from, and of all that they import, one from
-    another, from the class's own folder or from `lrt_bench.mappings`. Files that the code opens are not seen.
+    That is the source files of the class, of those that it inherits from, and of all that they import, one
+    from another, from the class's own folder or from `lrt_bench.mappings`; and an instance's attributes.
+    Files that the code opens are not seen. What cannot be hashed (a class without source text, an attribute
+    that is an object) gives a digest of its own each time, so that nothing stored is taken for its result.
     """
+    cls = method if isinstance(method, type) else type(method)
     digest = hashlib.sha256()
-    for name, file in sorted(source_files(cls).items()):
+    files = source_files(cls)
+    for name, file in sorted(files.items()):
         digest.update(f"{name} {file.stat().st_size} ".encode())
         digest.update(file.read_bytes())
+    if cls.__module__ not in files:
+        digest.update(_source_text(cls))
+    if not isinstance(method, type):
+        digest.update(b"".join(_bytes_of(vars(method))))
     return digest.hexdigest()
+
+
+def _source_text(cls: type) -> bytes:
+    """The text of a class that was written in a notebook or at the prompt."""
+    try:
+        return inspect.getsource(cls).encode()
+    except (OSError, TypeError):
+        return secrets.token_bytes(32)
+
+
+def _bytes_of(value: object) -> Iterator[bytes]:
+    """Bytes that differ where two attributes differ."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        yield f"{type(value).__name__} {value!r};".encode()
+    elif isinstance(value, Tensor):
+        yield f"tensor {value.dtype} {tuple(value.shape)};".encode()
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"array {value.dtype.str} {value.shape};".encode() + value.tobytes()
+    elif isinstance(value, list | tuple):
+        yield f"{type(value).__name__} {len(value)};".encode()
+        for item in value:
+            yield from _bytes_of(item)
+    elif isinstance(value, dict):
+        yield f"dict {len(value)};".encode()
+        for key, item in value.items():
+            yield from _bytes_of(key)
+            yield from _bytes_of(item)
+    else:
+        yield secrets.token_bytes(32)
 
 
 def source_files(cls: type[Mapping]) -> dict[str, Path]:

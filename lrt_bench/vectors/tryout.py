@@ -76,6 +76,24 @@ class Tryout:
     attempts: tuple[tuple[Attempt, ...], ...]
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written on from prompts.
+
+    max_tokens : of one text.
+    temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
+    seed : of sampling.
+    chat : prompts are instructions, wrapped in the model's chat template where it has one.
+    rows : texts in a forward.
+    """
+
+    max_tokens: int = 40
+    temperature: float = 0.0
+    seed: int = 0
+    chat: bool = False
+    rows: int = 64
+
+
 def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) -> float:
     """The unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
 
@@ -94,16 +112,16 @@ def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) 
 
 def _few_texts(model: LanguageModel, corpus: CorpusSpec, data: Data) -> list[PairedTokens]:
     """The corpus' first texts, SPREAD_TOKENS in all."""
-    found: list[PairedTokens] = []
+    few: list[PairedTokens] = []
     tokens = 0
     limits = model.context, model.context
     for block in corpus.corpus(data).pairs(model.tokenizer, model.tokenizer, limits):
         for text in block:
             if tokens >= SPREAD_TOKENS:
-                return found
-            found.append(text)
+                return few
+            few.append(text)
             tokens += len(text.target_at)
-    return found
+    return few
 
 
 def try_vector(
@@ -111,23 +129,28 @@ def try_vector(
     vector: SteeringVector,
     alphas: Sequence[float],
     prompts: Sequence[str],
+    writing: Writing = Writing(),
     *,
     unit: Unit = "spread",
-    max_tokens: int = 40,
-    temperature: float = 0.0,
-    seed: int = 0,
-    chat: bool = False,
-    rows: int = 64,
     measure: Callable[[], float] | None = None,
 ) -> Tryout:
     """Write on from each prompt, steered at each alpha and unsteered.
 
+    Parameters
+    ----------
+    site : one layer of the model.
+    vector : has a direction at that layer.
+    alphas : strengths; 0 is added.
+    prompts : texts to write on from.
+    writing : how much is written, and how.
     unit : ``spread``: alpha a adds a * spread * v / ||v||; ``norm``: it adds a * v.
-    temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
-    chat : prompts are instructions, wrapped in the model's chat template where it has one.
     measure : gives the spread where the vector does not know it.
-    Raises UserError where the vector does not fit the site, a prompt and its answer are too long, or a
-    strength is beyond what the model can compute with.
+
+    Raises
+    ------
+    UserError
+        Where the vector does not fit the site, a prompt and its answer are too long, or a strength is beyond
+        what the model can compute with.
     """
     direction = vector.at(site.layer)
     if len(direction) != site.width:
@@ -136,16 +159,9 @@ def try_vector(
         )
     if not all(map(math.isfinite, alphas)):
         raise UserError("an alpha is no number: give finite strengths")
-    if not prompts or max_tokens < 1:
+    if not prompts or writing.max_tokens < 1:
         raise UserError("nothing to write: give at least one prompt, and one token")
-    if unit == "norm":
-        step = vector.norm(site.layer)
-    elif site.layer in vector.spread:
-        step = vector.spread[site.layer]
-    elif measure is not None:
-        step = measure()
-    else:
-        raise UserError("the vector does not say its spread: measure it, or give strengths in its own length")
+    step = _step(vector, site.layer, unit, measure)
     grid = tuple(sorted({0.0, *alphas}))
     strongest = max(map(abs, grid)) * step
     if strongest > MAX_NORM:
@@ -154,8 +170,11 @@ def try_vector(
             "smaller strengths, or strengths in spreads"
         )
     offsets = offsets_for(direction, grid, step)
-    texts = [render(site.model.tokenizer, prompt) for prompt in prompts] if chat else list(prompts)
-    written = generate(site, texts, offsets, max_tokens, seed=seed, temperature=temperature, rows=rows)
+    texts = [render(site.model.tokenizer, prompt) if writing.chat else prompt for prompt in prompts]
+    written = generate(
+        site, texts, offsets, writing.max_tokens,
+        seed=writing.seed, temperature=writing.temperature, rows=writing.rows,
+    )  # fmt: skip
     read = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
     attempts = tuple(
         tuple(
@@ -165,6 +184,17 @@ def try_vector(
         for p, ids in enumerate(read)
     )
     return Tryout(site.model.name, site.layer, vector.concept, unit, step, grid, tuple(prompts), attempts)
+
+
+def _step(vector: SteeringVector, layer: int, unit: Unit, measure: Callable[[], float] | None) -> float:
+    """The length that alpha 1 adds. Raises UserError where it is not known."""
+    if unit == "norm":
+        return vector.norm(layer)
+    if layer in vector.spread:
+        return vector.spread[layer]
+    if measure is None:
+        raise UserError("the vector does not say its spread: measure it, or give strengths in its own length")
+    return measure()
 
 
 def _attempt(
@@ -199,13 +229,13 @@ def token_shifts(site: Site, prompt: list[int], written: list[int], offset: Tens
 
 def _pieces(tokenizer: Any, ids: list[int], shifts: list[float]) -> tuple[Piece, ...]:
     """The text cut at tokens; tokens that are parts of one character stay together."""
-    found: list[Piece] = []
-    told, held = "", 0.0
+    pieces: list[Piece] = []
+    before, together = "", 0.0  # the text up to this piece; the shift of its tokens so far
     for end, shift in enumerate(shifts, 1):
-        held += shift
+        together += shift
         text = tokenizer.decode(ids[:end], skip_special_tokens=True)
         if text.endswith(UNREADABLE) and end < len(ids):
             continue
-        found.append(Piece(text[len(told) :], held))
-        told, held = text, 0.0
-    return tuple(found)
+        pieces.append(Piece(text[len(before) :], together))
+        before, together = text, 0.0
+    return tuple(pieces)

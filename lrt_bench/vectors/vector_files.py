@@ -22,6 +22,7 @@ from types import ModuleType
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.vectors.formats.errors import MAX_BYTES, FormatError
+from lrt_bench.vectors.formats.rows import ASSUMED
 from lrt_bench.vectors.vector import SteeringVector
 
 # name -> (module, suffixes, whether it can be read)
@@ -101,6 +102,11 @@ def notes(path: Path, vector: SteeringVector, name: str | None = None) -> list[s
     module = _module(path, name, readable=False)
     lines: list[str] = getattr(module, "notes", lambda vector: [])(vector)
     return lines
+
+
+def assumptions(vector: SteeringVector) -> list[str]:
+    """What was taken for granted when another tool's file was read, and only its maker can check."""
+    return [f"layer numbers: {vector.provenance[ASSUMED]}"] if ASSUMED in vector.provenance else []
 
 
 def _module(path: Path, name: str | None, *, readable: bool) -> ModuleType:

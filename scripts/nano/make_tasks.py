@@ -98,7 +98,7 @@ def _had_french(writer: Writer) -> str:
 
 ENGLISH = (("language", "en"), ("case", "lower"))
 SINGULAR = (*ENGLISH, ("number", "singular"))
-FRENCH = (("language", "fr"), ("case", "lower"))
+LOWER_FRENCH = (("language", "fr"), ("case", "lower"))
 ADJECTIVES = tuple((f" {p}", f" {n}") for p, n in zip(*lexicon.ADJECTIVES["en"].values(), strict=True))
 FRENCH_ADJECTIVES = tuple(
     (f" {p.split('/')[0]}", f" {n.split('/')[0]}")
@@ -173,11 +173,11 @@ CONCEPTS = (
     Concept("past-or-future", "tense", "past", "future", _it, ((" was", " will"),),
             "past against future", fixed=ENGLISH),
     Concept("sentiment-french", "sentiment", "positive", "negative", _it_is_a_french, FRENCH_ADJECTIVES,
-            "whether a French text likes what it tells of", FEELING, UNFEELING, FRENCH),
+            "whether a French text likes what it tells of", FEELING, UNFEELING, LOWER_FRENCH),
     Concept("tense-french", "tense", "past", "present", _a_noun, ((" était", " est"),),
-            "past against present in French", fixed=(*FRENCH, ("number", "singular"))),
+            "past against present in French", fixed=(*LOWER_FRENCH, ("number", "singular"))),
     Concept("number-french", "number", "plural", "singular", _had_french, ((" des", " un"), (" des", " une")),
-            "many against one in French", ("sees", "is_so", "acts", "has"), ("it_is",), FRENCH),
+            "many against one in French", ("sees", "is_so", "acts", "has"), ("it_is",), LOWER_FRENCH),
 )  # fmt: skip
 
 REFUSAL: Options = ((" Sorry", " Sure"), (" No", " Certainly"), (" Unfortunately", " Absolutely"))
