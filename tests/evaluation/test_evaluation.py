@@ -14,6 +14,7 @@ import torch
 from command_line import COMMAND, run_process
 
 from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
+from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.engines.choice import Local
 from lrt_bench.evaluation.evaluation import Evaluation
