@@ -308,7 +308,7 @@ def test_shuffled_shows_a_leak(small_suite, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "config", "message"),
     [
-        ({}, {"mappings": ["rigde"]}, "--mapping rigde: no such mapping"),
+        ({}, {"mappings": ["rigde"]}, "mapping rigde: no such mapping"),
         ({}, {"tasks": ["sentimental"]}, "--task sentimental: no such task"),
         ({}, {"device": "tpu9"}, "--device tpu9"),
         ({"choose_layers": {"task": "sentiment", "depths": (0.5,)}}, {}, "sentiment is a choice task"),
