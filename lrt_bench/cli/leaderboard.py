@@ -69,7 +69,7 @@ def _say_problems(board: Board) -> None:
 
 
 def _states(board: Board, results: Path, path: Path | None) -> list[Line]:
-    """The ledger's lines, after the board was checked against them; none where there is no ledger."""
+    """Return the ledger's lines, after the board was checked against them; none where there is no ledger."""
     from lrt_bench.leaderboard.ledger import check, give_states, read_ledger
 
     if path is not None and not path.is_file():

@@ -22,7 +22,7 @@ class Screen(Console):
 
 
 def screen(width: int = 120) -> Screen:
-    """Standard output; `width` letters wide, for the tables, where it is a pipe or a file."""
+    """Return standard output; `width` letters wide, for the tables, where it is a pipe or a file."""
     out = Screen()
     return out if out.is_terminal else Screen(width=width)
 

@@ -31,7 +31,7 @@ SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, float, float], None]]:
-    """A progress bar with an estimate on standard error; yields its update function."""
+    """Return a progress bar with an estimate on standard error; yields its update function."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -55,11 +55,12 @@ def by_pair(cells: Sequence[Cell]) -> list[list[Cell]]:
 
 
 def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
+    """Return the ranked rows of each pair."""
     return [ranked([cell.result for cell in group]) for group in by_pair(cells)]
 
 
 def draw(cells: Sequence[Cell]) -> list[Path]:
-    """Draw a figure for each pair beside its results: its path."""
+    """Draw a picture for each pair beside its results; return the pictures' paths."""
     from lrt_bench.results.pair_figure import draw_pair
 
     return [
@@ -99,7 +100,7 @@ ROW = (
 
 
 def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:
-    """What `evaluate --json` prints: a flat record a cell; `failure` says why one has no scores."""
+    """Return what `evaluate --json` prints: a flat record a cell; `failure` says why one has no scores."""
     rows = _rows(cells)
     if not failures:
         return rows
@@ -187,7 +188,7 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
 
 
 def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
-    """A line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
+    """Return a line for each lm-eval task: its first metric unsteered, and under each row's vectors."""
     lines: dict[str, list[str]] = {}
     for row in rows:
         for task, group in itertools.groupby(row.result.lm_eval, key=lambda metric: metric.task):
