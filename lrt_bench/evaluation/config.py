@@ -116,6 +116,10 @@ class RunConfig(Strict):
             raise ValueError(
                 "layers and a sparse autoencoder belong to an ad hoc pair: give --source and --target"
             )
+        if self.source_layers is not None and self.source_layer is not None:
+            raise ValueError("--source-layers takes the place of --source-layer: give one of the two")
+        if self.source_layers is not None and self.source_sae is not None:
+            raise ValueError("--source-sae reads one layer: give --source-layer, not --source-layers")
         of_lm_eval = (self.side_effects_path, self.side_effects_limit, self.side_effects_concepts)
         if not self.side_effects and any(value is not None for value in of_lm_eval):
             raise ValueError("--side-effects-path, -limit and -concepts want --side-effects TASK beside them")
