@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
-from lrt_bench.data.suites import LayerList, Suite, ad_hoc, default_suite, find_suite, narrowed
+from lrt_bench.data.suites import Layers, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict, read_yaml
 from lrt_bench.results.records import MOST_CONFIG
@@ -79,7 +79,7 @@ class RunConfig(Strict):
     side_effects_concepts: AtLeastOne | None = None
     source: str | None = None
     source_layer: Layer | None = None
-    source_layers: LayerList | None = None
+    source_layers: Layers | None = None
     source_sae: str | None = None
     target: str | None = None
     target_layer: Layer | None = None
