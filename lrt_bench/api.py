@@ -136,7 +136,7 @@ def _check_plain(side: str, given: object) -> None:
 
 
 def _named(side: str, make: Callable[[], Made]) -> Made:
-    """What `make` gives; its UserError names the side."""
+    """Return what `make` gives; its UserError names the side."""
     try:
         return make()
     except UserError as error:
@@ -151,7 +151,7 @@ def concept_vector(
     concept: str | None = None,
     rows: int = 64,
 ) -> SteeringVector:
-    """A concept's vector: mean state at the last token of positive texts minus that of negative ones [d].
+    """Return a concept's vector [d]: mean state at the end of positive texts minus that of negative ones.
 
     Contrastive Activation Addition (Rimsky et al. 2024; paper, section 3). The vector keeps the states, so
     that maps which are not linear can carry it.
@@ -182,7 +182,7 @@ def concept_vector(
 
 
 def _texts(side: str, given: str | Sequence[str]) -> list[str]:
-    """The texts of a concept's side. Raises UserError where there is none, or one is empty."""
+    """Return the texts of a concept's side. Raises UserError where there is none, or one is empty."""
     texts = [given] if isinstance(given, str) else list(given)
     if not texts:
         raise UserError(f"{side}: a concept wants at least one positive and one negative text")
@@ -193,7 +193,7 @@ def _texts(side: str, given: str | Sequence[str]) -> list[str]:
 
 
 def corpus_of(pair: Pair, corpus: str | CorpusSpec | None = None, tokens: int | None = None) -> CorpusSpec:
-    """The text of a fit: that of `evaluate` on the same two models, another, or less or more of it."""
+    """Return the text of a fit: that of `evaluate` on the same two models, another, or less or more of it."""
     if isinstance(corpus, CorpusSpec):
         spec = corpus
     else:
@@ -202,7 +202,7 @@ def corpus_of(pair: Pair, corpus: str | CorpusSpec | None = None, tokens: int | 
 
 
 def _sized(spec: CorpusSpec, tokens: int) -> CorpusSpec:
-    """The same text, `tokens` of it to fit on, and no more for validation than an eighth of that."""
+    """Return the same text, `tokens` of it to fit on, and no more for validation than an eighth of that."""
     if tokens < MIN_TOKENS:
         raise UserError(f"tokens {tokens}: give {MIN_TOKENS} or more")
     sizes = {
@@ -268,7 +268,7 @@ def states_of(
     progress: Callable[[float], None] = lambda done: None,
     begin: Begin = Moments.zeros,
 ) -> PairedStates:
-    """The pass over the corpus that a fit reads; parameters as of `fit`.
+    """Read what a fit reads of the corpus; parameters as of `fit`.
 
     begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
     """
@@ -280,7 +280,7 @@ def states_of(
 
 
 def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:
-    """The card of a map that was fitted just now. Raises UserError where it maps states to no such states."""
+    """Return the card of a map that was fitted just now. Raises UserError where it maps states to NaN."""
     x, y = states.validation
     mapped = mapping(x)
     if mapped.shape != y.shape or not bool(torch.isfinite(mapped).all()):
@@ -412,7 +412,7 @@ def evaluate(
 
 
 def _split(mappings: AnyMapping | Sequence[AnyMapping]) -> tuple[list[str], list[Row]]:
-    """Mappings as names, and as rows where a class or an instance is given. Raises UserError for none."""
+    """Return mappings given by name, and the rows of classes and instances. Raises UserError for none."""
     if isinstance(mappings, str | type | Mapping):
         mappings = [mappings]
     if not isinstance(mappings, Sequence) or not mappings:

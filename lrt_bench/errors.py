@@ -37,7 +37,7 @@ class SubmissionError(UserError):
 
 
 def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose bad input is one line on standard error and exit code 2, never a traceback."""
+    """Make a command's bad input one line on standard error and exit code 2, no traceback."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

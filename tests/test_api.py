@@ -178,3 +178,9 @@ def test_transfer_says_which_argument_is_wrong(nano):
         UserError, match="got SteeringVector, str: give a SteeringVector, and a FittedMap or a Pair"
     ):
         transfer(vector, "ridge")
+
+
+def test_an_error_is_one_line_of_visible_characters():
+    assert str(UserError("a\n b\x1b[31m\x00 \ud800 café")) == "a b\N{REPLACEMENT CHARACTER}[31m" + (
+        "\N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} café"
+    )

@@ -18,7 +18,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 def rows_of(paths: Sequence[Path], suite: Suite, seconds: float, unsafe: bool) -> list[Any]:
-    """The rows of `evaluate --submission`."""
+    """Return the rows of `evaluate --submission`."""
     from lrt_bench.submissions.row import submission_rows
     from lrt_bench.submissions.sandbox.launcher import Limits
 
@@ -94,7 +94,7 @@ def verify(path: Path, suite_spec: str | None, submission: Path | None, mapping:
     from lrt_bench.submissions.verify import Verification
 
     with report.progress() as update:
-        found = Verification(path, suite_spec, submission, mapping, report=update).run()
-    for line in found.lines:
+        outcome = Verification(path, suite_spec, submission, mapping, report=update).run()
+    for line in outcome.lines:
         click.echo(line)
-    sys.exit(0 if found.same else 1)
+    sys.exit(0 if outcome.same else 1)

@@ -31,7 +31,7 @@ def print_map(fitted: FittedMap) -> None:
 def summary(
     fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None
 ) -> dict[str, Any]:
-    """What `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
+    """Return what `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
     card = fitted.card
     norms = made.norm(card.source.layer), carried.norm()
     return {

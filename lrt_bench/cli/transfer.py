@@ -89,7 +89,7 @@ def fit(
 
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
-    """The pair that the options name, its models not loaded yet."""
+    """Return the pair that the options name, its models not loaded yet."""
     from lrt_bench.api import Pair
     from lrt_bench.data.datasets import stand_ins
     from lrt_bench.models.loading import Models, check_stand_ins
@@ -241,7 +241,7 @@ def _planned(
     vector_format: str | None,
     settings: dict[str, Any],
 ) -> tuple[FittedMap | None, Pair]:
-    """The fitted map, if one is given, and the pair, its models not loaded yet."""
+    """Return the fitted map, if one is given, and the pair, its models not loaded yet."""
     from lrt_bench.api import parse_site
     from lrt_bench.vectors.hub import find_map
     from lrt_bench.vectors.vector_files import read_vector
@@ -272,7 +272,7 @@ def _check_linear(mapping: str) -> None:
 
 
 def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings: dict[str, Any]) -> Pair:
-    """The pair of a fitted map; --source and --target must agree with it where they are given."""
+    """Return the pair of a fitted map; --source and --target must agree with it where they are given."""
     from lrt_bench.api import parse_site
 
     sides = []
@@ -285,7 +285,7 @@ def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings
 
 
 def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) -> SteeringVector:
-    """The vector in a file, at the source's layer. Raises UserError where it is of another width."""
+    """Return the vector in a file, at the source's layer. Raises UserError where it is of another width."""
     from lrt_bench.vectors.vector_files import assumptions, read_vector
 
     if fitted is not None:
@@ -303,7 +303,7 @@ def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) 
 
 
 def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, Any]) -> SteeringVector:
-    """The vector of two files of texts, made in the source model."""
+    """Return the vector of two files of texts, made in the source model."""
     from lrt_bench.api import concept_vector
 
     assert concept is not None
@@ -312,7 +312,7 @@ def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, 
 
 
 def _texts(concept: tuple[Path, Path]) -> tuple[list[str], list[str]]:
-    """The lines of both files; empty ones are left out."""
+    """Return the lines of both files; empty ones are left out."""
     sides = []
     for path in concept:
         try:

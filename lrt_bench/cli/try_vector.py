@@ -93,7 +93,7 @@ def try_(
 
 
 def _lines(path: Path) -> list[str]:
-    """The prompts in a file, a line each. Raises UserError."""
+    """Return the prompts in a file, a line each. Raises UserError."""
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
@@ -115,7 +115,7 @@ class _Text:
 def _try(
     site: Site, vector: SteeringVector, prompts: list[str], text: _Text, settings: dict[str, Any]
 ) -> Tryout:
-    """The texts that the model writes, at each strength."""
+    """Return the texts that the model writes, at each strength."""
     from lrt_bench.data.datasets import Data, stand_ins
     from lrt_bench.data.suites import default_suite, find_suite, narrowed
     from lrt_bench.vectors.tryout import Writing, measured_spread, try_vector
@@ -130,7 +130,7 @@ def _try(
 
 
 def _print(shown: Tryout, html: Path | None) -> None:
-    """A table: a row a prompt, a column an alpha."""
+    """Print a table: a row a prompt, a column an alpha."""
     from rich import box
     from rich.table import Table
 

@@ -31,7 +31,8 @@ from lrt_bench.evaluation.task_scores import (
     side_effect_scores,
 )
 from lrt_bench.files.schema import first_problem
-from lrt_bench.results import metrics
+from lrt_bench.results import inference, metrics
+from lrt_bench.results.inference import TaskSample
 from lrt_bench.results.records import Cost, LayersChosen, LmEvalScores, PairRecord, Settings, TaskRecord
 from lrt_bench.results.storage import Result, read_propensities
 
@@ -153,7 +154,7 @@ class PairJob:
         effects = [side_effect_scores(bench, task, vectors) for task in neutral]
         refusing = bench.inputs.of_kind("refusal") if measured(row) else []
         refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
-        score, ci95 = _score(row.name, tasks, bench)
+        score = _score(row.name, tasks, bench)
         counted = [task for task in tasks if task.steerable]
         result = Result(
             key=self.key(row),
@@ -165,8 +166,10 @@ class PairJob:
             pair=self._pair_record(),
             mapping=mapping_record(row),
             settings=self._settings(),
-            transfer_score=score,
-            ci95=ci95,
+            transfer_score=score.value,
+            ci95=score.ci95,
+            ci95_these_tasks=score.these_tasks,
+            ci95_new_concepts=score.new_concepts,
             steering_r2=metrics.mean_of([task.steering_r2 for task in counted]),
             correlation_delta=metrics.mean_of([task.correlation_delta for task in counted]),
             not_steerable=tuple(task.task for task in tasks if not task.steerable),
@@ -238,13 +241,30 @@ def _disturbs(row: Row) -> bool:
     return not row.control or row.name in DISTURBED
 
 
-def _score(
-    name: str, tasks: Sequence[TaskRecord], bench: PairBench
-) -> tuple[float | None, tuple[float, float] | None]:
-    """Transfer Score and its 95% interval; None for both where no task is steerable."""
+Ends = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Transfer Score and its 95% intervals; None for all where no task is steerable."""
+
+    value: float | None
+    ci95: Ends = None
+    these_tasks: Ends = None
+    new_concepts: Ends = None
+
+
+def _score(name: str, tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
     errors = {record.task: record.errors for record in tasks if record.steerable}
-    score = metrics.transfer_score(errors)
-    if score is None:
-        return None, None
-    samples = metrics.bootstrap_scores({name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
-    return score, metrics.interval(samples[name])
+    value = metrics.transfer_score(errors)
+    if value is None:
+        return _Score(None)
+    replicates, seed = bench.suite.bootstrap, bench.seed
+    drawn = metrics.bootstrap_scores({name: errors}, replicates=replicates, seed=seed)
+    samples = {task: TaskSample.of_errors(one) for task, one in errors.items()}
+    return _Score(
+        value,
+        metrics.interval(drawn[name]),
+        inference.these_tasks(samples, replicates=replicates, seed=seed),
+        inference.new_concepts(samples, seed=seed),
+    )

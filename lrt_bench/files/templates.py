@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def template_environment(folder: Path) -> Environment:
-    """The environment of the templates in a folder, to which a page adds its filters and globals."""
+    """Return the environment of the templates in a folder, to which a page adds its filters and globals."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

@@ -31,7 +31,7 @@ class Entry:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """A safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
+    """Return a safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
     if len(data) < 8:
         raise TensorError("not safetensors: shorter than a header")
     size = int.from_bytes(data[:8], "little")
@@ -49,7 +49,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
-    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+    """Return the tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
 
     keys : None takes any.
     Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
@@ -58,31 +58,31 @@ def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
     header, available = _header(data)
     header.pop("__metadata__", None)
     if keys is not None and set(header) != keys:
-        found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
-        raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
+        names = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
+        raise TensorError(f"holds {names!r}: want exactly {', '.join(sorted(keys))}")
     return _entries(header, available, lambda name: True, 2)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The strings beside the tensors of a safetensors stream. Raises TensorError."""
-    found = _header(data)[0].get("__metadata__", {})
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    """Return the strings beside the tensors of a safetensors stream. Raises TensorError."""
+    metadata = _header(data)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise TensorError("its __metadata__ is no table of texts")
-    return found
+    return metadata
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise TensorError("a key stands twice in its header")
-    return found
+    return table
 
 
 def _entries(
     header: dict[str, Any], available: int, chosen: Callable[[str], bool], dimensions: int
 ) -> dict[str, Entry]:
-    """The tensors of a header, of at most so many dimensions; those not `chosen` by name may be no floats."""
-    found, spans = {}, []
+    """Return a header's tensors, of at most so many dimensions; those not `chosen` may be no floats."""
+    entries, spans = {}, []
     for name, described in header.items():
         if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
             raise TensorError(f"{name}: its header entry is not dtype, shape, data_offsets")
@@ -97,15 +97,15 @@ def _entries(
         if offsets[1] - offsets[0] != prod(shape) * widths[dtype]:
             raise TensorError(f"{name}: shape {shape} of {dtype} does not fill its data_offsets")
         spans.append((offsets[0], offsets[1]))
-        found[name] = Entry(dtype, tuple(shape))
-    at = 0
+        entries[name] = Entry(dtype, tuple(shape))
+    filled = 0
     for start, end in sorted(spans):
-        if start != at:
+        if start != filled:
             raise TensorError("its tensors overlap, or leave a gap")
-        at = end
-    if at != available:
+        filled = end
+    if filled != available:
         raise TensorError("more data than its header describes")
-    return found
+    return entries
 
 
 def _whole_numbers(value: Any, most: int) -> bool:
@@ -133,7 +133,7 @@ def read_chosen_tensors(data: bytes, chosen: Callable[[str], bool]) -> dict[str,
 
 
 def _loaded(data: bytes, chosen: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-    """The tensors of a stream whose header was checked; the chosen ones are finite."""
+    """Return the tensors of a stream whose header was checked; the chosen ones are finite."""
     import torch
     from safetensors.torch import load
 

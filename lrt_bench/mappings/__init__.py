@@ -20,7 +20,7 @@ __all__ = [
 
 
 def find_mapping(spec: str) -> type[Mapping]:
-    """The class that `spec` names: a built-in name or PATH.py:CLASS. Raises UserError."""
+    """Return the class that `spec` names: a built-in name or PATH.py:CLASS. Raises UserError."""
     if spec in BUILT_IN:
         module, name, _ = BUILT_IN[spec]
         built_in: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
@@ -34,7 +34,7 @@ def find_mapping(spec: str) -> type[Mapping]:
 
 
 def _from_file(path: Path, name: str) -> type[Mapping]:
-    """The class in a file of the user's, which is run. Raises UserError."""
+    """Run a file of the user's, and return a class in it. Raises UserError."""
     module_spec = importlib.util.spec_from_file_location(f"lrt_bench_mapping_{path.stem}", path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -59,7 +59,7 @@ def _check_whole(cls: type[Mapping], place: str) -> None:
 
 
 def name_of(method: str | type[Mapping] | Mapping) -> str:
-    """What a mapping, by its name, its class or an instance, is called in tables and file names."""
+    """Return what a mapping, by its name, its class or an instance, is called in tables and file names."""
     if isinstance(method, str):
         path, _, name = method.rpartition(":")
         return method if method in BUILT_IN else f"{Path(path).stem}.{name}"
@@ -72,7 +72,7 @@ def name_of(method: str | type[Mapping] | Mapping) -> str:
 
 
 def find_method(method: str | type[Mapping] | Mapping) -> type[Mapping]:
-    """The class of a mapping that is given by its name, as PATH.py:CLASS, as a class or as an instance.
+    """Return the class of a mapping: a built-in name, PATH.py:CLASS, a class or an instance.
 
     Raises UserError for anything else, and for a class that lacks a function.
     """

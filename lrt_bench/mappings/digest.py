@@ -42,7 +42,7 @@ def digest_of(method: type[Mapping] | Mapping) -> str:
 
 
 def _source_text(cls: type) -> bytes:
-    """The text of a class that was written in a notebook or at the prompt."""
+    """Return the text of a class that was written in a notebook or at the prompt."""
     try:
         return inspect.getsource(cls).encode()
     except (OSError, TypeError):
@@ -72,7 +72,7 @@ def _bytes_of(value: object) -> Iterator[bytes]:
 
 
 def source_files(cls: type[Mapping]) -> dict[str, Path]:
-    """The files that `digest_of` reads, by the names of their modules."""
+    """Return the files that `digest_of` reads, by the names of their modules."""
     waiting = [base.__module__ for base in inspect.getmro(cls)]
     own = _file_of(cls.__module__)
     folders = {ROOM} if own is None else {ROOM, own.parent}
@@ -97,7 +97,7 @@ def _decides(file: Path, folders: set[Path]) -> bool:
 
 
 def _file_of(module: str) -> Path | None:
-    """The source file of a loaded module; None for one without, or that is compiled."""
+    """Return the source file of a loaded module; None for one without, or that is compiled."""
     file = getattr(sys.modules.get(module), "__file__", None)
     return Path(file).resolve() if file and file.endswith(".py") else None
 

@@ -120,7 +120,7 @@ class Moments:
         self.n = n
 
     def to(self, device: torch.device | str, copy: bool = False) -> Moments:
-        """The moments on another device, or a copy of them."""
+        """Return the moments on another device, or a copy of them."""
         names = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
         return replace(self, **{name: getattr(self, name).to(device, copy=copy) for name in names})
 
@@ -192,7 +192,7 @@ MASSIVE = 8  # dimensions of largest variance that the spread leaves out
 
 
 def spread(variance: Tensor) -> float:
-    """The unit of alpha: root mean square norm of centred states without their eight widest dimensions.
+    """Return the unit of alpha: RMS norm of centred states without their eight widest dimensions.
 
     A state's raw norm is mostly a constant offset in a few massive dimensions (Sun et al. 2024), and says
     little about how far states lie from each other. With fewer than 16 dimensions half of them stay in.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lrt_bench.results import metrics
+from lrt_bench.results import inference, metrics, separation
+from lrt_bench.results.inference import TaskSample
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.result import Result, ResultSummary
 
@@ -27,6 +29,27 @@ class ScoredResult:
 
 
 @dataclass(frozen=True)
+class Track:
+    """The ranked rows of one pair and track: {row: {task: errors}}, the same tasks for all."""
+
+    rows: dict[str, dict[str, TaskErrors]] = field(repr=False)
+
+    @functools.cached_property
+    def separation(self) -> separation.Separation:
+        """Which rows the tests part; made when first asked for, since most pages of a board never do."""
+        samples = {name: task_samples(errors) for name, errors in self.rows.items()}
+        return separation.separate(
+            {name: {task: one.share for task, one in tasks.items()} for name, tasks in samples.items()},
+            fits={name: inference.seed_spread(tasks)[0] for name, tasks in samples.items()},
+        )
+
+
+def task_samples(errors: dict[str, TaskErrors]) -> dict[str, TaskSample]:
+    """The tasks of a row, of which it is settled that they count, as inference takes them."""
+    return {name: TaskSample.of_errors(one) for name, one in errors.items()}
+
+
+@dataclass(frozen=True)
 class RankedRow:
     """A result and its place among the ranked rows of its pair and track.
 
@@ -34,6 +57,8 @@ class RankedRow:
     ----------
     rank : 1 is best; None for a control, and for a row that `unranked` tells why it has none.
     samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
+    errors : of the tasks that count.
+    track : the rows that it is ranked among; None where it has no rank.
     """
 
     result: ResultSummary
@@ -41,10 +66,31 @@ class RankedRow:
     tied: bool
     unranked: str | None
     samples: Array | None
+    errors: dict[str, TaskErrors] = field(default_factory=dict, repr=False)
+    track: Track | None = field(default=None, repr=False)
 
     @property
     def ci95(self) -> tuple[float, float] | None:
         return None if self.samples is None else metrics.interval(self.samples)
+
+    @property
+    def place(self) -> separation.Place | None:
+        """What paired tests over tasks say of it; None where it has no rank."""
+        name = self.result.mapping.name
+        return self.track.separation.places[name] if self.track else None
+
+    @functools.cached_property
+    def ci95_these_tasks(self) -> tuple[float, float] | None:
+        """Of the score, had other prompts of the same tasks and other fit seeds been drawn."""
+        settings = self.result.settings
+        return inference.these_tasks(
+            task_samples(self.errors), replicates=settings.bootstrap, seed=settings.seed
+        )
+
+    @functools.cached_property
+    def ci95_new_concepts(self) -> tuple[float, float] | None:
+        """Of the score, had other concepts of the same kind been asked for."""
+        return inference.new_concepts(task_samples(self.errors), seed=self.result.settings.seed)
 
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
@@ -63,17 +109,25 @@ def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
         seed=settings.seed,
     )
     places: dict[str, metrics.Standing] = {}
-    for track in RANKED_TRACKS:
-        found = [row.result for row in rows if row.result.mapping.track == track]
-        scores = {row.mapping.name: row.transfer_score for row in found if row.mapping.name in samples}
-        places |= metrics.rank({name: score for name, score in scores.items() if score is not None}, samples)
+    tracks: dict[str, Track] = {}
+    for name in RANKED_TRACKS:
+        members = [row for row in rows if row.result.mapping.track == name]
+        errors = {
+            row.result.mapping.name: row.errors for row in members if row.result.mapping.name in samples
+        }
+        scores = {row.result.mapping.name: row.result.transfer_score for row in members}
+        ranks = metrics.rank({row: score for row in errors if (score := scores[row]) is not None}, samples)
+        track = Track({row: errors[row] for row in ranks})
+        tracks |= dict.fromkeys(ranks, track)
+        places |= ranks
     made = []
     for row in rows:
         name = row.result.mapping.name
         place = places.get(name)
         why = None if row.result.mapping.control else excluded[name]
         rank, tied = (place.rank, place.tied) if place else (None, False)
-        made.append(RankedRow(row.result, rank, tied, why, samples.get(name)))
+        track_rows = tracks.get(name)
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(name), row.errors, track_rows))
     return sorted(made, key=_order)
 
 

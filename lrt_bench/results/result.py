@@ -41,6 +41,8 @@ class ResultSummary(Record):
     settings: Settings
     transfer_score: TransferScore | None
     ci95: tuple[TransferScore, TransferScore] | None
+    ci95_these_tasks: tuple[TransferScore, TransferScore] | None = None
+    ci95_new_concepts: tuple[TransferScore, TransferScore] | None = None
     steering_r2: R2 | None
     correlation_delta: Correlation | None
     not_steerable: tuple[Name, ...]

@@ -37,17 +37,16 @@ _AGREED: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()
 def unit(vector: Tensor) -> Tensor:
     """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing.
 
-    Lengths whose squares the vector's dtype does not hold are divided out in float64.
+    Where the dtype does not hold the length's square, the largest entry is divided out first.
     """
     norm = vector.norm(dim=-1, keepdim=True)
-    direction = torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
-    plain = (norm > MIN_NORM) & (norm < MAX_NORM)
-    if bool(plain.all()):
-        return direction
-    exact = vector.double()
-    scaled = exact / exact.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    exact = scaled / scaled.norm(dim=-1, keepdim=True).clamp_min(1.0)  # the largest entry is 1, or all are 0
-    return torch.where(plain, direction, exact.to(vector.dtype))
+    if bool(((norm > MIN_NORM) & (norm < MAX_NORM)).all()):
+        return vector / norm
+    tiny = torch.finfo(vector.dtype).tiny
+    scaled = vector / vector.abs().amax(-1, keepdim=True).clamp_min(tiny)
+    norms = scaled.norm(dim=-1, keepdim=True)
+    exact = torch.where(norms > 0, scaled / norms.clamp_min(tiny), 0.0)
+    return torch.where((norm > MIN_NORM) & (norm < MAX_NORM), vector / norm.clamp_min(tiny), exact)
 
 
 def add(states: Tensor, direction: Tensor, strength: Tensor | float) -> Tensor:

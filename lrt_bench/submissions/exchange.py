@@ -57,6 +57,7 @@ class Bases:
         return cls(*sides)
 
     def moments(self, moments: Moments) -> Moments:
+        """Return moments of the states as they are shown in these bases."""
         s, t = self.source, self.target
         return replace(
             moments, mean_x=s @ moments.mean_x, mean_y=t @ moments.mean_y,
@@ -65,6 +66,7 @@ class Bases:
 
 
 def turned(states: Tensor, basis: Tensor) -> Tensor:
+    """Return states [n, d] in another basis, float32."""
     return (states.double() @ basis.T).float()
 
 
@@ -144,23 +146,23 @@ def fit_in_sandbox(
         stochastic = reply.stochastic
         if reply.kind == "linear":
             shapes = {"weight": (d_target, d_source), "bias": (d_target,)}
-            found = _tensors(process, shapes)
-            linear = _turned_back(found["weight"].double(), found["bias"].double(), bases)
+            tensors = _tensors(process, shapes)
+            linear = _turned_back(tensors["weight"].double(), tensors["bias"].double(), bases)
             return Fitted(stochastic, linear.n_parameters, linear=linear)
         began = time.monotonic()
-        asked = queries()
+        query_states = queries()
         process.extend(time.monotonic() - began)  # the scorer's own time is not the submission's
-        process.send(_query_frame(asked, bases))
-        mapped = _tensors(process, {"mapped": (len(asked), d_target)})["mapped"].float()
+        process.send(_query_frame(query_states, bases))
+        mapped = _tensors(process, {"mapped": (len(query_states), d_target)})["mapped"].float()
         if bases:
             mapped = turned(mapped, bases.target.T)
         return Fitted(stochastic, reply.parameters, mapped=mapped)
 
 
-def _query_frame(asked: Tensor, bases: Bases | None) -> Iterator[bytes]:
+def _query_frame(states: Tensor, bases: Bases | None) -> Iterator[bytes]:
     from safetensors.torch import save
 
-    yield frame(save({"h": (turned(asked, bases.source) if bases else asked).contiguous()}))
+    yield frame(save({"h": (turned(states, bases.source) if bases else states).contiguous()}))
 
 
 def _turned_back(weight: Tensor, bias: Tensor, bases: Bases | None) -> FixedLinear:
@@ -180,7 +182,7 @@ def _read_reply(line: bytes) -> Reply:
 
 
 def plain(text: str) -> str:
-    """A stranger's text as one printable line of bounded length."""
+    """Return a stranger's text as one printable line of bounded length."""
     return "".join(character if character.isprintable() else " " for character in text)[:400]
 
 
@@ -204,15 +206,16 @@ class Answered(Mapping):
         self._answers = {row.tobytes(): index for index, row in enumerate(self._queries.numpy())}
 
     def fit(self, states: FitStates) -> None:
-        """It was fitted in the runner."""
+        """Do nothing: it was fitted in the runner."""
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Return the answers to states that were among the queries. Raises ValueError for others."""
         rows = h.float().cpu().contiguous().reshape(-1, h.shape[-1])
         index = [self._answers.get(row.tobytes(), -1) for row in rows.numpy()]
-        found = torch.tensor(index, dtype=torch.long)
-        if bool((unknown := found < 0).any()):
-            found[unknown] = self._nearest(rows[unknown])
-        return self._mapped[found].reshape(*h.shape[:-1], -1)
+        places = torch.tensor(index, dtype=torch.long)
+        if bool((unknown := places < 0).any()):
+            places[unknown] = self._nearest(rows[unknown])
+        return self._mapped[places].reshape(*h.shape[:-1], -1)
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """States that some accelerators compute a little differently each time: the query next to each."""
@@ -224,4 +227,5 @@ class Answered(Mapping):
 
     @property
     def n_parameters(self) -> int:
+        """Number of parameters, by the submission's word."""
         return self._parameters

@@ -102,6 +102,7 @@ class Submission:
 
     @property
     def code(self) -> bytes:
+        """The source of mapping.py."""
         return self.files[CODE]
 
     @functools.cached_property
@@ -115,15 +116,16 @@ class Submission:
         return digest.hexdigest()
 
     def applies(self, pair: str) -> bool:
+        """Tell whether the submission is for a pair."""
         return not self.card.pairs or pair in self.card.pairs
 
     def read_weights(self, pair: str, d_source: int, d_target: int) -> FixedLinear:
-        """The fitted map for a pair. Raises TensorError."""
+        """Return the fitted map for a pair. Raises TensorError."""
         from lrt_bench.mappings import FixedLinear
 
         shapes = {"weight": (d_target, d_source), "bias": (d_target,)}
-        found = read_tensors(self.files[f"weights/{pair}.safetensors"], shapes)
-        return FixedLinear(found["weight"], found["bias"])
+        tensors = read_tensors(self.files[f"weights/{pair}.safetensors"], shapes)
+        return FixedLinear(tensors["weight"], tensors["bias"])
 
 
 @dataclass
@@ -164,7 +166,7 @@ def check(path: Path) -> Report:
 
 
 def load(path: Path) -> Submission:
-    """A checked submission. Raises UserError with the first problem."""
+    """Return a checked submission. Raises UserError with the first problem."""
     report = check(path)
     if report.submission:
         return report.submission
@@ -236,8 +238,8 @@ def _read_folder(path: Path, problems: list[str]) -> dict[str, bytes]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(path) as found:
-        for entry in sorted(itertools.islice(found, 2 * MAX_FILES), key=lambda entry: entry.name):
+    with os.scandir(path) as listing:
+        for entry in sorted(itertools.islice(listing, 2 * MAX_FILES), key=lambda entry: entry.name):
             yield entry.name, entry
             if entry.name in FOLDERS and entry.is_dir(follow_symlinks=False):
                 with os.scandir(entry.path) as below:
@@ -246,7 +248,7 @@ def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _limit(name: str) -> int | None:
-    """The largest size of a file of this name; None where no such file belongs in a submission."""
+    """Return the largest size of a file of this name; None where no such file belongs in a submission."""
     if name in IGNORED:
         return 64 * KB
     folder, _, file = name.rpartition("/")
@@ -294,10 +296,10 @@ def _read_card(files: dict[str, bytes], path: Path, problems: list[str]) -> Subm
     try:
         card = SubmissionCard.model_validate(content)
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_input=False)[:20]:
-            where = ".".join(_shown(str(part)) for part in found["loc"])
-            reason = found["msg"].removeprefix("Value error, ")
-            if found["loc"] == ("licence",):
+        for fault in error.errors(include_url=False, include_input=False)[:20]:
+            where = ".".join(_shown(str(part)) for part in fault["loc"])
+            reason = fault["msg"].removeprefix("Value error, ")
+            if fault["loc"] == ("licence",):
                 reason = f"want an SPDX name that allows sharing: {', '.join(get_args(Licence))}"
             problems.append(f"{CARD}: {f'field {where}: ' if where else 'field '}{reason}")
         return None
@@ -338,5 +340,5 @@ def safe_yaml(data: bytes) -> tuple[Any, str | None]:
 
 
 def _shown(name: str) -> str:
-    """A stranger's name on one line of a message."""
+    """Return a stranger's name on one line of a message."""
     return "".join(c if c.isprintable() else "?" for c in name)[:80]

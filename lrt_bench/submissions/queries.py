@@ -36,6 +36,7 @@ class _Recorder(Mapping):
         """Nothing to fit."""
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Keep the states; answer with zeros."""
         self.asked.append(h.float().cpu().reshape(-1, h.shape[-1]))
         return torch.zeros(*h.shape[:-1], self._d_target)
 
@@ -49,6 +50,7 @@ class Queries:
     _states: Tensor | None = None
 
     def __call__(self) -> Tensor:
+        """Return the states that are asked about [n, d_source]."""
         if self._states is None:
             bench = self.bench
             recorder = _Recorder(bench.target.width)
@@ -71,9 +73,9 @@ def decoys(bench: PairBench, count: int) -> Tensor:
         ids = texts[rng.integers(len(texts))]
         start = int(rng.integers(1, len(ids)))
         pieces.append([ids[0], *ids[start : start + PIECE]])
-    found = []
+    states_of_pieces = []
     for batch in by_length([len(piece) for piece in pieces], bench.batch_size):
         states = bench.source.read(pad([pieces[i] for i in batch])).cpu()
-        found += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
-    every = torch.cat(found)
+        states_of_pieces += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
+    every = torch.cat(states_of_pieces)
     return every[torch.from_numpy(rng.permutation(len(every))[:count])]

@@ -51,6 +51,7 @@ class SubmissionRow(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the submission's card, code and weights."""
         return self.submission.digest
 
     @property
@@ -67,23 +68,25 @@ class SubmissionRow(Row):
         }
 
     def applies(self, pair: PairSpec) -> bool:
+        """Tell whether the submission is for the pair."""
         return self.submission.applies(pair.name)
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+        """Return the submission's vectors: {task: [seeds, d_target]}. Raises SubmissionError."""
         began = time.perf_counter()
         if self.submission.card.track == "weights":
             self.mappings, self.audit = [self._weights(bench)], None
             self.rule = "A v"
             x, y = bench.states.validation
             _check_size(f"submission {self.name} on {bench.pair.name}", self.mappings[0](x), y)
-            found = transferred(bench, tasks, self.mappings)
+            by_task = transferred(bench, tasks, self.mappings)
         else:
-            found = self._fitted(bench, tasks)
-        for name, vectors in found.items():
+            by_task = self._fitted(bench, tasks)
+        for name, vectors in by_task.items():
             if not bool(torch.isfinite(vectors).all()):
                 raise SubmissionError(f"submission {self.name}: its vector for {name} overflows")
         self.fit_seconds = self.fit_seconds or time.perf_counter() - began
-        return found
+        return by_task
 
     def _weights(self, bench: PairBench) -> Mapping:
         try:
@@ -103,9 +106,9 @@ class SubmissionRow(Row):
         self.fit_seconds = (time.perf_counter() - began) / len(fits)
         self.mappings = [_mapping(fit, queries) for fit in fits]
         self.rule = "A v" if fits[0].linear else Mapping.rule
-        found = transferred(bench, tasks, self.mappings)
-        self.audit = self._audited(bench, tasks, queries, fits, found)
-        return found
+        by_task = transferred(bench, tasks, self.mappings)
+        self.audit = self._audited(bench, tasks, queries, fits, by_task)
+        return by_task
 
     def _fit(self, bench: PairBench, queries: Queries, seed: int, bases: Bases | None = None) -> Fitted:
         code = Code(self.submission.code, self.submission.class_name)
@@ -121,14 +124,14 @@ class SubmissionRow(Row):
         return fitted
 
     def _audited(
-        self, bench: PairBench, tasks: list[Task], queries: Queries, fits: list[Fitted], found: Vectors
+        self, bench: PairBench, tasks: list[Task], queries: Queries, fits: list[Fitted], by_task: Vectors
     ) -> AuditRecord:
         """One of the seeds again, and a fit with it on states shown in other bases.
 
         Which seed, and which bases, nobody can know beforehand: code that could would answer for them.
         """
         drawn = secrets.randbelow(len(fits))
-        found = {name: vectors[drawn : drawn + 1] for name, vectors in found.items()}
+        by_task = {name: vectors[drawn : drawn + 1] for name, vectors in by_task.items()}
         difference = fits[drawn].distance(self._fit(bench, queries, bench.seed + drawn))
         states = bench.states
         bases = Bases.drawn(states.d_source, states.d_target, secrets.randbits(32))
@@ -137,7 +140,11 @@ class SubmissionRow(Row):
         native = {task.name: bench.inputs.target_states(task).vector for task in tasks}
         cosine, rotated, agreement = (
             _mean_cosine(*sides)
-            for sides in ((found, native), (turned, native), ({k: v[0] for k, v in found.items()}, turned))
+            for sides in (
+                (by_task, native),
+                (turned, native),
+                ({k: v[0] for k, v in by_task.items()}, turned),
+            )
         )
         return AuditRecord(
             isolated=self.isolate,
@@ -166,18 +173,21 @@ def _mapping(fit: Fitted, queries: Queries) -> Mapping:
 
 def _mean_cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Mean over tasks of the cosine between the first seed's vectors; 0 for a zero vector."""
-    found = []
+    cosines = []
     for name, vector in one.items():
         a, b = (side.reshape(-1, side.shape[-1])[0].double() for side in (vector, other[name]))
-        found.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
-    return sum(found) / max(len(found), 1)
+        cosines.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
+    return sum(cosines) / max(len(cosines), 1)
 
 
 def submission_rows(
     paths: Sequence[Path], suite: Suite, limits: Limits | None = None, isolate: bool = True
 ) -> list[SubmissionRow]:
-    """The rows of submissions' folders. Raises UserError where one is malformed, or is for none of the pairs,
-    and where this machine cannot isolate code and shall."""
+    """Return the rows of submissions' folders.
+
+    Raises UserError where one is malformed, or is for none of the pairs, and where this machine cannot
+    isolate code and shall.
+    """
     rows = []
     for path in paths:
         submission = load(path)

@@ -1,4 +1,4 @@
-"""Computes results again and compares: is a number on the board the number that this code gives?"""
+"""Results computed again and compared with what the board says."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Outcome:
     same: bool = True
 
     def differs(self, line: str) -> None:
+        """Note something that differs."""
         self.lines.append(line)
         self.same = False
 
@@ -58,10 +59,10 @@ class Verification:
     report: Callable[[str, float, float], None] = lambda what, done, total: None
 
     def run(self) -> Outcome:
-        """Raises UserError where something cannot be read, or computed again here."""
-        found = [(path, read_result(path)) for path in self._files()]
+        """Compute everything again. Raises UserError where that cannot be done here."""
+        results = [(path, read_result(path)) for path in self._files()]
         outcome = Outcome()
-        for _, group in itertools.groupby(sorted(found, key=_group), key=_group):
+        for _, group in itertools.groupby(sorted(results, key=_group), key=_group):
             self._verify(list(group), outcome)
         return outcome
 
@@ -140,7 +141,7 @@ class Verification:
         return suite.model_copy(update={"pairs": chosen})
 
     def _methods(self, group: list[tuple[Path, Result]], suite: Suite) -> tuple[list[str], list[Row]]:
-        """Mapping specs and submission rows that give the group's rows again."""
+        """Return mapping specs and submission rows that give the group's rows again."""
         names: list[str] = []
         folders: list[Path] = []
         for path, result in group:
@@ -193,12 +194,12 @@ def _compare(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> Non
         outcome.differs(f"{path}: and {len(wrong) - MAX_LINES} more figures differ")
     if not wrong:
         worst = max((d for d in differences), default=None)
-        told = f"; most in {worst[1]}: {worst[2]}" if worst and worst[0] > 0 else ""
-        outcome.lines.append(f"{path}: the same{told}")
+        largest = f"; most in {worst[1]}: {worst[2]}" if worst and worst[0] > 0 else ""
+        outcome.lines.append(f"{path}: the same{largest}")
 
 
 def _compare_claim(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> None:
-    """A claim holds where the score computed here lies within its interval, for the same code and models."""
+    """Hold a claim to be true where the score computed here lies within its interval."""
     for what in ("mapping", "source", "target"):
         old, new = (_digest(result, what) for result in (stored, fresh))
         if old != new:

@@ -54,7 +54,7 @@ class FittedMap:
         return hashlib.sha256(card.model_dump_json().encode()).hexdigest()
 
     def _tensor_bytes(self) -> bytes:
-        """What map.safetensors holds. Raises UserError where the mapping cannot be written."""
+        """Return what map.safetensors holds. Raises UserError where the mapping cannot be written."""
         from safetensors.torch import save
 
         kind = "linear mapping" if self.linear else "network mapping"
@@ -62,7 +62,7 @@ class FittedMap:
         return data
 
     def files(self) -> dict[str, bytes]:
-        """What its folder holds. Raises UserError where the mapping cannot be written."""
+        """Return what its folder holds. Raises UserError where the mapping cannot be written."""
         tensors = self._tensor_bytes()
         card = self.card.model_copy(update={"tensors": hashlib.sha256(tensors).hexdigest()})
         text = card.model_dump_json(indent=1) + "\n"
@@ -130,7 +130,7 @@ def load_map(folder: str | Path) -> FittedMap:
 
 
 def _mapping(card: MapCard, data: bytes) -> Mapping:
-    """The mapping behind a card: a built-in class with its tensors, or A x + b. Raises TensorError."""
+    """Return the mapping behind a card: a built-in class with its tensors, or A x + b. Raises TensorError."""
     d_source, d_target = card.source.width, card.target.width
     method: type[Mapping] = find_mapping(card.mapping) if card.mapping in BUILT_IN else FixedLinear
     if issubclass(method, NetworkMapping):

@@ -33,7 +33,7 @@ def push_map(
 
 
 def find_map(spec: str, report: Report = lambda line: None) -> FittedMap:
-    """The map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub. Raises UserError."""
+    """Return the map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub. Raises UserError."""
     path = Path(spec).expanduser()
     if path.is_dir():
         return load_map(path)

@@ -99,7 +99,7 @@ class Side(Strict):
 
     @classmethod
     def of(cls, site: Site, spread: float) -> Side:
-        """The side of a loaded model's site; spread is a length in its residual stream."""
+        """Return the side of a loaded model's site; spread is a length in its residual stream."""
         hint = ModelHint.of(site.model)
         return cls(
             model=_public(site.model.name),
@@ -118,7 +118,7 @@ class Side(Strict):
 
 
 def _public(name: str) -> str:
-    """A model's name as a card tells it: of a place on this machine only the last part."""
+    """Return a model's name as a card tells it: of a place on this machine only the last part."""
     path = Path(name).expanduser()
     return path.name if path.is_absolute() or name.startswith(".") else name
 
@@ -162,7 +162,7 @@ def read_card(data: bytes, place: str | Path) -> MapCard:
 
 
 def map_readme(about: MapCard, repo: str = "FOLDER") -> bytes:
-    """The card of a map; `repo` is where its commands fetch it from."""
+    """Return the card of a map; `repo` is where its commands fetch it from."""
     front: dict[str, Any] = {"library_name": "lrt-bench", "tags": TAGS}
     if bases := [side.model for side in (about.source, about.target) if _on_hub(side)]:
         front["base_model"] = [model.partition("@")[0] for model in bases]

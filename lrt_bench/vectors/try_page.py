@@ -11,7 +11,7 @@ FULL = 2.0  # nats at which the colour is full
 
 
 def colour(shift: float) -> str:
-    """A background for a shift in nats: orange where steering makes the token likelier, blue where less so.
+    """Return a background for a shift in nats: orange where the token got likelier, blue where less so.
 
     It stays light enough for black text at any shift (contrast above 7 to 1).
     """
@@ -22,7 +22,7 @@ def colour(shift: float) -> str:
 
 
 def render_page(tryout: Tryout) -> str:
-    """The page as HTML; whatever prompts and texts hold is escaped."""
+    """Return the page as HTML; whatever prompts and texts hold is escaped."""
     environment = template_environment(PACKAGE / "vectors" / "templates")
     environment.filters |= {"colour": colour}
     rows = list(zip(tryout.prompts, tryout.attempts, strict=True))

@@ -95,7 +95,7 @@ class Writing:
 
 
 def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) -> float:
-    """The unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
+    """Return the unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
 
     Raises UserError where the corpus has too little text.
     """
@@ -111,7 +111,7 @@ def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) 
 
 
 def _few_texts(model: LanguageModel, corpus: CorpusSpec, data: Data) -> list[PairedTokens]:
-    """The corpus' first texts, SPREAD_TOKENS in all."""
+    """Return the corpus' first texts, SPREAD_TOKENS in all."""
     few: list[PairedTokens] = []
     tokens = 0
     limits = model.context, model.context
@@ -187,7 +187,7 @@ def try_vector(
 
 
 def _step(vector: SteeringVector, layer: int, unit: Unit, measure: Callable[[], float] | None) -> float:
-    """The length that alpha 1 adds. Raises UserError where it is not known."""
+    """Return the length that alpha 1 adds. Raises UserError where it is not known."""
     if unit == "norm":
         return vector.norm(layer)
     if layer in vector.spread:
@@ -228,7 +228,7 @@ def token_shifts(site: Site, prompt: list[int], written: list[int], offset: Tens
 
 
 def _pieces(tokenizer: Any, ids: list[int], shifts: list[float]) -> tuple[Piece, ...]:
-    """The text cut at tokens; tokens that are parts of one character stay together."""
+    """Return the text cut at tokens; tokens that are parts of one character stay together."""
     pieces: list[Piece] = []
     before, together = "", 0.0  # the text up to this piece; the shift of its tokens so far
     for end, shift in enumerate(shifts, 1):

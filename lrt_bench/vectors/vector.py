@@ -36,7 +36,7 @@ class ModelHint:
 
     @classmethod
     def of(cls, model: LanguageModel) -> ModelHint:
-        """The hint of a loaded model; a planted one has no module of its own, and so no place of blocks."""
+        """Return the hint of a loaded model; a planted one has no module, and so no place of blocks."""
         if not isinstance(model, TransformersModel):
             return cls(model.name, model.digest)
         owners = {id(module): name for name, module in model.module.base_model.named_modules()}
@@ -87,7 +87,7 @@ class SteeringVector:
         return len(next(iter(self.layers.values())))
 
     def layer(self, wanted: int | None = None) -> int:
-        """The layer that is meant: `wanted`, or the only one. Raises UserError where it is not there."""
+        """Return the layer that is meant: `wanted`, or the only one. Raises UserError where it is missing."""
         own = ", ".join(map(str, self.layers))
         if wanted is None and len(self.layers) > 1:
             raise UserError(f"the vector has layers {own}: say which one")
@@ -98,7 +98,7 @@ class SteeringVector:
         return wanted
 
     def at(self, wanted: int | None = None) -> Tensor:
-        """The direction [d] at a layer, or at the only one. Raises UserError where it is not there."""
+        """Return the direction [d] at a layer, or at the only one. Raises UserError where it is missing."""
         return self.layers[self.layer(wanted)]
 
     def norm(self, wanted: int | None = None) -> float:
@@ -106,27 +106,27 @@ class SteeringVector:
         return float(self.at(wanted).double().norm())
 
     def coefficient(self, alpha: float, layer: int | None = None) -> float:
-        """c of h' = h + c v for a strength in spreads: alpha * spread / ||v||."""
+        """Return c of h' = h + c v for a strength in spreads: alpha * spread / ||v||."""
         layer = self.layer(layer)
         if layer not in self.spread:
             raise UserError(f"the vector does not say the spread at layer {layer}: alpha has no unit there")
         return alpha * self.spread[layer] / self.norm(layer)
 
     def of_length(self, alpha: float) -> SteeringVector:
-        """The same directions, each `alpha` spreads long. Raises UserError for a length of zero."""
+        """Return the same directions, each `alpha` spreads long. Raises UserError for a length of zero."""
         if not math.isfinite(alpha) or alpha == 0:
             raise UserError(f"a steering vector {alpha:g} spreads long steers nothing: give another length")
         layers = {k: v.double() * self.coefficient(alpha, k) for k, v in self.layers.items()}
         return replace(self, layers=layers)
 
     def only(self, layers: Sequence[int]) -> SteeringVector:
-        """The vector at some of its layers."""
+        """Return the vector at some of its layers."""
         kept = {self.layer(layer): self.at(layer) for layer in layers}
         return replace(self, layers=kept, spread={k: s for k, s in self.spread.items() if k in kept})
 
 
 def _checked(layer: int, vector: Tensor) -> Tensor:
-    """A direction as float32 on the processor, its own copy. Raises UserError."""
+    """Return a direction as float32 on the processor, its own copy. Raises UserError."""
     if type(layer) is not int or not 1 <= layer <= MAX_LAYERS:
         raise UserError(f"a steering vector's layer {layer!r}: layers count from 1 to {MAX_LAYERS}")
     if vector.ndim != 1 or not 1 <= vector.numel() <= MAX_WIDTH or not vector.is_floating_point():

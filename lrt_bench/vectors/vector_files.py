@@ -81,7 +81,7 @@ def write_vector(path: str | Path, vector: SteeringVector, name: str | None = No
 
 
 def encode(path: Path, vector: SteeringVector, name: str | None = None) -> bytes:
-    """What `write_vector` would write."""
+    """Return what `write_vector` would write."""
     module = _module(path, name, readable=False)
     try:
         data: bytes = module.encode(vector)
@@ -98,19 +98,19 @@ def check_out(path: Path, name: str | None) -> None:
 
 
 def notes(path: Path, vector: SteeringVector, name: str | None = None) -> list[str]:
-    """What a reader of the file should know that is no error."""
+    """Return what a reader of the file should know that is no error."""
     module = _module(path, name, readable=False)
     lines: list[str] = getattr(module, "notes", lambda vector: [])(vector)
     return lines
 
 
 def assumptions(vector: SteeringVector) -> list[str]:
-    """What was taken for granted when another tool's file was read, and only its maker can check."""
+    """Return what was taken for granted when another tool's file was read, and only its maker can check."""
     return [f"layer numbers: {vector.provenance[ASSUMED]}"] if ASSUMED in vector.provenance else []
 
 
 def _module(path: Path, name: str | None, *, readable: bool) -> ModuleType:
-    """The module of a format, by its name or by the path's suffix."""
+    """Return the module of a format, by its name or by the path's suffix."""
     if name is None:
         fitting = [
             known

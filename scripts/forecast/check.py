@@ -60,10 +60,10 @@ RANK = 8
 
 def pairs() -> list[PairSpec]:
     """Every pair of nano-full, and those of nano that join other layers."""
-    found = {_sites(pair): pair for pair in find_suite(SUITE).pairs}
+    by_sites = {_sites(pair): pair for pair in find_suite(SUITE).pairs}
     for pair in find_suite("nano").pairs:
-        found.setdefault(_sites(pair), pair.model_copy(update={"name": f"nano-{pair.name}"}))
-    return list(found.values())
+        by_sites.setdefault(_sites(pair), pair.model_copy(update={"name": f"nano-{pair.name}"}))
+    return list(by_sites.values())
 
 
 def _sites(pair: PairSpec) -> tuple[Any, ...]:
@@ -120,7 +120,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
     changes = text.changes(0, vectors)
     named = list(maps_of(bench))
     quick = known_concepts(bench, [mapping for _, mapping, _ in named])
-    found = []
+    points = []
     for (name, mapping, states), known in zip(named, quick, strict=True):
         moved = {
             task.name: (mapping.weight @ vector.double()).float()[None]
@@ -136,7 +136,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             reference = references[task.name]
             if concept.steerable and reference.steerable:
                 r2 = steering_r2(sweep.delta(m[task.name]), reference.native)
-                found.append(
+                points.append(
                     {
                         "pair": pair.name,
                         "map": name,
@@ -148,7 +148,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
                         **features.at(place),
                     }
                 )
-    return found
+    return points
 
 
 def kept_at(cache: Path, pair: PairSpec, models: Models) -> Path:
@@ -189,7 +189,7 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
-    found = []
+    forecast_rows = []
     for index, (row, point) in enumerate(zip(rows, points, strict=True)):
         own = [other for other in points if other.pair == point.pair]
         others = [other.measured for other in own if other.concept != point.concept]
@@ -197,14 +197,14 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
         if row["map"] == FULL:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
-        found.append(
+        forecast_rows.append(
             ScoredForecast(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
             )
         )  # fmt: skip
-    return found
+    return forecast_rows
 
 
 def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTransfer]) -> Array:
@@ -215,14 +215,14 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTran
     groups = np.array([point.pair for point in points])
     concepts = np.array([point.concept for point in points])
     x, values = design(points), stretched(np.array([point.measured for point in points]))
-    found = np.empty(len(points))
+    forecasts = np.empty(len(points))
     for group in np.unique(groups):
-        at = groups == group
-        near = (between == between[at][0]) & ~at
-        for concept in concepts[at]:
-            wanted = np.flatnonzero(at & (concepts == concept))
-            found[wanted] = mixed_model(x, values, groups, ~near & (concepts != concept), wanted)
-    return unstretched(found)
+        own = groups == group
+        near = (between == between[own][0]) & ~own
+        for concept in concepts[own]:
+            wanted = np.flatnonzero(own & (concepts == concept))
+            forecasts[wanted] = mixed_model(x, values, groups, ~near & (concepts != concept), wanted)
+    return unstretched(forecasts)
 
 
 def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
@@ -238,7 +238,7 @@ def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[ScoredForecast], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ScoredForecast], judged: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -251,7 +251,7 @@ def write_points(
         "about": "python -m scripts.forecast.check wrote this file: {pair and map: {concept: columns}}",
         "measured": MEASURED,
         "level": LEVEL,
-        "judgements": [vars(each) for each in found],
+        "judgements": [vars(each) for each in judged],
         "columns": columns,
     }
     blocks = (f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "}" for name, lines in groups.items())
@@ -259,11 +259,11 @@ def write_points(
     write_whole(path, text.encode())
 
 
-def table(found: Sequence[Judgement]) -> list[str]:
+def table(judged: Sequence[Judgement]) -> list[str]:
     """The judgements as a table in Markdown."""
-    columns = [name for name in vars(found[0]) if name != "name"]
+    columns = [name for name in vars(judged[0]) if name != "name"]
     lines = [f"| forecasts | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
-    for each in found:
+    for each in judged:
         cells = [getattr(each, name) for name in columns]
         shown = ["-" if c is None else str(c) if isinstance(c, int) else f"{c:.3f}" for c in cells]
         lines.append(f"| {each.name} | {' | '.join(shown)} |")
@@ -274,12 +274,12 @@ def by_pair(points: Sequence[ScoredForecast]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):
-        here = [point for point in points if point.pair == pair and point.map == FULL]
-        measured = np.array([point.measured for point in here])
-        rho = spearman(np.array([point.forecast for point in here]), measured)
+        own = [point for point in points if point.pair == pair and point.map == FULL]
+        measured = np.array([point.measured for point in own])
+        rho = spearman(np.array([point.forecast for point in own]), measured)
         shown = "-" if rho is None else f"{rho:.2f}"
         span = f"steering R2 {measured.min():.2f} to {measured.max():.2f}"
-        lines.append(f"{pair}: Spearman {shown} over {len(here)} concepts, {span}")
+        lines.append(f"{pair}: Spearman {shown} over {len(own)} concepts, {span}")
     return lines
 
 
@@ -293,11 +293,11 @@ def main(cache: Path, out: Path, figure: Path | None) -> None:
     torch.set_num_threads(1)
     rows = measured(cache, click.echo)
     points = scored(rows)
-    found = judgements(points)
-    write_points(rows, points, found, out)
+    judged = judgements(points)
+    write_points(rows, points, judged, out)
     if figure:
         draw_scatter(points, figure)
-    for line in [*by_pair(points), "", *table(found)]:
+    for line in [*by_pair(points), "", *table(judged)]:
         click.echo(line)
 
 

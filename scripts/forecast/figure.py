@@ -34,8 +34,8 @@ def draw_scatter(points: Sequence[ScoredForecast], path: Path) -> Path:
     axes[0].plot(x, y, ".", color="tab:blue", markersize=5)
     _panel(axes[1], real, "all maps")
     for name in maps:
-        here = [point for point in real if point.map == name]
-        axes[1].plot(*_places(here), ".", markersize=4, alpha=0.6, label=name, rasterized=True)
+        of_map = [point for point in real if point.map == name]
+        axes[1].plot(*_places(of_map), ".", markersize=4, alpha=0.6, label=name, rasterized=True)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left")
     axes[0].set_ylabel("measured steering R2")
     buffer = io.StringIO()

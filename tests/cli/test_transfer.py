@@ -195,6 +195,16 @@ def test_a_length_of_ones_own(folder, nano, tmp_path):
     assert float(hook["steering_vector"].norm()) == pytest.approx(spread / 2, rel=1e-5)
 
 
+def test_names_from_files_are_neither_markup_nor_escape_codes(folder, concept):
+    shown = run(
+        "transfer", "--no-forecast", "--concept", *concept, "--map", folder, "--name", "[/x]\x1b[31m[bold]"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "[/x]" in shown.output
+    assert "[bold]" in shown.output
+    assert "\x1b[31m" not in shown.output
+
+
 # Bad input.
 
 SITES = ("--source", "nano/S:3", "--target", "nano/L:5")

@@ -76,6 +76,7 @@ def test_a_rotation_is_found_on_the_diagonal(swept):
     assert not (out / "layers" / "rotated" / "parts").exists()
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_ordinary_route(nano):
     """Every FVU, strength, weight and unit of alpha as two single sites and `Ridge` give them."""
     source, target = many_layers(nano("S"), [1, 3]), many_layers(nano("M"), [2, 4])

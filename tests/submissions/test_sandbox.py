@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from lrt_bench.submissions.sandbox.launcher import (
     SandboxProcess,
     check_isolation,
 )
+from lrt_bench.submissions.sandbox.runner import REFUSED
 from lrt_bench.submissions.scaffold import new_submission
 
 ROOT = Path(__file__).parents[2]
@@ -85,11 +87,19 @@ def test_without_a_sandbox_only_when_told(tmp_path, small_suite):
     assert not list(Path("/tmp").glob("lrt-bench-unsafe-*"))
 
 
-def test_help_waits_for_nothing_heavy():
-    heavy = "{'torch', 'numpy', 'pydantic', 'yaml'}"
-    code = f"import sys, lrt_bench.cli.main; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+def test_refused_calls_have_the_numbers_of_the_kernels_headers():
+    """On both architectures; a wrong number refuses another call."""
+    headers = (
+        Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+        Path("/usr/include/asm-generic/unistd.h"),
+    )
+    if not all(header.is_file() for header in headers):
+        pytest.skip("no kernel headers (linux-libc-dev)")
+    for column, header in enumerate(headers):
+        lines = re.finditer(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text())
+        numbers = {match[1]: int(match[2]) for match in lines}
+        refused = {name: both[column] for name, both in REFUSED.items() if both[column] is not None}
+        assert refused == {name: numbers[name] for name in refused}
 
 
 @pytest.mark.sandbox

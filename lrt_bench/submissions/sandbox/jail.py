@@ -1,6 +1,6 @@
 """Builds the cell that a stranger's code runs in, then starts the runner inside it. Standard library only.
 
-Run by `sandbox.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
+Run by `launcher.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
 becomes three processes:
 
 - this one, outside: makes the namespaces, keeps descriptors of what the cell may see, waits;
@@ -52,34 +52,39 @@ class JailError(Exception):
 
 
 def checked(result: int, what: str) -> int:
+    """Return a system call's result; raise JailError where it failed."""
     if result < 0:
         raise JailError(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result
 
 
 def prctl(option: int, *values: int) -> int:
+    """Call prctl(2)."""
     return int(libc.prctl(option, *(ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4])))
 
 
 def syscall(number: int, what: str, *arguments: Any) -> int:
+    """Make a system call by its number. Raises JailError where it fails."""
     return checked(int(libc.syscall(ctypes.c_long(number), *arguments)), what)
 
 
 def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    found = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
-    checked(found, f"mount {(kind or b'').decode()} on {target.decode()}")
+    """Call mount(2). Raises JailError."""
+    result = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
+    checked(result, f"mount {(kind or b'').decode()} on {target.decode()}")
 
 
-def set_attributes(at: int, path: bytes, flags: int, attributes: int) -> None:
+def set_attributes(folder: int, path: bytes, flags: int, attributes: int) -> None:
     """mount_setattr(2): unlike a remount it reaches what is mounted below, too."""
     packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
     syscall(
-        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", at, path, ctypes.c_uint(flags), packed,
+        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", folder, path, ctypes.c_uint(flags), packed,
         ctypes.c_size_t(len(packed)),
     )  # fmt: skip
 
 
 def read_exactly(fd: int, size: int) -> bytes:
+    """Read so many bytes. Raises JailError where fewer come."""
     parts, missing = [], size
     while missing:
         part = os.read(fd, min(missing, 1 << 20))
@@ -91,7 +96,7 @@ def read_exactly(fd: int, size: int) -> bytes:
 
 
 def read_frame(fd: int) -> bytes:
-    """A frame: eight bytes that say its length, then it."""
+    """Return a frame: eight bytes that say its length, then it."""
     size = int.from_bytes(read_exactly(fd, 8), "little")
     if size > FILE_LIMIT:
         raise JailError("frame too long")
@@ -116,8 +121,8 @@ def new_namespaces() -> None:
         if helper == 0:
             os.close(ready_write)
             outside = os.getppid()
-            told = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
-            os._exit(0 if told and _write_map(outside, NOBODY, NOBODY) else 1)
+            begun = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
+            os._exit(0 if begun and _write_map(outside, NOBODY, NOBODY) else 1)
     every = (
         CLONE_NEWUSER
         | CLONE_NEWNS
@@ -154,7 +159,7 @@ def _write_map(pid: int, uid: int, gid: int) -> bool:
 
 
 def clone_tree(path: str, attributes: int) -> int:
-    """A detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
+    """Return a detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
     where = os.fsencode(path)
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE
     fd = syscall(OPEN_TREE, f"open_tree {path}", AT_FDCWD, where, ctypes.c_uint(flags))
@@ -169,12 +174,14 @@ def take_trees(plan: dict[str, Any]) -> list[tuple[int, str, bool]]:
         trees.append(
             (clone_tree(source, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV), inside, os.path.isdir(source))
         )
-    devices = [(clone_tree(path, ATTR_NOSUID | ATTR_NOEXEC), path, False) for path in plan["devices"]]
+    # a device can be written through a read-only mount; its times, which the machine shares, cannot be set
+    attributes = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC
+    devices = [(clone_tree(path, attributes), path, False) for path in plan["devices"]]
     return trees + devices
 
 
 def become_inner() -> None:
-    """The identity that is mapped, capabilities of the new user namespace kept for now."""
+    """Take the identity that is mapped; keep the new user namespace's capabilities for now."""
     prctl(PR_SET_KEEPCAPS, 1)
     os.setresgid(INNER, INNER, INNER)
     os.setresuid(INNER, INNER, INNER)
@@ -193,6 +200,7 @@ def _permitted() -> int:
 
 
 def set_capabilities(mask: int) -> None:
+    """Set the effective and permitted capabilities; none is inheritable."""
     header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
@@ -208,7 +216,7 @@ def drop_everything() -> None:
 
 
 def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: bytes) -> None:
-    """An empty root in memory, the allowed trees and files in it, and nothing of the machine's own."""
+    """Build an empty root in memory, the allowed trees and files in it, nothing else."""
     mount(b"tmpfs", STAGE, b"tmpfs", MS_NOSUID | MS_NODEV, b"size=%d,mode=755" % plan["root_bytes"])
     os.chdir(STAGE)
     for fd, inside, folder in trees:
@@ -231,12 +239,12 @@ def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: 
     for inside, link in plan["links"]:
         os.makedirs(os.path.dirname(inside.lstrip("/")) or ".", exist_ok=True)
         os.symlink(link, inside.lstrip("/"))
-    at = 0
+    start = 0
     for inside, size in plan["files"]:
         os.makedirs(os.path.dirname(inside.lstrip("/")), exist_ok=True)
         with open(inside.lstrip("/"), "wb") as file:
-            file.write(files[at : at + size])
-        at += size
+            file.write(files[start : start + size])
+        start += size
     os.makedirs("scratch")
     options = b"size=%d,nr_inodes=1024,mode=700" % plan["scratch_bytes"]
     mount(b"tmpfs", b"scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
@@ -268,6 +276,7 @@ def change_root() -> None:
 
 
 def set_limits(limits: dict[str, int]) -> None:
+    """Set resource limits by name, none above the hard limit there is."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
@@ -323,6 +332,7 @@ def run_init(
 
 
 def main(status: int, output: int) -> int:
+    """Make the namespaces, start init in them, and return its exit code."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # where memory runs out, the cell goes first

@@ -88,7 +88,7 @@ class SandboxError(Exception):
 
 
 class IsolationError(UserError):
-    """This machine has no way to run a stranger's code apart."""
+    """A machine without a way to run a stranger's code apart."""
 
 
 def frame(data: bytes) -> bytes:
@@ -108,7 +108,7 @@ def _site_folders() -> list[str]:
 
 @functools.cache
 def _view() -> dict[str, Any]:
-    """What of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
+    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
     wanted = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib"]
     wanted += [*SYSTEM, *_site_folders(), PYTHON[0], *READABLE]
     binds: list[str] = []
@@ -135,12 +135,12 @@ def _inside(path: str, folder: str) -> bool:
 
 @functools.cache
 def _own_files() -> dict[str, bytes]:
-    """The runner, and the modules that a submission may import."""
-    found = {"/lrt/runner.py": (HERE / "runner.py").read_bytes()}
+    """Return the runner, and the modules that a submission may import."""
+    files = {"/lrt/runner.py": (HERE / "runner.py").read_bytes()}
     for pattern in OWN_FILES:
         for path in sorted(PACKAGE.glob(pattern)):
-            found[f"/lrt/lrt_bench/{path.relative_to(PACKAGE)}"] = path.read_bytes()
-    return found
+            files[f"/lrt/lrt_bench/{path.relative_to(PACKAGE)}"] = path.read_bytes()
+    return files
 
 
 @dataclass
@@ -268,7 +268,7 @@ class SandboxProcess:
         self._deadline += seconds
 
     def line(self, limit: int = 4096) -> bytes:
-        """The answer's next line. Raises SandboxError."""
+        """Return the answer's next line. Raises SandboxError."""
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > limit:
                 raise SandboxError("answered junk")
@@ -345,7 +345,7 @@ class SandboxProcess:
 
 
 def _mend() -> str:
-    """What would let a cell be built here."""
+    """Return what would let a cell be built here."""
     for switch, forbids, allows in SWITCHES:
         with contextlib.suppress(OSError):
             if Path("/proc/sys", switch.replace(".", "/")).read_text().strip() == forbids:

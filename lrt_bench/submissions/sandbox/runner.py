@@ -46,7 +46,8 @@ REFUSED = {
     "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442), "bpf": (321, 280),
     "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (180, 180),
+    "semget": (64, 190), "fanotify_init": (300, 262), "vmsplice": (278, 75),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (240, 180),
 }  # fmt: skip
 MACHINES = {"x86_64": (0, 0xC000003E, 56, 317), "aarch64": (1, 0xC00000B7, 220, 277)}
 CLONE3, CLONE_THREAD = 435, 0x10000
@@ -54,7 +55,7 @@ ALLOW, REFUSE, NOT_THERE, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000  # err
 
 
 def filter_calls() -> None:
-    """A second wall behind the namespaces: a seccomp filter over every thread; threads stay possible."""
+    """Put a seccomp filter over every thread, a second wall; threads stay possible."""
     if platform.machine() not in MACHINES:
         return
     column, architecture, clone, seccomp = MACHINES[platform.machine()]
@@ -85,6 +86,7 @@ def filter_calls() -> None:
 
 
 def read_exactly(size: int) -> bytearray:
+    """Read so many bytes from standard input. Raises EOFError where fewer come."""
     data = bytearray()
     while len(data) < size:
         part = os.read(0, min(size - len(data), 1 << 20))
@@ -95,17 +97,19 @@ def read_exactly(size: int) -> bytearray:
 
 
 def read_frame() -> bytes:
-    """A frame: eight bytes that say its length, then it."""
+    """Return a frame: eight bytes that say its length, then it."""
     return bytes(read_exactly(int.from_bytes(read_exactly(8), "little")))
 
 
 def write_all(data: bytes) -> None:
+    """Write bytes to the scorer."""
     view = memoryview(data)
     while view:
         view = view[os.write(OUT, view) :]
 
 
 def say(**fields: Any) -> None:
+    """Write a line of JSON to the scorer."""
     write_all(json.dumps(fields).encode() + b"\n")
 
 
@@ -130,14 +134,17 @@ class States:
 
     @property
     def tokens(self) -> int:
+        """Number of fit pairs."""
         return self.moments.n
 
     @property
     def d_source(self) -> int:
+        """Width of the source states."""
         return len(self.moments.mean_x)
 
     @property
     def d_target(self) -> int:
+        """Width of the target states."""
         return len(self.moments.mean_y)
 
     def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -152,6 +159,7 @@ class States:
 
 
 def read_states() -> States:
+    """Read the moments, validation states and sample from standard input."""
     import numpy as np
     import safetensors.torch
 
@@ -163,28 +171,29 @@ def read_states() -> States:
     size = int(first["sample"])
     x = np.empty((size, len(moments.mean_x)), np.float32)
     y = np.empty((size, len(moments.mean_y)), np.float32)
-    at = 0
+    start = 0
     while frame := read_frame():
         part = safetensors.torch.load(frame)
         rows = len(part["x"])
-        x[at : at + rows], y[at : at + rows] = part["x"].numpy(), part["y"].numpy()
-        at += rows
+        x[start : start + rows], y[start : start + rows] = part["x"].numpy(), part["y"].numpy()
+        start += rows
     return States(moments, Sample(x, y), (first["validation_x"], first["validation_y"]))
 
 
 def import_mapping(path: str, name: str) -> type[Mapping]:
+    """Import the submission's class; its code runs."""
     spec = importlib.util.spec_from_file_location("mapping", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["mapping"] = module
     spec.loader.exec_module(module)
-    found: type[Mapping] = getattr(module, name)
-    return found
+    method: type[Mapping] = getattr(module, name)
+    return method
 
 
 def is_linear(mapping: Mapping, states: States) -> bool:
-    """A LinearMapping, or a map with weight and bias that its outputs on validation states agree with."""
+    """Tell whether a map is linear: by its class, or by a weight and bias that its outputs agree with."""
     from torch import Tensor
 
     from lrt_bench.mappings.base import LinearMapping
@@ -204,6 +213,7 @@ def is_linear(mapping: Mapping, states: States) -> bool:
 
 
 def reply(mapping: Mapping, states: States) -> None:
+    """Write the fitted map, or its answers to the queries, to the scorer."""
     import safetensors.torch
     import torch
 
@@ -253,7 +263,7 @@ def work(orders: dict[str, Any]) -> None:
 
 
 def _failure(step: str, error: BaseException, path: str) -> str:
-    """What went wrong, and in which line of the submission."""
+    """Return what went wrong, and in which line of the submission."""
     line, trace = None, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == path:
@@ -264,6 +274,7 @@ def _failure(step: str, error: BaseException, path: str) -> str:
 
 
 def main() -> None:
+    """Read the orders, fit, reply, end."""
     orders = json.loads(read_frame())
     sys.path[:] = [*sys.path, *orders["paths"]]
     os.environ["TMPDIR"] = orders["scratch"]

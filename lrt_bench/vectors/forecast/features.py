@@ -141,8 +141,10 @@ class NeutralText:
 
     @torch.inference_mode()
     def _read(self, side: int, offsets: Tensor | None) -> Iterator[Tensor]:
-        """For each text the compared tokens' log-probabilities among themselves under each offset [v, d]:
-        [positions, v, tokens]; None is no offset."""
+        """Yield each text's log-probabilities of the compared tokens among themselves.
+
+        [positions, v, tokens] under each offset [v, d]; None is no offset.
+        """
         site = self.sides[side]
         model, head = site.model, site.model.head
         tokens = self.tokens[side].to(head.weight.device)
@@ -157,7 +159,7 @@ class NeutralText:
             yield read.all(final).log_softmax(-1).transpose(0, 1).cpu()
 
     def changes(self, side: int, vectors: Tensor) -> Tensor:
-        """Changes under vectors [c, d] of side 0 (source) or 1 (target): [positions, c, tokens]."""
+        """Return changes under vectors [c, d] of side 0 (source) or 1 (target): [positions, c, tokens]."""
         step = unit(vectors.float()) * PROBE_ALPHA * self.spreads[side]
         parts = []
         for steps in step.split(16):  # bounds what large vocabularies take

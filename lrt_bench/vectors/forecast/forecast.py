@@ -114,7 +114,7 @@ class Forecast:
         return asdict(self) | {"known": [asdict(one) | {"transfers": one.transfers} for one in self.known]}
 
     def lines(self) -> list[str]:
-        """The verdict and its basis, for a terminal."""
+        """Return the verdict and its basis, for a terminal."""
         return [self._headline(), *self._basis(), *(f"warning: {warning}" for warning in self.warnings)]
 
     def _headline(self) -> str:
@@ -242,12 +242,12 @@ class _Measured:
         ]
 
     def shares(self, place: int) -> tuple[float, ...]:
-        """The features that the mixed model reads, of the vector at a place of `features`."""
+        """Return the features that the mixed model reads, of the vector at a place of `features`."""
         figures = self.features.at(place)
         return tuple(figures[name] for name in FEATURES)
 
     def listed(self, prediction: Prediction | None) -> tuple[KnownForecast, ...]:
-        """The known concepts, each with what the same forecast says of it."""
+        """Return the known concepts, each with what the same forecast says of it."""
         concepts = (transfer.concept for transfer in self.transfers())
         forecasts = dict(zip(concepts, prediction.known if prediction else (), strict=False))
         return tuple(
@@ -263,7 +263,7 @@ class _Measured:
 
 
 def _forecast(mapping: LinearMapping, states: PairedStates, measured: _Measured) -> Forecast:
-    """The forecast that follows from what was measured."""
+    """Return the forecast that follows from what was measured."""
     figures, transfers, prediction = measured.features.at(0), measured.transfers(), None
     if len(transfers) >= FEWEST:
         prediction = predict(measured.shares(0), transfers, family_points(), measured.left_out)
@@ -287,7 +287,7 @@ def _forecast(mapping: LinearMapping, states: PairedStates, measured: _Measured)
 
 
 def verdict(prediction: Prediction | None) -> str:
-    """A word of VERDICTS for a prediction."""
+    """Return a word of VERDICTS for a prediction."""
     if prediction is None:
         return "unknown"
     low, high = prediction.interval

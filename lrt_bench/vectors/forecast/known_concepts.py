@@ -46,11 +46,12 @@ class KnownConcept:
 
     @property
     def transfers(self) -> bool:
+        """Whether it counts as transferred: steerable, high, and above every random direction."""
         return self.steerable and self.steering_r2 >= TRANSFERS and self.steering_r2 > self.random_r2
 
 
 def few(prompts: Sequence[ChoicePrompt]) -> list[ChoicePrompt]:
-    """The first PROMPTS prompts, as many of each positive option."""
+    """Return the first PROMPTS prompts, as many of each positive option."""
     options = {prompt.positive for prompt in prompts}
     room = dict.fromkeys(options, max(1, PROMPTS // max(len(options), 1)))
     seen: Counter[str] = Counter()
@@ -63,7 +64,7 @@ def few(prompts: Sequence[ChoicePrompt]) -> list[ChoicePrompt]:
 
 
 def known_suite(source: str, target: str) -> Suite:
-    """The suite whose concepts are known: the embedded family's for its members, else everyday ones."""
+    """Return the suite of known concepts: the embedded family's for its members, else everyday ones."""
     name = default_suite(source, target)
     return find_suite("nano-full" if name == "nano" else name)
 
@@ -77,7 +78,7 @@ def bench_of(
     seed: int = 0,
     batch_size: int = 64,
 ) -> PairBench:
-    """A bench of two sites whose states are there already, with the known concepts as its tasks."""
+    """Return a bench of two sites whose states are there already, with the known concepts as its tasks."""
     pair = PairSpec(
         name="forecast",
         source=source.model.name,

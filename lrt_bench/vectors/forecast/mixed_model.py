@@ -48,13 +48,13 @@ def stretched(r2: Array) -> Array:
 
 
 def unstretched(value: Array) -> Array:
-    """The steering R2 that `stretched` brought here, no more than 1."""
+    """Return the steering R2 that `stretched` brought here, no more than 1."""
     return np.minimum(R2_EDGE - np.exp(-value), 1.0)
 
 
 @functools.cache
 def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredTransfer, ...]:
-    """The embedded family's points, as `forecast_check` measured them."""
+    """Return the embedded family's points, as `forecast_check` measured them."""
     record = json.loads(path.read_text())
     place = record["columns"].index
     return tuple(
@@ -65,7 +65,7 @@ def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredTransfer, ...]:
 
 
 def design(points: Sequence[MeasuredTransfer]) -> Array:
-    """A one and the stretched features, standardised over all points: [n, 1 + features].
+    """Return a one and the stretched features, standardised over all points: [n, 1 + features].
 
     A share past 1, which only a map fitted on too little has, is as far from perfect as one below.
     """
@@ -119,8 +119,10 @@ def concept_left_out(points: Sequence[MeasuredTransfer]) -> Array:
 
 
 def conformal(residuals: Array, level: float = LEVEL) -> tuple[float, float]:
-    """Low and high quantile of residuals that hold a new one with probability `level`, each side by itself
-    (split conformal prediction, Vovk et al. 2005): the ranks are of n + 1."""
+    """Low and high quantile of residuals that hold a new one with probability `level`.
+
+    Each side by itself (split conformal prediction, Vovk et al. 2005): the ranks are of n + 1.
+    """
     ordered = np.sort(residuals[np.isfinite(residuals)])
     n = len(ordered)
     below = int(np.floor((n + 1) * (1 - level) / 2))

@@ -40,7 +40,7 @@ MAX_DIMENSIONS = 4
 
 
 def encode(vector: SteeringVector) -> bytes:
-    """The file's bytes, as the gguf package writes them."""
+    """Return the file's bytes, as the gguf package writes them."""
     from gguf import GGUFWriter
 
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
@@ -58,7 +58,7 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def notes(vector: SteeringVector) -> list[str]:
-    """What a reader of the file should know that is no error."""
+    """Return what a reader of the file should know that is no error."""
     if 1 not in vector.layers:
         return []
     return ["layer 1 is direction.0, which repeng takes and llama.cpp refuses: choose a higher target layer"]
@@ -77,7 +77,7 @@ class _Reader:
             raise FormatError("not a GGUF file of version 2 or 3")
 
     def take(self, size: int) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         self.reads += 1
         if not 0 <= size <= len(self.data) - self.position or self.reads > MAX_READS:
             raise FormatError("not a whole GGUF file")
@@ -85,22 +85,22 @@ class _Reader:
         return self.data[self.position - size : self.position]
 
     def number(self, form: str) -> Any:
-        """The next number, of one of `struct`'s types."""
+        """Return the next number, of one of `struct`'s types."""
         return struct.unpack(self.order + form, self.take(struct.calcsize("<" + form)))[0]
 
     def count(self, most: int, what: str) -> int:
-        """The next number as a count of things, no more than `most`."""
+        """Return the next number as a count of things, no more than `most`."""
         claimed: int = self.number("Q")
         if claimed > most:
             raise FormatError(f"claims {claimed} {what}: no control vector")
         return claimed
 
     def text(self) -> str:
-        """The next text, after its length."""
+        """Return the next text, after its length."""
         return self.take(self.number("Q")).decode("utf-8", errors="replace")
 
     def value(self) -> Any:
-        """The next field's value; None for an array, which is stepped over."""
+        """Return the next field's value; None for an array, which is stepped over."""
         kind = self.number("I")
         if kind == STRING:
             return self.text()
@@ -130,7 +130,7 @@ class _Entry:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """The vector in a file. Raises FormatError."""
+    """Return the vector in a file. Raises FormatError."""
     reader = _Reader(data)
     tensors = reader.count(MAX_LAYERS, "tensors")
     fields = {reader.text(): reader.value() for _ in range(reader.count(MAX_FIELDS, "fields"))}
@@ -161,7 +161,7 @@ def _entry(reader: _Reader) -> _Entry:
 
 
 def _directions(entries: list[_Entry]) -> dict[int, _Entry]:
-    """The entries of directions, by layer counted from 1. Raises FormatError where one is no row."""
+    """Return the entries of directions, by layer counted from 1. Raises FormatError where one is no row."""
     directions: dict[int, _Entry] = {}
     for entry in entries:
         block = _block(entry.name)
@@ -182,7 +182,7 @@ def _directions(entries: list[_Entry]) -> dict[int, _Entry]:
 
 
 def _row(reader: _Reader, entry: _Entry, start: int) -> torch.Tensor:
-    """A direction's numbers [d], of the file's bytes from `start` on."""
+    """Return a direction's numbers [d], of the file's bytes from `start` on."""
     dtype = np.dtype(reader.order + FLOATS.get(entry.kind, "u2"))
     reader.position = min(start + entry.offset, len(reader.data))
     numbers = np.frombuffer(reader.take(prod(entry.shape) * dtype.itemsize), dtype)

@@ -27,7 +27,7 @@ NAMES_SHOWN = 6
 
 
 def layer_number(name: object) -> int | None:
-    """The number in a direction's name, or a whole number itself; None for any other name."""
+    """Return the number in a direction's name, or a whole number itself; None for any other name."""
     if type(name) is int:
         return name
     matched = NUMBERED.fullmatch(name) if isinstance(name, str) else None
@@ -75,7 +75,7 @@ def numbered_rows(tensors: Mapping[Any, Tensor], layer: int | None) -> dict[int,
 
 
 def _lone_row(tensors: Mapping[Any, Tensor], layer: int | None) -> dict[int, Tensor]:
-    """The only row of a file whose names tell no layer, as the direction at `layer`."""
+    """Return the only row of a file whose names tell no layer, as the direction at `layer`."""
     rows = {name: t for name, t in tensors.items() if is_row(t.shape) and t.is_floating_point()}
     if len(rows) > 1:  # a strength or a norm beside the direction is a single number
         rows = {name: t for name, t in rows.items() if t.numel() > 1}
@@ -89,7 +89,7 @@ def _lone_row(tensors: Mapping[Any, Tensor], layer: int | None) -> dict[int, Ten
 
 
 def steering_vector(layers: Mapping[int, Tensor], layer: int | None, **about: Any) -> SteeringVector:
-    """The vector of a file's directions, each [d], [1, d] or [1, 1, d].
+    """Return the vector of a file's directions, each [d], [1, d] or [1, 1, d].
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ FRAMEWORKS = ("pt", "tf", "np", "flax", "mlx")  # what libraries write as the fo
 
 
 def encode(vector: SteeringVector) -> bytes:
-    """The file's bytes."""
+    """Return the file's bytes."""
     from safetensors.torch import save
 
     about = {
@@ -48,7 +48,7 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """The vector in a file. Raises FormatError."""
+    """Return the vector in a file. Raises FormatError."""
     try:
         metadata = read_metadata(data)
         tensors = read_chosen_tensors(data, lambda name: layer_number(name) is not None)
@@ -63,7 +63,7 @@ def decode(data: bytes, layer: int | None) -> SteeringVector:
 
 
 def _described(text: str) -> dict[str, Any]:
-    """The fields of `SteeringVector` that the metadata give."""
+    """Return the fields of `SteeringVector` that the metadata give."""
     try:
         about = json.loads(text)
         hint = {key: _text(value) for key, value in about.get("model", {}).items()}

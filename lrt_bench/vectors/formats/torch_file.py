@@ -56,7 +56,7 @@ class _Pickler(pickle._Pickler):
 
 
 def encode(vector: SteeringVector) -> bytes:
-    """The file's bytes, as the package steering-vectors reads them."""
+    """Return the file's bytes, as the package steering-vectors reads them."""
     stood = _StandIn()
     stood.layer_activations = {layer - 1: v for layer, v in vector.layers.items()}
     stood.layer_type = "decoder_block"
@@ -66,7 +66,7 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """The vector in a file. Raises FormatError."""
+    """Return the vector in a file. Raises FormatError."""
     _check_archive(data)
     try:
         with torch.serialization.safe_globals([(_StandIn, f"{MODULE}.{NAME}")]):
