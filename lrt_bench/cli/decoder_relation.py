@@ -12,7 +12,7 @@ import click
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
-    from lrt_bench.evaluation.decoder_relation import Matching, Relation
+    from lrt_bench.evaluation.decoder_relation.relation import Matching, Relation
     from lrt_bench.models.sae import SparseAutoencoder
     from lrt_bench.models.sites import Features
 
@@ -55,7 +55,7 @@ def decoder_relation(
 ) -> None:
     """Least squares between two decoders, both ways, beside permuted and random rows (paper, figure 2)."""
     from lrt_bench.cli import terminal as report
-    from lrt_bench.evaluation.decoder_relation import relate
+    from lrt_bench.evaluation.decoder_relation.relation import relate
     from lrt_bench.models.sae import load_sae
 
     saes = load_sae(source_sae), load_sae(target_sae)
@@ -104,7 +104,7 @@ def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side
 
 def _matched(sites: list[Features], corpus: str, tokens: int) -> Matching:
     from lrt_bench.data.corpus import Corpus
-    from lrt_bench.evaluation.decoder_relation import match_by_activations
+    from lrt_bench.evaluation.decoder_relation.relation import match_by_activations
 
     matching = match_by_activations(sites[0], sites[1], Corpus(corpus), tokens)
     if not len(matching.source):
@@ -160,7 +160,7 @@ def _row(relation: Relation) -> dict[str, str]:
 
 
 def _write(folder: Path, record: dict[str, Any], relations: list[Relation]) -> None:
-    from lrt_bench.evaluation.decoder_figure import draw_relation
+    from lrt_bench.evaluation.decoder_relation.figure import draw_relation
     from lrt_bench.files.whole import write_whole
 
     write_whole(folder / "relation.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())

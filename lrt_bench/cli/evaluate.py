@@ -126,9 +126,9 @@ def _run(config: RunConfig, as_json: bool) -> None:
     models = {name: path for name, path in config.models.items() if name not in left_out}
     config = config.model_copy(update={"models": models})
     data = Data(config.data)
-    side_effects, scorers = _side_effects(config), _scorers(config)
-    engine = engine.prepared(suite, config)
-    submissions = _submissions(config, suite)
+    side_effects = _side_effects(config)
+    engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
+    scorers, submissions = _scorers(config), _submissions(config, suite)
     from lrt_bench.cli import terminal as report
     from lrt_bench.evaluation.evaluation import Evaluation
 

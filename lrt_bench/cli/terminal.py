@@ -60,7 +60,7 @@ def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
 
 
 def draw(cells: Sequence[Cell]) -> list[Path]:
-    """Draw a figure for each pair beside its results: its path."""
+    """Draw a picture for each pair beside its results; return the pictures' paths."""
     from lrt_bench.results.pair_figure import draw_pair
 
     return [

@@ -20,7 +20,7 @@ from lrt_bench.files.schema import Strict, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Layer = int | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
-LayerList = tuple[int, ...] | Literal["all"]
+Layers = tuple[int, ...] | Literal["all"]
 REMEMBERED = 2  # blocks of the embedded corpus that a suite's pairs share: what its budget reads
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
@@ -46,7 +46,7 @@ class PairSpec(Strict):
     name: Name
     source: str
     source_layer: Layer | None = None
-    source_layers: LayerList | None = None
+    source_layers: Layers | None = None
     target: str
     source_sae: str | None = None
     target_layer: Layer | None = None
@@ -199,7 +199,7 @@ def ad_hoc(
     source_layer: int | None,
     target: str,
     target_layer: int | None,
-    source_layers: LayerList | None = None,
+    source_layers: Layers | None = None,
     source_sae: str | None = None,
 ) -> Suite:
     """The suite's protocol and tasks on a pair of the user's own."""

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, model_validator
 
-from lrt_bench.data.suites import LayerList, Suite, ad_hoc, default_suite, find_suite, narrowed
+from lrt_bench.data.suites import Layers, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict, read_yaml
+from lrt_bench.results.records import MOST_CONFIG
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 Bytes = Annotated[float, Field(ge=0)]
@@ -78,7 +79,7 @@ class RunConfig(Strict):
     side_effects_concepts: AtLeastOne | None = None
     source: str | None = None
     source_layer: Layer | None = None
-    source_layers: LayerList | None = None
+    source_layers: Layers | None = None
     source_sae: str | None = None
     target: str | None = None
     target_layer: Layer | None = None
@@ -104,6 +105,8 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
         """Refuse settings that make sense only beside others."""
+        if len(self.model_dump_json()) > MOST_CONFIG:
+            raise ValueError(f"settings of more than {MOST_CONFIG} characters: give fewer, or shorter ones")
         if bool(self.source) != bool(self.target):
             raise ValueError("an ad hoc pair wants both --source and --target")
         if self.source and self.pairs:
@@ -113,6 +116,10 @@ class RunConfig(Strict):
             raise ValueError(
                 "layers and a sparse autoencoder belong to an ad hoc pair: give --source and --target"
             )
+        if self.source_layers is not None and self.source_layer is not None:
+            raise ValueError("--source-layers takes the place of --source-layer: give one of the two")
+        if self.source_layers is not None and self.source_sae is not None:
+            raise ValueError("--source-sae reads one layer: give --source-layer, not --source-layers")
         of_lm_eval = (self.side_effects_path, self.side_effects_limit, self.side_effects_concepts)
         if not self.side_effects and any(value is not None for value in of_lm_eval):
             raise ValueError("--side-effects-path, -limit and -concepts want --side-effects TASK beside them")

@@ -21,14 +21,14 @@ from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.protocol import DISTURBED, PROTOCOL, REFERENCES
 from lrt_bench.evaluation.provenance import peak_memory, provenance
-from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_figures
+from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_scores
 from lrt_bench.evaluation.rows import Row, mapping_record
 from lrt_bench.evaluation.sites import identity, site_record
 from lrt_bench.evaluation.task_scores import (
-    choice_figures,
-    fidelity_figures,
-    generation_figures,
-    side_effect_figures,
+    choice_record,
+    fidelity_scores,
+    generation_scores,
+    side_effect_scores,
 )
 from lrt_bench.files.schema import first_problem
 from lrt_bench.results import inference, metrics
@@ -145,17 +145,17 @@ class PairJob:
         bench = self.bench
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
         tasks = tuple(
-            choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
+            choice_record(bench, row, task, references[task.name], m[task.name], vectors[task.name])
             for task in bench.choice_sweep.tasks
         )
         writing = bench.inputs.of_kind("generation") if _disturbs(row) else []
-        generation = generation_figures(bench, writing, vectors)
+        generation = generation_scores(bench, writing, vectors)
         neutral = bench.inputs.of_kind("side-effect") if bench.choice_sweep.tasks and _disturbs(row) else []
-        effects = [side_effect_figures(bench, task, vectors) for task in neutral]
+        effects = [side_effect_scores(bench, task, vectors) for task in neutral]
         refusing = bench.inputs.of_kind("refusal") if measured(row) else []
-        refusal = [refusal_figures(bench, row, task, vectors, self.scorers) for task in refusing]
+        refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
         score = _score(row.name, tasks, bench)
-        counted = [figures for figures in tasks if figures.steerable]
+        counted = [task for task in tasks if task.steerable]
         result = Result(
             key=self.key(row),
             suite=bench.suite.name,
@@ -170,16 +170,16 @@ class PairJob:
             ci95=score.ci95,
             ci95_these_tasks=score.these_tasks,
             ci95_new_concepts=score.new_concepts,
-            steering_r2=metrics.mean_of([figures.steering_r2 for figures in counted]),
-            correlation_delta=metrics.mean_of([figures.correlation_delta for figures in counted]),
-            not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
+            steering_r2=metrics.mean_of([task.steering_r2 for task in counted]),
+            correlation_delta=metrics.mean_of([task.correlation_delta for task in counted]),
+            not_steerable=tuple(task.task for task in tasks if not task.steerable),
             not_scorable=bench.choice_sweep.not_scorable,
             tasks=tasks,
             generation=generation,
             side_effects=tuple(effects),
             lm_eval=self._lm_eval(row, vectors),
             refusal=tuple(refusal),
-            fidelity=fidelity_figures(bench, row),
+            fidelity=fidelity_scores(bench, row),
             cost=self._cost(row),
             provenance=provenance(
                 bench.suite.corpus.named,
@@ -198,7 +198,7 @@ class PairJob:
         if side_effects is None or not _disturbs(row):
             return ()
         steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
-        return side_effects.figures(self.bench, row, steerable)
+        return side_effects.scores(self.bench, row, steerable)
 
     def _pair_record(self) -> PairRecord:
         bench = self.bench
@@ -255,7 +255,7 @@ class _Score:
 
 
 def _score(name: str, tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
-    errors = {figures.task: figures.errors for figures in tasks if figures.steerable}
+    errors = {record.task: record.errors for record in tasks if record.steerable}
     value = metrics.transfer_score(errors)
     if value is None:
         return _Score(None)

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def run_state() -> Iterator[None]:
     """Hold the process as a run computes in it: freed memory stays with the allocator."""
-    from lrt_bench.models.memory import kept_freed_memory
+    from lrt_bench.models.memory import held_memory
 
-    with kept_freed_memory():
+    with held_memory():
         yield
 
 

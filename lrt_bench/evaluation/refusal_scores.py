@@ -1,4 +1,4 @@
-"""A row's figures on refusal tasks: every scorer side by side, counted failures beside each mean."""
+"""A row's scores on refusal tasks: every scorer side by side, counted failures beside each mean."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def measured(row: Row) -> bool:
     return not row.control or row.name in CONTROLS
 
 
-def refusal_figures(
+def refusal_scores(
     bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
 ) -> RefusalScores:
     """Refusal under the first of the row's vectors.
@@ -71,7 +71,7 @@ def refusal_figures(
         if task.harmless
         else []
     )
-    figures = RefusalScores(
+    scores = RefusalScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -86,8 +86,8 @@ def refusal_figures(
     if judge:
         counts = {"unreadable": judge.unreadable - before[0], "missing": judge.missing - before[1]}
         record = JudgeRecord(model=judge.model, host=judge.host, **counts)
-        figures = figures.model_copy(update={"judge": record})
-    return figures
+        scores = scores.model_copy(update={"judge": record})
+    return scores
 
 
 def _point(

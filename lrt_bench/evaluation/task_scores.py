@@ -1,4 +1,4 @@
-"""From a row's vectors to its figures on every kind of task."""
+"""From a row's vectors to its scores on every kind of task."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _tuple(values: Array) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def choice_figures(
+def choice_record(
     bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskRecord:
-    """Return a choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
+    """Return a choice task's record. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
@@ -108,7 +108,7 @@ def _reachable(row: Row, native: Tensor) -> float | None:
     return reachable_share(row.mappings[0].weight, native)
 
 
-def fidelity_figures(bench: PairBench, row: Row) -> FidelityScores | None:
+def fidelity_scores(bench: PairBench, row: Row) -> FidelityScores | None:
     """State fidelity of the row's first map, stitched where the task is run; None without a map."""
     if not row.mappings:
         return None
@@ -119,18 +119,18 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityScores | None:
     return FidelityScores(**vars(fidelity))
 
 
-def generation_figures(
+def generation_scores(
     bench: PairBench, tasks: Sequence[Task], vectors: Vectors
 ) -> tuple[GenerationScores, ...]:
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
     return tuple(
-        _writing_figures(task, bench.writer.unsteered(task), written)
+        _writing_scores(task, bench.writer.unsteered(task), written)
         for task, written in zip(tasks, bench.writer.write(tasks, offsets), strict=True)
     )
 
 
-def _writing_figures(task: Task, unsteered: Written, written: Written) -> GenerationScores:
+def _writing_scores(task: Task, unsteered: Written, written: Written) -> GenerationScores:
     assert task.card.scorer is not None
     texts = [*unsteered.texts, *written.texts]
     scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
@@ -147,7 +147,7 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
     )
 
 
-def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectScores:
+def side_effect_scores(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectScores:
     """Return what steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]

@@ -20,7 +20,7 @@ LOG = logging.getLogger("lrt_bench")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MOST_MMAP = 32 * 2**20  # bytes: the largest threshold that glibc takes
 _LOCK = threading.Lock()
-_keeping = 0  # contexts of `kept_freed_memory` that are open
+_keeping = 0  # contexts of `held_memory` that are open
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -36,7 +36,7 @@ def give_back() -> None:
 
 
 @contextlib.contextmanager
-def kept_freed_memory() -> Iterator[None]:
+def held_memory() -> Iterator[None]:
     """Keep freed memory for the next tensors, where glibc would hand it back and be asked for it again.
 
     A sweep's states are of a few megabytes: without this a tenth of its time is the system's, which clears

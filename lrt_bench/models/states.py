@@ -23,7 +23,7 @@ from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.batching import by_length, forwards, pad
-from lrt_bench.models.memory import give_back, halving, kept_freed_memory
+from lrt_bench.models.memory import give_back, halving
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 
@@ -296,9 +296,8 @@ def collect(
         corpus, budget, (sides[0].tokenizer, sides[1].tokenizer), (sides[0].context, sides[1].context),
         (source.width, target.width), seed=seed, batch_size=batch_size, begin=begin,
     )  # fmt: skip
-    with kept_freed_memory():
-        for shard in whole.shards():
-            progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
+    for shard in whole.shards():
+        progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
     give_back()
     return whole.states()
 

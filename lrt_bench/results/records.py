@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, field_serializer, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_serializer, field_validator, model_validator
 
 from lrt_bench.files.schema import Strict
 from lrt_bench.results.bounds import (
@@ -24,6 +25,7 @@ from lrt_bench.results.bounds import (
 )
 from lrt_bench.results.metrics import Array, TaskErrors
 
+MOST_CONFIG = 100_000  # characters of a run's settings
 CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")
 
 
@@ -363,3 +365,10 @@ class Provenance(Record):
     corpus_digest: str
     data: dict[str, str] | None = None
     config: dict[str, JsonValue] | None = None
+
+    @field_validator("config")
+    @classmethod
+    def _bounded(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if value is not None and len(json.dumps(value)) > MOST_CONFIG:
+            raise ValueError(f"settings of at most {MOST_CONFIG} characters are kept")
+        return value

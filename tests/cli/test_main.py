@@ -98,7 +98,7 @@ def test_json_rows_hold_what_is_promised(small_suite, tmp_path, mapping_file):
 BAD = [
     (["evaluate", "--suite", "nanoo"], "--suite nanoo: no such suite"),
     (["evaluate", "--pair", "S-XL"], "--pair S-XL: suite nano has S-L"),
-    (["evaluate", "--mapping", "rigde"], "--mapping rigde: no such mapping"),
+    (["evaluate", "--mapping", "rigde"], "mapping rigde: no such mapping"),
     (["evaluate", "--task", "sentimental"], "--task sentimental: no such task"),
     (["evaluate", "--mapping", "ridge", "--mapping", "ridge"], "the name stands twice"),
     (["evaluate", "--source", "nano/S"], "wants both --source and --target"),

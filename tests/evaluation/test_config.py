@@ -54,6 +54,22 @@ def test_a_config_cannot_be_changed_and_names_the_option_that_is_wrong():
         checked({"mappings": "ridge"})
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"source_layer": "20/26", "source_layers": [1, 2]}, "--source-layers takes the place"),
+        ({"source_sae": "nano/S:3", "source_layers": "all"}, "--source-sae reads one layer"),
+        ({"pairs": ["S-L"]}, "--pair names a pair of the suite"),
+        ({"judge_url": "http://h/v1"}, "a judge wants both"),
+        ({"side_effects_limit": 3}, "want --side-effects TASK"),
+        ({"mappings": ["m" * 200_000]}, "settings of more than"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(fields, message):
+    with pytest.raises(UserError, match=message):
+        checked({"source": "nano/S", "target": "nano/L"} | fields)
+
+
 def test_what_is_recorded_names_no_private_path_and_no_key(monkeypatch, tmp_path):
     monkeypatch.setenv("LRT_BENCH_JUDGE_KEY", "the-secret-key")
     config = RunConfig(

@@ -71,7 +71,7 @@ def suite(suite_file):
 
 
 @pytest.fixture(scope="module")
-def here(suite, tmp_path_factory):
+def local_numbers(suite, tmp_path_factory):
     """The local engine's results."""
     return numbers(Local().run(Evaluation(suite, RunConfig(out=tmp_path_factory.mktemp("local")))))
 
@@ -134,15 +134,15 @@ def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
 
 
 @pytest.mark.slow
-def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, here, tmp_path):
+def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, local_numbers, tmp_path):
     """The driver's side and the workers' without Ray: every unit that is ready, in a random order."""
     evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Failing("failing", "none")])
     workers = [Worker(), Worker()]
     for worker in workers:
-        worker.begin(WorkerSettings.of(evaluation))
-    rows, chosen, draw = evaluation.rows(), evaluation.checked_tasks(), random.Random(1)
+        worker.configure(WorkerSettings.of(evaluation))
+    plan, draw = evaluation.check(), random.Random(1)
     pairs = [
-        PairRun(evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows), share, 4)
+        PairRun(evaluation, number, pair, plan.tasks[pair.name], rows_of(pair, plan.rows), share, 4)
         for number, pair in enumerate(suite.pairs)
     ]
     for pair in pairs:
@@ -153,7 +153,7 @@ def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite
                 found = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
                 pair.take(unit, found)
     cells = [pair.cells[row.name] for pair in pairs for row in pair.rows if row.name in pair.cells]
-    assert furthest(numbers(cells), here) == 0
+    assert furthest(numbers(cells), local_numbers) == 0
     assert [pair.failures["failing"].reason for pair in pairs] == ["it fails"] * 2
     assert all(pair.progress == STATES_WEIGHT + len(pair.rows) for pair in pairs)
 
@@ -172,7 +172,7 @@ def share(value):
 @pytest.mark.ray
 @pytest.mark.parametrize("engine", [Ray(workers=2, cpus=1), Local(workers=2)], ids=["ray", "processes"])
 def test_two_workers_give_the_local_numbers_though_two_are_killed(
-    engine, suite, here, tmp_path, caplog, capfd, monkeypatch
+    engine, suite, local_numbers, tmp_path, caplog, capfd, monkeypatch
 ):
     """One worker's process is killed while the corpus is read, another one while cells are computed."""
     seen, killed = [], {}
@@ -190,7 +190,7 @@ def test_two_workers_give_the_local_numbers_though_two_are_killed(
     pairs = []
     evaluation = Evaluation(suite, RunConfig(out=tmp_path), report=report, pair_done=pairs.append)
     cells = engine.run(evaluation)
-    assert furthest(numbers(cells), here) <= 1e-9
+    assert furthest(numbers(cells), local_numbers) <= 1e-9
     assert all(cell.computed and cell.path.exists() for cell in cells)
     assert sorted(map(numbers, pairs), key=str) == sorted([numbers(cells[:9]), numbers(cells[9:])], key=str)
     assert killed["states"][0] not in killed["cell"]

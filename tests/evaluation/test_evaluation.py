@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import time
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import COMMAND, run_process
 
-from lrt_bench.data.suites import ad_hoc, find_suite
+from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
+from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.engines.choice import Local
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.results import metrics
 from lrt_bench.results.ranking import ranked
@@ -299,3 +303,31 @@ def test_shuffled_shows_a_leak(small_suite, tmp_path, monkeypatch):
     cells = Evaluation(small(small_suite), RunConfig(mappings=["affine"], out=tmp_path)).run()
     scores = {cell.result.mapping.name: cell.result.transfer_score for cell in cells}
     assert scores["shuffled"] > 99
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        ({}, {"mappings": ["rigde"]}, "mapping rigde: no such mapping"),
+        ({}, {"tasks": ["sentimental"]}, "--task sentimental: no such task"),
+        ({}, {"device": "tpu9"}, "--device tpu9"),
+        ({"choose_layers": {"task": "sentiment", "depths": (0.5,)}}, {}, "sentiment is a choice task"),
+    ],
+)
+def test_what_needs_no_model_is_told_before_one_is_loaded(change, config, message, tmp_path):
+    """The models are nowhere: an error about them would mean that one was asked for first."""
+    pair = PairSpec.model_validate({"name": "none", "source": "./nowhere", "target": "./nowhere"} | change)
+    suite = find_suite("nano").model_copy(update={"pairs": (pair,)})
+    with pytest.raises(UserError, match=message):
+        Evaluation(suite, RunConfig(out=tmp_path, **config)).run()
+
+
+def test_a_run_by_processes_gives_its_own_process_back_as_it_was(small_suite, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Local(workers=2).run(Evaluation(small(small_suite), RunConfig(mappings=["affine"], out=tmp_path)))
+        assert torch.get_num_threads() == 2
+        assert gc.isenabled()
+    finally:
+        torch.set_num_threads(threads)

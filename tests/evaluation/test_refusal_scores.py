@@ -125,10 +125,10 @@ def test_layers_are_chosen_where_the_pair_says_so_and_the_result_tells_how(refus
 
 def test_finished_cells_are_kept_for_the_same_scorers_only(refusal_run, tmp_path):
     evaluation, _, _ = refusal_run
-    again = Evaluation(REFUSAL_SUITE, RunConfig(out=evaluation.out), scorers=evaluation.scorers).run()
+    again = Evaluation(REFUSAL_SUITE, RunConfig(out=evaluation.config.out), scorers=evaluation.scorers).run()
     assert not any(cell.computed for cell in again)
     suite = REFUSAL_SUITE.model_copy(update={"pairs": REFUSAL_SUITE.pairs[2:]})
-    for path in (evaluation.out / "tiny-refusal" / "chosen").iterdir():
+    for path in (evaluation.config.out / "tiny-refusal" / "chosen").iterdir():
         target = tmp_path / "tiny-refusal" / "chosen" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

@@ -117,8 +117,8 @@ def save_maps(path: Path, maps: LayerMaps) -> None:
     from safetensors.torch import save
 
     tensors = {f"{x}-{y}": layer_map.weight for (x, y), layer_map in maps.maps.items()}
-    figures = [[*layers, m.strength, m.fvu, m.fvu_without_top8] for layers, m in maps.maps.items()]
-    rest = {**vars(maps), "maps": figures, "spreads": list(maps.spreads.items())}
+    numbers = [[*layers, m.strength, m.fvu, m.fvu_without_top8] for layers, m in maps.maps.items()]
+    rest = {**vars(maps), "maps": numbers, "spreads": list(maps.spreads.items())}
     write_whole(path, save(tensors, metadata={"layers": json.dumps(rest)}))
 
 
@@ -130,7 +130,7 @@ def load_maps(path: Path) -> LayerMaps | None:
         return None
     with safe_open(str(path), "pt") as file:
         rest = json.loads(file.metadata()["layers"])
-        maps = {(x, y): LayerMap(file.get_tensor(f"{x}-{y}"), *figures) for x, y, *figures in rest["maps"]}
+        maps = {(x, y): LayerMap(file.get_tensor(f"{x}-{y}"), *numbers) for x, y, *numbers in rest["maps"]}
     coverage = (rest["coverage"][0], rest["coverage"][1])
     return LayerMaps(**{**rest, "maps": maps, "spreads": dict(rest["spreads"]), "coverage": coverage})
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import LayerList, PairSpec, Suite
+from lrt_bench.data.suites import Layers, PairSpec, Suite
 from lrt_bench.data.task_sources import resolve
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
@@ -176,7 +176,7 @@ def _selection_digest(task: Task) -> str:
     return hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in parts]).encode()).hexdigest()
 
 
-def chosen_layers(model: LanguageModel, layers: LayerList | None, every: int) -> ManyLayers:
+def chosen_layers(model: LanguageModel, layers: Layers | None, every: int) -> ManyLayers:
     """Return the layers named, or every k-th. Raises UserError where there is no such layer."""
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
@@ -203,8 +203,8 @@ class LayerSweep:
     suite: Suite
     pair: PairSpec
     tasks: Sequence[Task]
-    source_layers: LayerList | None = None
-    target_layers: LayerList | None = None
+    source_layers: Layers | None = None
+    target_layers: Layers | None = None
     every: int = 1
     out: Path = Path("results")
     device: str = "cpu"
@@ -268,7 +268,7 @@ class LayerSweep:
         return STATES_WEIGHT + len(target.layers)
 
     def _key(self, bench: PairBench) -> str:
-        """Hash of all that the figures depend on."""
+        """Hash of all that the record's numbers depend on."""
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [

@@ -92,7 +92,7 @@ class SideEffects:
 
     @property
     def digest(self) -> str:
-        """Hash of all that the figures depend on besides model and vectors."""
+        """Hash of all that the scores depend on besides model and vectors."""
         parts = [VERSION, self.names, self.limit, self.concepts, dict(self.digests)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -119,7 +119,7 @@ class SideEffects:
             raise UserError(f"--side-effects {','.join(self.names)}: {_first_line(error)}") from error
         return results
 
-    def figures(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
+    def scores(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """Every metric of every task, unsteered and at the grid's two ends, mean over the first concepts.
 
         vectors : the row's, of the steerable concepts: {task: [seeds, d_target]}; the first seed's are
@@ -133,14 +133,14 @@ class SideEffects:
             offsets.append(offsets_for(vectors[name][seed], alphas, bench.spread))
         runs = self.run(SteeredLM(bench.target, torch.cat(offsets), bench.batch_size))
         return tuple(
-            figures
+            scores
             for name in self.reported
-            for figures in _metrics(name, self._digest_of(name), runs, concepts, alphas)
+            for scores in _metrics(name, self._digest_of(name), runs, concepts, alphas)
         )
 
     @property
     def reported(self) -> list[str]:
-        """A group that has figures of its own stands for its tasks; every other task for itself."""
+        """A group that has scores of its own stands for its tasks; every other task for itself."""
         groups = self.loaded.get("groups", {})
         whole = [name for name in self.names if name in groups and groups[name].has_aggregation]
         within = {task.task_name for name in whole for task in groups[name].get_all_tasks()}
@@ -156,7 +156,7 @@ class SideEffects:
 def _metrics(
     name: str, digest: str, runs: list[dict[str, Any]], concepts: tuple[str, ...], alphas: tuple[float, ...]
 ) -> Iterator[LmEvalScores]:
-    """Return the figures of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
+    """Return the scores of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
     unsteered, *steered = [run["results"][name] for run in runs]
     for key in unsteered:
         metric, _, filtered = key.partition(",")
@@ -271,7 +271,7 @@ def _check(name: str, task: Any) -> None:
 
 
 def _built(task: Any, limit: int | None) -> str:
-    """Build a task's requests and hash them, their targets, and what turns answers into figures."""
+    """Build a task's requests and hash them, their targets, and what turns answers into scores."""
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=SEED)

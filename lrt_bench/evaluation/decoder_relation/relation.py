@@ -31,7 +31,7 @@ LEAST_ACTIVE = 10  # tokens on which a feature must be active to be matched
 
 @dataclass(frozen=True)
 class Null:
-    """The same figures where the rows are unrelated: mean, standard deviation, lowest and highest of draws.
+    """The same numbers where the rows are unrelated: mean, standard deviation, lowest and highest of draws.
 
     p : (1 + draws that explain as much or more) / (1 + draws): one-sided, exact for permutations.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib
 
-from lrt_bench.evaluation.decoder_relation import Null, Relation
+from lrt_bench.evaluation.decoder_relation.relation import Null, Relation
 from lrt_bench.files.whole import write_whole
 
 LABELS = ("measured", "permuted rows", "random rows")
