@@ -12,10 +12,16 @@ R = TypeVar("R")
 
 
 class UserError(Exception):
-    """Bad input. The command line prints the message as one line and exits with code 2."""
+    """Bad input. The command line prints the message as one line and exits with code 2.
+
+    The message may quote a stranger's file: control characters in it are written as escapes.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        if not line.isprintable():
+            line = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
+        super().__init__(line)
 
 
 class SubmissionError(UserError):

@@ -22,7 +22,7 @@ from lrt_bench.cli.try_vector import try_
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
-    from lrt_bench.data.suites import LayerChoice, Suite
+    from lrt_bench.data.suites import Layers, Suite
     from lrt_bench.evaluation.engines.base import Engine
     from lrt_bench.evaluation.refusal_scores import Scorers
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
@@ -109,7 +109,7 @@ def evaluate(
     side_effects_concepts: int | None,
     source: str | None,
     source_layer: int | None,
-    source_layers: LayerChoice | None,
+    source_layers: Layers | None,
     source_sae: str | None,
     target: str | None,
     target_layer: int | None,
@@ -223,7 +223,7 @@ def _described(what: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "description": entry[2]} for name, entry in BUILT_IN.items()]
     if what == "tasks":
-        from lrt_bench.data.tasks import describe_tasks
+        from lrt_bench.data.task_folders import describe_tasks
 
         return describe_tasks()
     from lrt_bench.data.suites import describe_pairs, describe_suites

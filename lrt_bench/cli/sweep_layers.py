@@ -12,13 +12,13 @@ from lrt_bench.cli.options import computing
 from lrt_bench.errors import UserError, plainly
 
 if TYPE_CHECKING:
-    from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
-    from lrt_bench.data.tasks import Task
+    from lrt_bench.data.suites import Layers, PairSpec, Suite
+    from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.evaluation.layer_sweep.record import LayerSweepRecord
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
 
 
-def layers(value: str) -> LayerChoice:
+def layers(value: str) -> Layers:
     """`all`, or layers counted from 1 with commas between, as an option's value."""
     if value == "all":
         return "all"
@@ -127,12 +127,12 @@ def _run(
     return done
 
 
-def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
+def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[ChoiceTask]:
     """The choice tasks named, or the suite's."""
-    from lrt_bench.data.tasks import find_task
+    from lrt_bench.data.task_folders import find_task
 
     tasks = [find_task(spec) for spec in specs] or suite.tasks_of(pair)
-    chosen = [task for task in tasks if task.card.kind == "choice"]
+    chosen = [task for task in tasks if isinstance(task, ChoiceTask)]
     names = [task.name for task in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--task: two tasks are named {twice[0]}; leave one out")

@@ -16,7 +16,17 @@ from torch import Tensor
 from lrt_bench.data.corpus import Corpus
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.tasks import ContrastPair, Kind, Task
+from lrt_bench.data.tasks import (
+    ChoiceTask,
+    ContrastPair,
+    FidelityTask,
+    GenerationTask,
+    RefusalTask,
+    SideEffectTask,
+    Task,
+    TaskKind,
+    VectorTask,
+)
 from lrt_bench.evaluation.fidelity import OwnStates, Stitching
 from lrt_bench.mappings.moments import spread
 from lrt_bench.mappings.ridge import Ridge
@@ -87,19 +97,19 @@ class PairBench:
         self._neutral: dict[str, TextLoss] = {}
         self.alpha_choices: dict[str, AlphaChoice] = {}
 
-    def of_kind(self, kind: Kind) -> list[Task]:
-        return [task for task in self.tasks if task.card.kind == kind]
+    def of_kind(self, kind: type[TaskKind]) -> list[TaskKind]:
+        return [task for task in self.tasks if isinstance(task, kind)]
 
     @functools.cached_property
-    def choices(self) -> list[Task]:
+    def choices(self) -> list[ChoiceTask]:
         """Choice tasks with a vector, and at least one prompt that the target's tokenizer can score."""
-        return [t for t in self.of_kind("choice") if len(self.contrasts(t)) > 1 and self.sweep(t).encoded]
+        return [t for t in self.of_kind(ChoiceTask) if len(self.contrasts(t)) > 1 and self.sweep(t).encoded]
 
     @property
     def not_scorable(self) -> tuple[str, ...]:
         """Choice tasks that the models' tokenizers, or their contexts, make impossible to score."""
         scorable = {task.name for task in self.choices}
-        return tuple(task.name for task in self.of_kind("choice") if task.name not in scorable)
+        return tuple(task.name for task in self.of_kind(ChoiceTask) if task.name not in scorable)
 
     @functools.cached_property
     def corpus(self) -> Corpus:
@@ -122,26 +132,29 @@ class PairBench:
         """The unit of alpha at the target layer (design, protocol 4)."""
         return spread(self.states.moments.variance_y)
 
-    def source_states(self, task: Task) -> ConceptStates:
+    def source_states(self, task: VectorTask) -> ConceptStates:
         return self._concept("source", self.source, task)
 
-    def target_states(self, task: Task) -> ConceptStates:
+    def target_states(self, task: VectorTask) -> ConceptStates:
         return self._concept("target", self.target, task)
 
-    def contrasts(self, task: Task) -> tuple[ContrastPair, ...]:
+    def contrasts(self, task: VectorTask) -> tuple[ContrastPair, ...]:
         """A task's contrastive pairs that both models can read whole."""
         if task.name not in self._contrasts:
             self._contrasts[task.name] = readable(task.vector, (self.source.model, self.target.model))
         return self._contrasts[task.name]
 
-    def _concept(self, side: str, site: Site, task: Task) -> ConceptStates:
+    def _concept(self, side: str, site: Site, task: VectorTask) -> ConceptStates:
         if (side, task.name) not in self._concepts:
-            refuses = task.card.kind == "refusal"
-            pairs = instruction_pairs(site.model.tokenizer, task) if refuses else self.contrasts(task)
+            pairs = (
+                instruction_pairs(site.model.tokenizer, task)
+                if isinstance(task, RefusalTask)
+                else self.contrasts(task)
+            )
             self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
         return self._concepts[side, task.name]
 
-    def write(self, tasks: Sequence[Task], offsets: Sequence[Tensor]) -> list[Written]:
+    def write(self, tasks: Sequence[GenerationTask], offsets: Sequence[Tensor]) -> list[Written]:
         """Write on from each generation task's prompts under each of its offsets [v, d]."""
         found: dict[str, Written] = {}
         for length in {task.card.new_tokens for task in tasks}:
@@ -155,13 +168,13 @@ class PairBench:
             found |= dict(zip(works, written, strict=True))
         return [found[task.name] for task in tasks]
 
-    def unsteered(self, task: Task) -> Written:
+    def unsteered(self, task: GenerationTask) -> Written:
         """What the target writes on a generation task's prompts by itself, for every row."""
         if task.name not in self._unsteered:
             [self._unsteered[task.name]] = self.write([task], [torch.zeros(1, self.target.width)])
         return self._unsteered[task.name]
 
-    def neutral(self, task: Task) -> TextLoss:
+    def neutral(self, task: SideEffectTask) -> TextLoss:
         """The loss of a side-effect task's texts, for every row."""
         if task.name not in self._neutral:
             texts = [row.prompt for row in task.prompts]
@@ -176,11 +189,11 @@ class PairBench:
     @functools.cached_property
     def stitching(self) -> Stitching | None:
         """The texts on which maps are stitched; None where no task asks for it."""
-        rows = sum(task.card.stitch_rows for task in self.of_kind("fidelity"))
+        rows = sum(task.card.stitch_rows for task in self.of_kind(FidelityTask))
         texts = self.states.validation_text[:rows]
         return Stitching(self.source, self.target, texts) if rows else None
 
-    def alpha_choice(self, task: Task) -> AlphaChoice:
+    def alpha_choice(self, task: RefusalTask) -> AlphaChoice:
         """The alphas that the native vector chooses on a refusal task's validation split, for every row."""
         if task.name not in self.alpha_choices:
             vector = self.target_states(task).vector
@@ -196,7 +209,7 @@ class PairBench:
         ridge.fit(self.states)
         return ridge
 
-    def sweep(self, task: Task) -> Sweep:
+    def sweep(self, task: ChoiceTask) -> Sweep:
         if task.name not in self._sweeps:
             rows = 2 * self.batch_size
             self._sweeps[task.name] = Sweep(self.target, task.choices, self.swept, self.spread, rows)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.cells import Cell, Failure

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench._version import __version__
+from lrt_bench.data.tasks import GenerationTask, RefusalTask, SideEffectTask, VectorTask
 from lrt_bench.errors import SubmissionError
 from lrt_bench.evaluation.bench import PairBench, Reference
 from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
@@ -78,7 +79,7 @@ class PairJob:
         if self.settings.side_effects and _disturbs(row):
             parts.append(self.settings.side_effects.digest)
         parts += [task.data_digest for task in bench.tasks if task.data_digest]
-        parts += self.settings.scorers.key if bench.of_kind("refusal") else []
+        parts += self.settings.scorers.key if bench.of_kind(RefusalTask) else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
@@ -117,9 +118,13 @@ class PairJob:
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
         if row.name not in self._vectors:
-            kinds = self.bench.of_kind("generation"), self.bench.of_kind("refusal")
-            tasks = [*self.bench.choices, *kinds[0], *kinds[1]]
-            self._vectors[row.name] = row.vectors(self.bench, tasks)
+            bench = self.bench
+            tasks: list[VectorTask] = [
+                *bench.choices,
+                *bench.of_kind(GenerationTask),
+                *bench.of_kind(RefusalTask),
+            ]
+            self._vectors[row.name] = row.vectors(bench, tasks)
         return self._vectors[row.name]
 
     def propensities(self, row: Row) -> dict[str, Tensor]:
@@ -144,11 +149,11 @@ class PairJob:
             choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
             for task in bench.choices
         )
-        writing = bench.of_kind("generation") if _disturbs(row) else []
+        writing = bench.of_kind(GenerationTask) if _disturbs(row) else []
         generation = generation_figures(bench, writing, vectors)
-        neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
+        neutral = bench.of_kind(SideEffectTask) if bench.choices and _disturbs(row) else []
         effects = [side_effect_figures(bench, task, vectors) for task in neutral]
-        refusing = bench.of_kind("refusal") if measured(row) else []
+        refusing = bench.of_kind(RefusalTask) if measured(row) else []
         refusal = [refusal_figures(bench, row, task, vectors, self.settings.scorers) for task in refusing]
         score, ci95 = _score(row.name, tasks, bench)
         counted = [figures for figures in tasks if figures.steerable]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrt_bench.data.tasks import Prompt, Task
+from lrt_bench.data.tasks import Prompt, RefusalTask
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.rows import Row, Vectors
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
@@ -34,10 +34,9 @@ class Scorers:
         judge = ["judge", self.judge.model, self.judge.url] if self.judge else []
         return classifier + judge
 
-    def of(self, task: Task, judged: bool) -> list[AnswerScorer]:
+    def of(self, task: RefusalTask, judged: bool) -> list[AnswerScorer]:
         """The scorers of one task's answers."""
-        assert task.card.scorer is not None
-        found: list[AnswerScorer] = [Phrases(task.card.scorer)]
+        found: list[AnswerScorer] = [Phrases(task.scorer)]
         found += [self.classifier] if self.classifier else []
         return found + ([self.judge] if self.judge and judged else [])
 
@@ -48,7 +47,7 @@ def measured(row: Row) -> bool:
 
 
 def refusal_figures(
-    bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
+    bench: PairBench, row: Row, task: RefusalTask, vectors: Vectors, scorers: Scorers
 ) -> RefusalFigures:
     """Refusal under the first of the row's vectors.
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, VectorTask
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_mapping, name_of
@@ -65,7 +65,7 @@ class Row(ABC):
         return True
 
     @abstractmethod
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """The vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
 
@@ -74,7 +74,7 @@ class Native(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         return {task.name: bench.target_states(task).vector[None] for task in tasks}
 
 
@@ -83,7 +83,7 @@ class NativeSplit(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         states = {task.name: bench.target_states(task) for task in tasks}
         return {name: torch.stack([s.half(0).vector, s.half(1).vector]) for name, s in states.items()}
 
@@ -91,14 +91,14 @@ class NativeSplit(Row):
 class Nothing(Row):
     """The zero vector."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         return {task.name: torch.zeros(1, bench.target.width) for task in tasks}
 
 
 class RandomDirections(Row):
     """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         drawn = bench.random_directions()
         return {task.name: torch.cat([drawn, -drawn]) for task in tasks}
 
@@ -113,7 +113,7 @@ class Shuffled(Row):
     def digest(self) -> str:
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         began = time.perf_counter()
         for shuffle in range(bench.suite.shuffles):
             moments = bench.states.shuffled(bench.seed + shuffle)
@@ -135,13 +135,13 @@ class OtherConcept(Row):
     def digest(self) -> str:
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         choices = bench.choices
         own = transferred(bench, choices, [bench.ridge])
         nothing = torch.zeros(1, bench.target.width)
         found = {}
         for task in tasks:
-            start = choices.index(task) + 1 if task in choices else 0
+            start = choices.index(task) + 1 if isinstance(task, ChoiceTask) and task in choices else 0
             order = [*choices[start:], *choices[:start]]
             others = [own[other.name] for other in order if other.card.concept != task.card.concept]
             found[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
@@ -151,10 +151,10 @@ class OtherConcept(Row):
 class Readout(Row):
     """The unembedding difference of the choice words: how much is a direct logit readout."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         found = {}
         for task in tasks:
-            encoded = bench.sweep(task).encoded if task.card.kind == "choice" else []
+            encoded = bench.sweep(task).encoded if isinstance(task, ChoiceTask) else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
             found[task.name] = torch.zeros(1, bench.target.width)
@@ -179,7 +179,7 @@ class MappingRow(Row):
     def digest(self) -> str:
         return digest_of(self.method)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         states = bench.states
         seeds = range(bench.suite.fit_seeds if self.method.stochastic else 1)
         began = time.perf_counter()
@@ -236,7 +236,7 @@ def _numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) -> Vectors:
+def transferred(bench: PairBench, tasks: Sequence[VectorTask], mappings: list[Mapping]) -> Vectors:
     """Each task's vectors under each map: {task: [maps, d_target]}, in float32."""
     found = {}
     for task in tasks:

@@ -7,8 +7,9 @@ from typing import Any
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, PairSpec
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sae import SparseAutoencoder
@@ -89,7 +90,7 @@ def choose_layers(
     if search is None:
         return pair, None
     task = resolve(find_task(search.task), data)
-    if task.card.kind != "refusal":
+    if not isinstance(task, RefusalTask):
         raise UserError(
             f"{pair.name}: choose_layers: {task.name} is a {task.card.kind} task: name a refusal task"
         )

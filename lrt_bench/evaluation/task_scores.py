@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, GenerationTask, SideEffectTask
 from lrt_bench.evaluation.bench import PairBench, Reference
 from lrt_bench.evaluation.fidelity import measure as measure_fidelity
 from lrt_bench.evaluation.fidelity import reachable_share
@@ -26,7 +26,7 @@ def _tuple(values: Array) -> tuple[float, ...]:
 
 
 def choice_figures(
-    bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
+    bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskFigures:
     """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
     wanted, over, native_vector = reference.native, reference.over, bench.target_states(task).vector
@@ -51,7 +51,7 @@ def choice_figures(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
-        concept=task.card.concept or task.name,
+        concept=task.concept,
         prompts=len(sweep.encoded),
         failures=len(task.choices) - len(sweep.encoded),
         steerable=reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING,
@@ -117,7 +117,7 @@ def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
 
 
 def generation_figures(
-    bench: PairBench, tasks: Sequence[Task], vectors: Vectors
+    bench: PairBench, tasks: Sequence[GenerationTask], vectors: Vectors
 ) -> tuple[GenerationFigures, ...]:
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
@@ -127,10 +127,9 @@ def generation_figures(
     )
 
 
-def _writing_figures(task: Task, unsteered: Written, written: Written) -> GenerationFigures:
-    assert task.card.scorer is not None
+def _writing_figures(task: GenerationTask, unsteered: Written, written: Written) -> GenerationFigures:
     texts = [*unsteered.texts, *written.texts]
-    scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
+    scores = [[score_text(task.scorer, text) for text in row] for row in texts]
     losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
     return GenerationFigures(
         task=task.name,
@@ -144,7 +143,7 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
     )
 
 
-def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
+def side_effect_figures(bench: PairBench, task: SideEffectTask, vectors: Vectors) -> SideEffectFigures:
     """What steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choices]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import VectorTask
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.rows import Row, Vectors, transferred
@@ -68,7 +68,7 @@ class SubmissionRow(Row):
     def applies(self, pair: PairSpec) -> bool:
         return self.submission.applies(pair.name)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         began = time.perf_counter()
         if self.submission.card.track == "weights":
             self.mappings, self.audit = [self._weights(bench)], None
@@ -91,7 +91,7 @@ class SubmissionRow(Row):
             message = f"submission {self.name}: weights/{bench.pair.name}.safetensors: {error}"
             raise SubmissionError(message) from error
 
-    def _fitted(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def _fitted(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         if self.isolate:
             check_isolation()
         queries = Queries(bench, tasks)
@@ -120,7 +120,12 @@ class SubmissionRow(Row):
         return fitted
 
     def _audited(
-        self, bench: PairBench, tasks: list[Task], queries: Queries, fits: list[Fitted], found: Vectors
+        self,
+        bench: PairBench,
+        tasks: Sequence[VectorTask],
+        queries: Queries,
+        fits: list[Fitted],
+        found: Vectors,
     ) -> AuditRecord:
         """One of the seeds again, and a fit with it on states shown in other bases.
 

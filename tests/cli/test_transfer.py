@@ -15,7 +15,7 @@ from vector_desk import error_of, real_vector, run, texts_of
 
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.loading import Models

@@ -11,7 +11,8 @@ import yaml
 from click.testing import CliRunner
 
 from lrt_bench.data.suites import Suite, ad_hoc, find_suite, known_suites, narrowed
-from lrt_bench.data.tasks import ScorerCard, find_task, folder_hash, known_tasks, read_task
+from lrt_bench.data.task_folders import find_task, folder_hash, known_tasks, read_task
+from lrt_bench.data.tasks import ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.files.resources import TASKS

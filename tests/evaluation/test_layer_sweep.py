@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity

@@ -17,8 +17,9 @@ from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Corpus, encode
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
+from lrt_bench.data.task_folders import describe_tasks, find_task, read_task
 from lrt_bench.data.task_sources import resolve, split_instructions
-from lrt_bench.data.tasks import Column, InstructionData, Prompt, describe_tasks, find_task, read_task
+from lrt_bench.data.tasks import Column, InstructionData, Prompt
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.refusal_scores import Scorers, mean

@@ -8,7 +8,8 @@ from click.testing import CliRunner, Result
 
 from lrt_bench.api import concept_vector
 from lrt_bench.cli.main import main
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.tasks import Task
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.sweep import Sweep

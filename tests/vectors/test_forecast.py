@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from lrt_bench.data.corpus import Budget, Corpus
-from lrt_bench.data.tasks import ChoicePrompt, Task, find_task
+from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.tasks import ChoicePrompt, Task
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import LEADERBOARD
 from lrt_bench.mappings import FixedLinear, LinearMapping

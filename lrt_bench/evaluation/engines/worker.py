@@ -20,7 +20,7 @@ from torch import Tensor
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import RefusalTask, Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell, Failure
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
@@ -215,7 +215,7 @@ class Worker:
     def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
         """Choose a refusal task's alphas."""
         bench = self._opened(task, states).bench
-        return bench.alpha_choice(next(task for task in bench.tasks if task.name == name))
+        return bench.alpha_choice(next(task for task in bench.of_kind(RefusalTask) if task.name == name))
 
     def cell(
         self, task: PairTask, name: str, states: PackedStates, shared: Shared

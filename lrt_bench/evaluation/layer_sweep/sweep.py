@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
+from lrt_bench.data.suites import Layers, PairSpec, Suite
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, Task, VectorTask
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench import PairBench, Reference
 from lrt_bench.evaluation.layer_sweep.maps import (
@@ -65,7 +65,7 @@ class _LayerBench(PairBench):
 
     every: PairBench = field(kw_only=True)
 
-    def target_states(self, task: Task) -> ConceptStates:
+    def target_states(self, task: VectorTask) -> ConceptStates:
         assert isinstance(self.every.target, ManyLayers)
         return _columns(self.every.target_states(task), self.every.target.columns(self.target.layer))
 
@@ -74,7 +74,7 @@ def _columns(states: ConceptStates, at: slice) -> ConceptStates:
     return ConceptStates(states.positive[:, at], states.negative[:, at])
 
 
-def _transferred(bench: PairBench, task: Task, maps: LayerMaps, layer: int) -> Tensor:
+def _transferred(bench: PairBench, task: ChoiceTask, maps: LayerMaps, layer: int) -> Tensor:
     """A task's vectors at a target layer from every source layer, A v: [source layers, d_target]."""
     source = bench.source
     assert isinstance(source, ManyLayers)
@@ -123,7 +123,7 @@ def steer_layer(every: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
     )
 
 
-def _native_task(task: Task, reference: Reference, slope: float) -> NativeTask:
+def _native_task(task: ChoiceTask, reference: Reference, slope: float) -> NativeTask:
     return NativeTask(
         task=task.name,
         digest=_selection_digest(task),
@@ -163,13 +163,13 @@ def _source_layer(
     )
 
 
-def _selection_digest(task: Task) -> str:
+def _selection_digest(task: ChoiceTask) -> str:
     """Hash of what a sweep reads of a task: its card, the pairs that make the vector, the selection."""
     parts = [task.card, *task.vector, *task.choices]
     return hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in parts]).encode()).hexdigest()
 
 
-def chosen_layers(model: LanguageModel, layers: LayerChoice | None, every: int) -> ManyLayers:
+def chosen_layers(model: LanguageModel, layers: Layers | None, every: int) -> ManyLayers:
     """The layers named, or every k-th. Raises UserError where there is no such layer."""
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
@@ -195,9 +195,9 @@ class LayerSweep:
 
     suite: Suite
     pair: PairSpec
-    tasks: Sequence[Task]
-    source_layers: LayerChoice | None = None
-    target_layers: LayerChoice | None = None
+    tasks: Sequence[ChoiceTask]
+    source_layers: Layers | None = None
+    target_layers: Layers | None = None
     every: int = 1
     out: Path = Path("results")
     device: str = "cpu"
@@ -207,7 +207,7 @@ class LayerSweep:
     data: Data = field(default_factory=Data)
     words: Sequence[str] = ()
     report: Callable[[str, float, float], None] = lambda what, done, total: None
-    _resolved: list[Task] = field(default_factory=list, init=False)
+    _resolved: list[ChoiceTask] = field(default_factory=list, init=False)
 
     @property
     def path(self) -> Path:
@@ -242,7 +242,7 @@ class LayerSweep:
                 raise UserError(f"{self.pair.name}: {side}: {error}") from error
         check_memory(sites[0].width + sites[1].width)
         self._resolved = [resolve(task, self.data) for task in self.tasks]
-        tasks = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        tasks: list[Task] = [replace(task, choices=task.select) for task in self._resolved if task.select]
         corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
@@ -264,7 +264,8 @@ class LayerSweep:
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [
-            PROTOCOL, __version__, protocol, bench.fingerprint, [_selection_digest(t) for t in bench.tasks],
+            PROTOCOL, __version__, protocol, bench.fingerprint,
+            [_selection_digest(task) for task in bench.of_kind(ChoiceTask)],
             sites, self.seed, self.dtype, self.device,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import ContrastPair, Task
+from lrt_bench.data.tasks import ChoiceTask, ContrastPair
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.fidelity import reachable_share, state_fidelity
 from lrt_bench.mappings import LinearMapping, Mapping
@@ -148,7 +148,7 @@ def forecast(
     states: PairedStates,
     vector: Tensor | Sequence[ContrastPair],
     *,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[ChoiceTask] = (),
     leave_out: Sequence[str] = (),
     seed: int = 0,
     batch_size: int = 64,
@@ -175,7 +175,7 @@ def forecast(
     vector = _checked(vector, source)
     bench = bench_of(source, target, states, tasks, seed=seed, batch_size=batch_size)
     (known,) = known_concepts(bench, [mapping])
-    named = {task.name: task for task in bench.tasks}
+    named = {task.name: task for task in bench.of_kind(ChoiceTask)}
     own = [bench.source_states(named[one.task]).vector for one in known]
     vectors = torch.stack([vector, *own])
     features = vector_features(mapping.weight, states, vectors)

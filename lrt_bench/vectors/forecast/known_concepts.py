@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite, default_suite, find_suite
-from lrt_bench.data.tasks import ChoicePrompt, Task
+from lrt_bench.data.tasks import ChoicePrompt, ChoiceTask
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.models.sites import Site
@@ -71,7 +71,7 @@ def bench_of(
     source: Site,
     target: Site,
     states: PairedStates,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[ChoiceTask] = (),
     *,
     seed: int = 0,
     batch_size: int = 64,
@@ -94,7 +94,7 @@ def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[
     """Every concept that both models can read and score, under every map: [maps][concepts]."""
     directions = bench.random_directions()
     found: list[list[KnownConcept]] = [[] for _ in mappings]
-    for task in bench.of_kind("choice"):
+    for task in bench.of_kind(ChoiceTask):
         sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
         if len(bench.contrasts(task)) < 2 or not sweep.encoded:
             continue
@@ -106,7 +106,7 @@ def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[
 
 
 def _measured(
-    bench: PairBench, task: Task, sweep: Sweep, moved: Tensor, directions: Tensor
+    bench: PairBench, task: ChoiceTask, sweep: Sweep, moved: Tensor, directions: Tensor
 ) -> list[KnownConcept]:
     """One concept under its transferred vectors [maps, d_target]."""
     native = bench.target_states(task).vector[None]
@@ -120,7 +120,7 @@ def _measured(
     return [
         KnownConcept(
             task.name,
-            task.card.concept or task.name,
+            task.concept,
             r2 if r2 is not None else 0.0,
             max((r for r in lucky if r is not None), default=0.0),
             steerable and r2 is not None,
