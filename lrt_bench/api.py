@@ -39,6 +39,7 @@ from lrt_bench.data.suites import CorpusSpec, Suite, ad_hoc, default_suite, find
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
+from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import mapping_row
 from lrt_bench.evaluation.sites import layer_at
 from lrt_bench.mappings import Mapping, name_of
@@ -187,6 +188,8 @@ def fit(
     """
     row = mapping_row(mapping)  # a wrong name is told before anything is loaded
     spec = corpus_of(pair, corpus, tokens)
+    spec.corpus(data or Data()).check()
+    check_mapping(row, (pair.source_site.width, pair.target_site.width))
     states = states_of(
         pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress, begin=begin
     )

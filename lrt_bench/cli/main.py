@@ -117,6 +117,7 @@ def evaluate(
     judge_model: str | None,
     classifier: Path | None,
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     models: tuple[str, ...],
     out: Path,
@@ -142,7 +143,7 @@ def evaluate(
         raise UserError(
             "layers and a sparse autoencoder belong to an ad hoc pair: give --source and --target"
         )
-    whole, suite = suite, narrowed(suite, pairs=pairs, corpus=corpus)
+    whole, suite = suite, narrowed(suite, pairs=pairs, corpus=corpus, column=corpus_column)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
     left_out = whole.models - suite.models  # of pairs that --pair leaves out
     local = {name: path for name, path in stand_ins(models, "--model").items() if name not in left_out}

@@ -50,6 +50,7 @@ def sweep_layers(
     target: str | None,
     tasks: tuple[str, ...],
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     models: tuple[str, ...],
     out: Path,
@@ -74,11 +75,11 @@ def sweep_layers(
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
         suite = ad_hoc(suite, source, None, target, None)
-    suite = narrowed(suite, pairs=pairs, corpus=corpus)
+    suite = narrowed(suite, pairs=pairs, corpus=corpus, column=corpus_column)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; give a folder")
     repeated = {"task": tasks, "data": data, "model": models}
-    given = {"corpus": corpus, "device-map": device_map}
+    given = {"corpus": corpus, "corpus-column": corpus_column, "device-map": device_map}
     settings["words"] = ["--suite", suite_spec, *_words(repeated, given, settings)]
     settings["data"] = Data(stand_ins(data, "--data"))
     local = stand_ins(models, "--model")

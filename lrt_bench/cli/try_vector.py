@@ -55,6 +55,7 @@ def try_(
     prompts_file: Path | None,
     html: Path | None,
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     device: str,
     dtype: str,
@@ -78,7 +79,7 @@ def try_(
         raise UserError("give at least one --prompt TEXT, or --prompts FILE")
     found = read_vector(vector, vector_format, layer)
     site = Site(Models(dtype, device, device_map).get(spec), found.layer(layer))
-    shown = _try(site, found, asked, spec, corpus, data, settings)
+    shown = _try(site, found, asked, spec, (corpus, corpus_column), data, settings)
     if html is not None:
         from lrt_bench.files.whole import write_whole
         from lrt_bench.vectors.try_page import render_page
@@ -91,13 +92,12 @@ def try_(
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"--prompts {path}: not a UTF-8 text file") from error
-    if not found:
+    from lrt_bench.files.text import read_lines
+
+    prompts = [line for _, line in read_lines(path)]
+    if not prompts:
         raise UserError(f"--prompts {path}: no text there; give a prompt a line")
-    return found
+    return prompts
 
 
 def _try(
@@ -105,7 +105,7 @@ def _try(
     vector: SteeringVector,
     prompts: list[str],
     spec: str,
-    corpus: str | None,
+    corpus: tuple[str | None, str | None],
     data: tuple[str, ...],
     settings: dict[str, Any],
 ) -> Tryout:
@@ -115,7 +115,7 @@ def _try(
 
     alphas = settings.pop("alphas") or (-0.5, 0.5)
     rows = Data(stand_ins(data, "--data"))
-    text = narrowed(find_suite(default_suite(spec, spec)), corpus=corpus).corpus
+    text = narrowed(find_suite(default_suite(spec, spec)), corpus=corpus[0], column=corpus[1]).corpus
     return try_vector(
         site, vector, alphas, prompts, **settings, measure=lambda: measured_spread(site, text, rows)
     )

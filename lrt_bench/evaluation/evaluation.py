@@ -11,14 +11,16 @@ from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
+from lrt_bench.data.task_tokens import check_tokens
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench import PairBench
 from lrt_bench.evaluation.cells import Cell, Failure
+from lrt_bench.evaluation.mapping_check import check_mapping, widths
 from lrt_bench.evaluation.pair_job import CellSettings, PairJob
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
-from lrt_bench.evaluation.rows import Row, controls, mapping_row
+from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import choose_layers, source_site, target_site
 from lrt_bench.models.loading import Models, check_stand_ins
 from lrt_bench.models.sae import SparseAutoencoder, load_sae
@@ -71,6 +73,7 @@ class Evaluation:
     def run(self) -> list[Cell]:
         """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
         it can be known by then."""
+        self.check()
         rows, chosen = self.rows(), self.checked_tasks()
         models = self.models()
         self.failures = []
@@ -87,8 +90,13 @@ class Evaluation:
 
     def check(self) -> None:
         """Raise UserError on bad input that can be known before a model is loaded."""
-        self.rows()
         self.checked_tasks()
+        self.suite.corpus.corpus(self.data).check()
+        tried = {widths(pair, self.local_models) for pair in self.suite.pairs}
+        for row in self.rows():
+            if isinstance(row, MappingRow):
+                for sizes in tried:
+                    check_mapping(row, sizes)
 
     def rows(self) -> list[Row]:
         """The mappings' and submissions' rows. Raises UserError where two have one name."""
@@ -158,6 +166,9 @@ class Evaluation:
     ) -> PairJob:
         """The pair's cells, its models loaded and its layers found."""
         sides = models.get(pair.source), models.get(pair.target)
+        for task in tasks:
+            for tokenizer in {id(side.tokenizer): side.tokenizer for side in sides}.values():
+                check_tokens(task, tokenizer)
         pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
         source = source_site(sides[0], pair, self._sae)
         target = target_site(sides[1], pair)

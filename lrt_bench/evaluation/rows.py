@@ -186,7 +186,7 @@ class MappingRow(Row):
         self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
         for mapping in self.mappings:
-            self._check(mapping, bench)
+            self.check_output(mapping, bench.states.validation[0][:32], bench.target.width)
         found = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
         want = (len(seeds), bench.target.width)
         for vectors in found.values():
@@ -195,12 +195,17 @@ class MappingRow(Row):
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
         return found
 
+    def made(self, seed: int) -> Mapping:
+        """A fresh instance, not fitted yet."""
+        mapping = self._named("__init__", self.method)
+        mapping.seed = seed
+        return mapping
+
     def fitted(self, states: PairedStates, seed: int) -> Mapping:
         """A fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
-            mapping = self._named("__init__", self.method)
-            mapping.seed = seed
+            mapping = self.made(seed)
             self._named("fit", lambda: mapping.fit(states.copy()))
         return mapping
 
@@ -214,11 +219,19 @@ class MappingRow(Row):
             kind = type(error).__name__
             raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}") from error
 
-    def _check(self, mapping: Mapping, bench: PairBench) -> None:
-        """Raise UserError where the mapping's output is not [n, d_target], finite."""
-        x = bench.states.validation[0][:32]
+    def check_transfer(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where a vector of states x [n, d_source] is not carried to [d_target], finite."""
+        vector = self._named("transfer", lambda: mapping.transfer(x[::2], x[1::2]))
+        if not isinstance(vector, Tensor) or tuple(vector.shape) != (d_target,):
+            shape = tuple(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
+            raise UserError(f"mapping {self.name}: transfer gave {shape}: want {(d_target,)}")
+        if not torch.isfinite(vector).all():
+            raise UserError(f"mapping {self.name}: transfer gave NaN or infinity: check its fit")
+
+    def check_output(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where states x [n, d_source] are not mapped to [n, d_target], finite."""
         y = self._named("__call__", lambda: mapping(x))
-        want = (len(x), bench.target.width)
+        want = (len(x), d_target)
         if not isinstance(y, Tensor) or tuple(y.shape) != want:
             shape = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise UserError(f"mapping {self.name}: __call__ returned {shape}, want {want}: map to d_target")

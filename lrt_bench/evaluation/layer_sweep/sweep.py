@@ -22,6 +22,7 @@ from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import Layers, PairSpec, Suite
 from lrt_bench.data.task_sources import resolve
+from lrt_bench.data.task_tokens import check_tokens
 from lrt_bench.data.tasks import ChoiceTask, Task, VectorTask
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench import PairBench, Reference
@@ -241,8 +242,12 @@ class LayerSweep:
             except UserError as error:
                 raise UserError(f"{self.pair.name}: {side}: {error}") from error
         check_memory(sites[0].width + sites[1].width)
+        self.suite.corpus.corpus(self.data).check()
         self._resolved = [resolve(task, self.data) for task in self.tasks]
         tasks: list[Task] = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        for task in self._resolved:
+            for site in sites:
+                check_tokens(task, site.model.tokenizer)
         corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
