@@ -101,7 +101,7 @@ def layout_of(row: Record, column: str | None, place: str) -> tuple[str, ...]:
 
 
 def _value(row: Record, name: str, place: str) -> str | list[Turn] | None:
-    """A cell as a text or a conversation; None where it is null, empty or blank."""
+    """Read a cell as a text or a conversation; None where it is null, empty or blank."""
     value = row.get(name)
     if isinstance(value, str):
         return value if value.strip() else None

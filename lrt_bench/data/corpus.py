@@ -65,7 +65,7 @@ class Tokens:
     ends: np.ndarray  # int [t]: the character after the token's last
 
     def cut(self, most: int) -> Tokens:
-        """The first `most` tokens."""
+        """Keep the first `most` tokens."""
         return self if len(self.ids) <= most else Tokens(self.ids[:most], self.kept[:most], self.ends[:most])
 
 
@@ -196,13 +196,13 @@ def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_of(document: str) -> Split:
-    """The split that a document's text belongs to."""
+    """Return the split that a document's text belongs to."""
     digest = hashlib.sha256(document.encode()).digest()
     return "validation" if int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0 else "fit"
 
 
 def _pieces(document: str, tokens: Tokens, context: int) -> Iterator[str]:
-    """A document cut into texts of at most `context` tokens, at token ends."""
+    """Cut a document into texts of at most `context` tokens, at token ends."""
     room = context - 1
     start = 0
     for first in range(0, len(tokens.ids), room):
@@ -226,7 +226,7 @@ KNOWN_KINDS = 8
 
 
 def _known(key: Any) -> list[_Block]:
-    """The grammar's blocks that this process has made for these tokenizers, to be added to."""
+    """Return the grammar's blocks that this process has made for these tokenizers, to be added to."""
     if key not in _KNOWN and len(_KNOWN) >= KNOWN_KINDS:
         _KNOWN.clear()
     return _KNOWN.setdefault(key, [])
@@ -341,7 +341,7 @@ class Corpus:
     def _blocks(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int]
     ) -> Iterator[_Block]:
-        """The blocks; the grammar's first ones, which all pairs of a suite read, are made once a process."""
+        """Make the blocks; the grammar's first ones, which all pairs of a suite read, once a process."""
         key = (kind_of(source_tokenizer), kind_of(target_tokenizer), self.context, limits)
         known = _known(key) if self.remembered and self._parts() == (GRAMMAR,) else []
         number = 0

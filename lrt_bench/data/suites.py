@@ -21,18 +21,27 @@ from lrt_bench.files.resources import SUITES
 from lrt_bench.files.schema import Strict, read_yaml
 
 
-def _within(layer: str) -> str:
-    """Check that "20/26" is a layer of 26."""
-    top, bottom = map(int, layer.split("/"))
-    if top > bottom:
-        raise ValueError(f"{layer} lies above the last layer; write LAYER/LAYERS, as 20/26")
+MOST_LAYERS = 10_000
+
+
+def _layer(layer: int | str) -> int | str:
+    """Check that a layer is a number, or "20/26", a layer of 26."""
+    if isinstance(layer, int):
+        if not 0 <= layer <= MOST_LAYERS:
+            raise ValueError(f"layer {layer}: give 1 to {MOST_LAYERS}")
+        return layer
+    match = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", layer, re.ASCII)
+    if not match:
+        raise ValueError(f"layer {layer[:40]!r}: write a number, or LAYER/LAYERS as 20/26")
+    if int(match[1]) > int(match[2]):
+        raise ValueError(f"layer {layer} lies above the last layer; write LAYER/LAYERS, as 20/26")
     return layer
 
 
 Named = Annotated[str, Field(min_length=1, max_length=4000)]  # a model, a task, a mapping: a name or a path
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
-Number = Annotated[int, Field(ge=0, le=10_000)]  # of a layer
-Layer = Number | Annotated[str, Field(pattern=r"^[1-9]\d{0,4}/[1-9]\d{0,4}$"), AfterValidator(_within)]
+Number = Annotated[int, Field(ge=0, le=MOST_LAYERS)]  # of a layer
+Layer = Annotated[int | str, AfterValidator(_layer)]
 Layers = Annotated[tuple[Number, ...], Field(min_length=1, max_length=1000)] | Literal["all"]
 REMEMBERED = 2  # blocks of the embedded corpus that a suite's pairs share: what its budget reads
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)

@@ -133,7 +133,7 @@ def _whole(instruction: str | None, text: str) -> str:
 
 
 def texts_by_file(task: Task) -> Iterator[tuple[str, list[list[str]]]]:
-    """The texts that a model reads, by the file and the row that give them.
+    """List the texts that a model reads, by the file and the row that give them.
 
     Yields
     ------

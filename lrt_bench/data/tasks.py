@@ -270,7 +270,7 @@ TASK_KINDS: dict[Kind, type[Task]] = {
 
 
 def _given(value: Part | None, name: str) -> Part:
-    """What `TaskCard` has checked to be there."""
+    """Return a part of a card that `TaskCard` has checked to be given."""
     if value is None:
         raise TypeError(f"a card without {name}")
     return value

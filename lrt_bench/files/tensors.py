@@ -29,7 +29,7 @@ class Entry:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """A safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
+    """Read a safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
     if len(data) < 8:
         raise TensorError("not safetensors: shorter than a header")
     size = int.from_bytes(data[:8], "little")
@@ -47,37 +47,45 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
-    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+    """Read the header of a whole safetensors stream, which must hold exactly `keys`.
 
-    keys : None takes any.
     Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
     tensors fill the data part without a gap or an overlap.
+
+    Parameters
+    ----------
+    keys : set of str or None
+        None takes any.
+
+    Raises
+    ------
+    TensorError
     """
     header, available = _header(data)
     header.pop("__metadata__", None)
     if keys is not None and set(header) != keys:
-        found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
-        raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
+        names = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
+        raise TensorError(f"holds {names!r}: want exactly {', '.join(sorted(keys))}")
     return _entries(header, available)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The strings beside the tensors of a safetensors stream. Raises TensorError."""
-    found = _header(data)[0].get("__metadata__", {})
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    """Read the strings beside the tensors of a safetensors stream. Raises TensorError."""
+    metadata = _header(data)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise TensorError("its __metadata__ is no table of texts")
-    return found
+    return metadata
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise TensorError("a key stands twice in its header")
-    return found
+    return table
 
 
 def _entries(header: dict[str, Any], available: int) -> dict[str, Entry]:
-    found, spans = {}, []
+    entries, spans = {}, []
     for name, described in header.items():
         if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
             raise TensorError(f"{name}: its header entry is not dtype, shape, data_offsets")
@@ -91,15 +99,15 @@ def _entries(header: dict[str, Any], available: int) -> dict[str, Entry]:
         if offsets[1] - offsets[0] != prod(shape) * WIDTHS[dtype]:
             raise TensorError(f"{name}: shape {shape} of {dtype} does not fill its data_offsets")
         spans.append((offsets[0], offsets[1]))
-        found[name] = Entry(dtype, tuple(shape))
-    at = 0
+        entries[name] = Entry(dtype, tuple(shape))
+    reached = 0
     for start, end in sorted(spans):
-        if start != at:
+        if start != reached:
             raise TensorError("its tensors overlap, or leave a gap")
-        at = end
-    if at != available:
+        reached = end
+    if reached != available:
         raise TensorError("more data than its header describes")
-    return found
+    return entries
 
 
 def _whole_numbers(value: Any, most: int) -> bool:
@@ -107,7 +115,7 @@ def _whole_numbers(value: Any, most: int) -> bool:
 
 
 def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Finite float tensors of exactly these names and shapes. Raises TensorError."""
+    """Read finite float tensors of exactly these names and shapes. Raises TensorError."""
     entries = read_header(data, set(shapes))
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):
@@ -116,13 +124,13 @@ def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 
 def read_any_tensors(data: bytes) -> dict[str, Tensor]:
-    """Finite float tensors of one or two dimensions, whatever their names. Raises TensorError."""
+    """Read finite float tensors of one or two dimensions, whatever their names. Raises TensorError."""
     read_header(data, None)
     return _loaded(data)
 
 
 def _loaded(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a stream whose header was checked."""
+    """Load the tensors of a stream whose header was checked."""
     import torch
     from safetensors.torch import load
 

@@ -1,6 +1,6 @@
-"""Text files, read strictly: the one place where bytes become characters.
+r"""Text files, read strictly: the one place where bytes become characters.
 
-UTF-8 with or without a byte order mark, and UTF-16 or UTF-32 with one. A line ends at "\\n" or "\\r\\n" and
+UTF-8 with or without a byte order mark, and UTF-16 or UTF-32 with one. A line ends at "\n" or "\r\n" and
 nowhere else: U+2028, NEL and form feed are characters of a text. Whatever is no text is a UserError that
 names the file, the line and the mend.
 """
@@ -84,7 +84,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_text(path: Path) -> str:
-    """Read a whole text file, its line ends made "\\n".
+    """Read a whole text file, its line ends made line feeds.
 
     Raises
     ------

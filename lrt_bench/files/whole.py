@@ -31,8 +31,15 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def read_bounded(path: Path) -> bytes:
-    """A plain file's bytes. Raises UserError for a pipe or a device, which could hang or never end, and for
-    more than `MAX_BYTES`; OSError where it can't be read."""
+    """Read a plain file's bytes.
+
+    Raises
+    ------
+    UserError
+        For a pipe or a device, which could hang or never end, and for more than `MAX_BYTES`.
+    OSError
+        Where it cannot be read.
+    """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise UserError(f"{path}: not a plain file: give a result file")
