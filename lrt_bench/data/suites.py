@@ -20,7 +20,6 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.resources import SUITES
 from lrt_bench.files.schema import Strict, read_yaml
 
-
 MOST_LAYERS = 10_000
 
 
