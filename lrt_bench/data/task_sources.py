@@ -89,7 +89,7 @@ def _column(data: Data, column: Column) -> Iterator[str]:
             text = row.get(column.column)
             if not isinstance(text, str):
                 names = ", ".join(map(str, row))
-                raise UserError(f"{place}: no text in column {column.column}; the columns are {names}")
+                raise UserError(f"{place}: no text in column {column.column}; it has {names}")
             if len(text) > TEXT_LIMIT:
                 raise UserError(f"{place}: column {column.column}: longer than {TEXT_LIMIT} characters")
             if not (column.empty and row.get(column.empty)):
