@@ -40,6 +40,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
+from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import Row, mapping_row
 from lrt_bench.evaluation.sites import layer_at
 from lrt_bench.mappings import Mapping, name_of
@@ -245,6 +246,8 @@ def fit(
     """
     mapping_row(mapping)  # a wrong one is told before anything is loaded
     spec = corpus_of(pair, corpus, tokens)
+    spec.corpus(data or Data()).check()
+    check_mapping(mapping_row(mapping), (pair.source_site.width, pair.target_site.width))
     states = states_of(pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress)
     return fit_on(pair, states, mapping, spec.named, seed)
 

@@ -54,7 +54,7 @@ def _described(what: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "description": entry[2]} for name, entry in BUILT_IN.items()]
     if what == "tasks":
-        from lrt_bench.data.tasks import describe_tasks
+        from lrt_bench.data.task_folders import describe_tasks
 
         return describe_tasks()
     from lrt_bench.data.suites import describe_pairs, describe_suites

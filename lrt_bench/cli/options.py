@@ -12,6 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 TEXT = (
     click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id."),
+    click.option("--corpus-column", help="Column of its text.  [default: text, content, messages, ...]"),
     click.option(
         "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
     ),

@@ -13,7 +13,7 @@ from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import PairSpec, Suite
-    from lrt_bench.data.tasks import Task
+    from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.evaluation.layer_sweep.record import LayerSweepRecord
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
 
@@ -40,6 +40,7 @@ def sweep_layers(
     target: str | None,
     tasks: tuple[str, ...],
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     models: tuple[str, ...],
     out: Path,
@@ -64,11 +65,11 @@ def sweep_layers(
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
         suite = ad_hoc(suite, source, None, target, None)
-    suite = narrowed(suite, pairs=pairs, corpus=corpus)
+    suite = narrowed(suite, pairs=pairs, corpus=corpus, column=corpus_column)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; give a folder")
     repeated = {"task": tasks, "data": data, "model": models}
-    given = {"corpus": corpus, "device-map": device_map}
+    given = {"corpus": corpus, "corpus-column": corpus_column, "device-map": device_map}
     settings["words"] = ["--suite", suite_spec, *_words(repeated, given, settings)]
     settings["data"] = Data(stand_ins(data, "--data"))
     local = stand_ins(models, "--model")
@@ -117,12 +118,13 @@ def _run(
     return done
 
 
-def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
+def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[ChoiceTask]:
     """Return the choice tasks named, or the suite's."""
-    from lrt_bench.data.tasks import find_task
+    from lrt_bench.data.task_folders import find_task
+    from lrt_bench.data.tasks import ChoiceTask
 
     tasks = [find_task(spec) for spec in specs] or suite.tasks_of(pair)
-    chosen = [task for task in tasks if task.card.kind == "choice"]
+    chosen = [task for task in tasks if isinstance(task, ChoiceTask)]
     names = [task.name for task in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--task: two tasks are named {twice[0]}; leave one out")

@@ -14,6 +14,7 @@ from lrt_bench.errors import UserError, one_line_errors
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
     from lrt_bench.data.datasets import Data
+    from lrt_bench.data.suites import CorpusSpec
     from lrt_bench.models.states import Begin
     from lrt_bench.vectors.fitted_map import FittedMap
     from lrt_bench.vectors.forecast.forecast import Forecast
@@ -106,6 +107,16 @@ def _data(settings: dict[str, Any]) -> Data:
     from lrt_bench.data.datasets import Data, stand_ins
 
     return Data(stand_ins(settings["data"], "--data"))
+
+
+def _corpus(pair: Pair, settings: dict[str, Any]) -> str | CorpusSpec | None:
+    """The text that the options name."""
+    from lrt_bench.data.suites import default_suite, find_suite, narrowed
+
+    if settings["corpus_column"] is None:
+        return settings["corpus"]
+    suite = find_suite(default_suite(*pair.specs))
+    return narrowed(suite, corpus=settings["corpus"], column=settings["corpus_column"]).corpus
 
 
 def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
@@ -219,7 +230,7 @@ def _forecast(
         _note(f"no forecast: {fitted.card.mapping} is not linear, and what is known is of linear maps")
         return None
     states = fitted.states or api.states_of(
-        pair, settings["corpus"], tokens=settings["tokens"], seed=settings["seed"],
+        pair, _corpus(pair, settings), tokens=settings["tokens"], seed=settings["seed"],
         data=_data(settings), batch_size=settings["batch_size"],
     )  # fmt: skip
     return forecast(
@@ -247,7 +258,7 @@ def _planned(
     from lrt_bench.vectors.vector_files import read_vector
 
     if map_spec is not None:
-        if settings["mapping"] or settings["corpus"] or settings["tokens"]:
+        if any(settings[name] for name in ("mapping", "corpus", "corpus_column", "tokens")):
             raise UserError("--map is fitted already: leave --mapping, --corpus and --tokens out beside it")
         fitted = find_map(map_spec, lambda line: click.echo(line, err=True))
         return fitted, _pair_of(fitted, source, target, settings)
@@ -305,21 +316,24 @@ def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) 
 def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, Any]) -> SteeringVector:
     """Return the vector of two files of texts, made in the source model."""
     from lrt_bench.api import concept_vector
+    from lrt_bench.data.corpus import encode
+    from lrt_bench.files.text import read_lines
 
     assert concept is not None
     texts = _texts(concept)
+    for path in concept:  # a text without a token is told with its line
+        places = [f"--concept {path}, line {number}" for number, _ in read_lines(path)]
+        encode(pair.source_site.model.tokenizer, [text for _, text in read_lines(path)], places=places)
     return concept_vector(pair.source_site, *texts, concept=concept[0].stem, rows=settings["batch_size"])
 
 
 def _texts(concept: tuple[Path, Path]) -> tuple[list[str], list[str]]:
     """Return the lines of both files; empty ones are left out."""
+    from lrt_bench.files.text import read_lines
+
     sides = []
     for path in concept:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"--concept {path}: not a UTF-8 text file") from error
-        sides.append([line for line in lines if line.strip()])
+        sides.append([line for _, line in read_lines(path)])
         if not sides[-1]:
             raise UserError(f"--concept {path}: no text there; give a text a line")
     return sides[0], sides[1]

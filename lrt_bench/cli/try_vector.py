@@ -55,6 +55,7 @@ def try_(
     prompts_file: Path | None,
     html: Path | None,
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     device: str,
     dtype: str,
@@ -80,7 +81,7 @@ def try_(
     for note in assumptions(steering):
         click.echo(f"note: {vector}: {note}", err=True)
     site = Site(Models(dtype, device, device_map).get(spec), steering.layer(layer))
-    shown = _try(site, steering, every, _Text(spec, corpus, data), settings)
+    shown = _try(site, steering, every, _Text(spec, corpus, corpus_column, data), settings)
     if html is not None:
         from lrt_bench.files.whole import write_whole
         from lrt_bench.vectors.try_page import render_page
@@ -94,13 +95,12 @@ def try_(
 
 def _lines(path: Path) -> list[str]:
     """Return the prompts in a file, a line each. Raises UserError."""
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"--prompts {path}: not a UTF-8 text file") from error
-    if not lines:
-        raise UserError(f"--prompts {path}: no text in it; give a prompt a line")
-    return lines
+    from lrt_bench.files.text import read_lines
+
+    prompts = [line for _, line in read_lines(path)]
+    if not prompts:
+        raise UserError(f"--prompts {path}: no text there; give a prompt a line")
+    return prompts
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class _Text:
 
     model: str
     corpus: str | None
+    column: str | None
     data: tuple[str, ...]
 
 
@@ -122,7 +123,9 @@ def _try(
 
     alphas, unit = settings.pop("alphas") or (-0.5, 0.5), settings.pop("unit")
     data = Data(stand_ins(text.data, "--data"))
-    spec = narrowed(find_suite(default_suite(text.model, text.model)), corpus=text.corpus).corpus
+    spec = narrowed(
+        find_suite(default_suite(text.model, text.model)), corpus=text.corpus, column=text.column
+    ).corpus
     return try_vector(
         site, vector, alphas, prompts, Writing(**settings), unit=unit,
         measure=lambda: measured_spread(site, spec, data),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.tasks import Column, ContrastPair, EvalData, InstructionData, Prompt, Task
-from lrt_bench.data.written_evals import split_evals
+from lrt_bench.data.tasks import TEXT_LIMIT, Column, ContrastPair, EvalData, InstructionData, Prompt, TaskKind
+from lrt_bench.data.written_evals import Splits, split_evals
 from lrt_bench.errors import UserError
 
 
@@ -20,45 +19,45 @@ def ordered(texts: Iterable[str], seed: int) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Splits:
-    """What two lists of instructions give a refusal task; the names are those of `Task`."""
+class InstructionSplits(Splits):
+    """What two lists of instructions give a refusal task; the names are those of `RefusalTask`."""
 
     vector: tuple[ContrastPair, ...]
     instructions: tuple[Prompt, ...]
     prompts: tuple[Prompt, ...]
     harmless: tuple[Prompt, ...]
 
-    @property
-    def digest(self) -> str:
-        """Hash of every text, in order."""
-        content = {name: [row.model_dump() for row in rows] for name, rows in vars(self).items()}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-
-def split_instructions(harmless: Sequence[str], harmful: Sequence[str], spec: InstructionData) -> Splits:
-    """The splits of a refusal task from two lists of instructions: no two roles share a text.
+def split_instructions(
+    harmless: Sequence[str], harmful: Sequence[str], spec: InstructionData
+) -> InstructionSplits:
+    """Split two lists of instructions for a refusal task: no two roles share a text.
 
     A text that stands in both lists is in neither. Harmless ones give the pairs' positive sides and, as many
-    as are scored, the instructions on which refusing is the damage; harmful ones the rest. Raises UserError
-    where there are too few.
+    as are scored, the instructions on which refusing is the damage; harmful ones the rest.
+
+    Raises
+    ------
+    UserError
+        Where there are too few.
     """
     shared = {text.strip() for text in harmless} & {text.strip() for text in harmful}
     good, bad = (
         [text for text in ordered(texts, spec.seed) if text not in shared] for texts in (harmless, harmful)
     )
-    for column, found, wanted in (
+    for column, texts, wanted in (
         (spec.harmless, good, spec.pairs + spec.score),
         (spec.harmful, bad, spec.pairs + spec.select + spec.score),
     ):
-        if len(found) < wanted:
+        if len(texts) < wanted:
             raise UserError(
-                f"{column.id}: column {column.column}: {len(found)} different instructions, {wanted} are "
+                f"{column.id}: column {column.column}: {len(texts)} different instructions, {wanted} are "
                 "wanted: take another data set, or smaller splits in task.yaml"
             )
     chosen = bad[spec.pairs : spec.pairs + spec.select]
     scored = bad[spec.pairs + spec.select :][: spec.score]
     pairs = zip(good[: spec.pairs], bad[: spec.pairs], strict=True)
-    return Splits(
+    return InstructionSplits(
         vector=tuple(ContrastPair(positive=yes, negative=no) for yes, no in pairs),
         instructions=tuple(Prompt(prompt=text) for text in chosen),
         prompts=tuple(Prompt(prompt=text) for text in scored),
@@ -66,10 +65,13 @@ def split_instructions(harmless: Sequence[str], harmful: Sequence[str], spec: In
     )
 
 
-def resolve(task: Task, data: Data) -> Task:
-    """The task with the rows that its card names; itself where its data lie in its folder.
+def resolve(task: TaskKind, data: Data) -> TaskKind:
+    """Give a task the rows that its card names; return it as it is where its data lie in its folder.
 
-    Raises UserError where a data set cannot be had, lacks the column, or holds too little.
+    Raises
+    ------
+    UserError
+        Where a data set cannot be had, lacks the column, or holds too little.
     """
     spec = task.card.data
     if spec is None:
@@ -82,9 +84,13 @@ def resolve(task: Task, data: Data) -> Task:
 
 
 def _column(data: Data, column: Column) -> Iterator[str]:
-    for row in data.rows(column.id, split=column.split):
-        text = row.get(column.column)
-        if not isinstance(text, str):
-            raise UserError(f"{column.id}: no text in column {column.column}; it has {', '.join(row)}")
-        if not (column.empty and row.get(column.empty)):
-            yield text
+    for rows in data.located(column.id, split=column.split):
+        for place, row in rows:
+            text = row.get(column.column)
+            if not isinstance(text, str):
+                names = ", ".join(map(str, row))
+                raise UserError(f"{place}: no text in column {column.column}; it has {names}")
+            if len(text) > TEXT_LIMIT:
+                raise UserError(f"{place}: column {column.column}: longer than {TEXT_LIMIT} characters")
+            if not (column.empty and row.get(column.empty)):
+                yield text

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lrt_bench.data.tasks import ChoicePrompt, ContrastPair, EvalData
+from lrt_bench.data.tasks import TEXT_LIMIT, ChoicePrompt, ContrastPair, EvalData
 from lrt_bench.errors import UserError
 
 LETTER = re.compile(r"\s*\(([A-Z])\)\s*")
@@ -34,23 +34,21 @@ class Question:
 
     @property
     def choice(self) -> ChoicePrompt:
+        """The question as a prompt that is scored."""
         return ChoicePrompt(
             instruction=self.text, prompt=self.begins, positive=self.positive, negative=self.negative
         )
 
     @property
     def contrast(self) -> ContrastPair:
+        """The question as a pair that makes the vector."""
         sides = {"positive": self.begins + self.positive, "negative": self.begins + self.negative}
         return ContrastPair(instruction=self.text, **sides)
 
 
 @dataclass(frozen=True)
-class EvalSplits:
-    """What a file gives a choice task; the names are those of `Task`."""
-
-    vector: tuple[ContrastPair, ...]
-    select: tuple[ChoicePrompt, ...]
-    choices: tuple[ChoicePrompt, ...]
+class Splits:
+    """What a data set gives a task; the names of a kind's splits are those of the task's rows."""
 
     @property
     def digest(self) -> str:
@@ -59,24 +57,35 @@ class EvalSplits:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class EvalSplits(Splits):
+    """What a file gives a choice task; the names are those of `ChoiceTask`."""
+
+    vector: tuple[ContrastPair, ...]
+    select: tuple[ChoicePrompt, ...]
+    choices: tuple[ChoicePrompt, ...]
+
+
 def read_question(row: dict[str, Any], where: str) -> Question:
-    """A row as a question. Raises UserError naming the row and its field."""
+    """Read a row as a question. Raises UserError naming the row and its field."""
     for name in FIELDS:
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise UserError(f"{where}: field {name}: want a text; each row has {', '.join(FIELDS)}")
+        if len(row[name]) > TEXT_LIMIT // 2:
+            raise UserError(f"{where}: field {name}: longer than {TEXT_LIMIT // 2} characters: drop the row")
     question, matching, other = (row[name] for name in FIELDS)
     letters = LETTER.fullmatch(matching), LETTER.fullmatch(other)
     if letters[0] and letters[1]:
-        found = Question(question.rstrip(), "Answer: (", letters[0][1], letters[1][1])
+        read = Question(question.rstrip(), "Answer: (", letters[0][1], letters[1][1])
     else:
-        found = Question(question.rstrip(), "Answer:", f" {matching.strip()}", f" {other.strip()}")
-    if found.positive == found.negative:
+        read = Question(question.rstrip(), "Answer:", f" {matching.strip()}", f" {other.strip()}")
+    if read.positive == read.negative:
         raise UserError(f"{where}: both answers are {matching.strip()!r}: drop the row")
-    return found
+    return read
 
 
 def split_evals(rows: Iterable[dict[str, Any]], spec: EvalData) -> EvalSplits:
-    """The splits of a choice task: no question stands in two, and either option is positive equally often.
+    """Split questions for a choice task: none stands in two splits, either option is positive equally often.
 
     Rows go to splits in the order of a seeded hash of their question, options taking turns; where a file has
     fewer rows than are wanted, every split shrinks by the same factor. Raises UserError where a file has

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.task_tokens import check_tokens
+from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.states import CorpusStates, StatesSource
 from lrt_bench.evaluation.cells import Cell, Failure
 from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.mapping_check import check_mapping, widths
 from lrt_bench.evaluation.pair_job import PairJob
 from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
-from lrt_bench.evaluation.rows import Row, controls, mapping_row
+from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
 from lrt_bench.models.loading import Models, check_stand_ins
 from lrt_bench.models.sae import SparseAutoencoder, load_sae
@@ -130,6 +133,12 @@ class Evaluation:
         tasks = {pair.name: self._tasks_of(pair, chosen) for pair in self.suite.pairs}
         for pair in self.suite.pairs:
             check_layer_search(pair)
+        self.suite.corpus.corpus(self.data).check()
+        sizes = {widths(pair, self.config.models) for pair in self.suite.pairs}
+        for row in rows:
+            if isinstance(row, MappingRow):
+                for of_pair in sizes:
+                    check_mapping(row, of_pair)
         return Plan(rows, tasks)
 
     def rows(self) -> list[Row]:
@@ -209,6 +218,9 @@ class Evaluation:
             Hands in the paired states; by default a pass over the suite's corpus.
         """
         sides = models.get(pair.source), models.get(pair.target)
+        for task in tasks:
+            for tokenizer in {id(side.tokenizer): side.tokenizer for side in sides}.values():
+                check_tokens(task, tokenizer)
         pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.config.batch_size)
         source = source_site(sides[0], pair, self._sae)
         target = target_site(sides[1], pair)

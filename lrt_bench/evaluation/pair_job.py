@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench._version import __version__
+from lrt_bench.data.tasks import GenerationTask, RefusalTask, SideEffectTask, VectorTask
 from lrt_bench.errors import SubmissionError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
@@ -72,7 +73,7 @@ class PairJob:
         if self.side_effects and _disturbs(row):
             parts.append(self.side_effects.digest)
         parts += [task.data_digest for task in bench.tasks if task.data_digest]
-        parts += self.scorers.key if bench.inputs.of_kind("refusal") else []
+        parts += self.scorers.key if bench.inputs.of_kind(RefusalTask) else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
@@ -117,8 +118,12 @@ class PairJob:
     def vectors(self, row: Row) -> dict[str, Tensor]:
         """Return the row's vectors, {task: [seeds, d_target]}, made once."""
         if row.name not in self._vectors:
-            kinds = self.bench.inputs.of_kind("generation"), self.bench.inputs.of_kind("refusal")
-            tasks = [*self.bench.choice_sweep.tasks, *kinds[0], *kinds[1]]
+            inputs = self.bench.inputs
+            tasks: list[VectorTask] = [
+                *self.bench.choice_sweep.tasks,
+                *inputs.of_kind(GenerationTask),
+                *inputs.of_kind(RefusalTask),
+            ]
             self._vectors[row.name] = row.vectors(self.bench, tasks)
         return self._vectors[row.name]
 
@@ -148,11 +153,11 @@ class PairJob:
             choice_record(bench, row, task, references[task.name], m[task.name], vectors[task.name])
             for task in bench.choice_sweep.tasks
         )
-        writing = bench.inputs.of_kind("generation") if _disturbs(row) else []
+        writing = bench.inputs.of_kind(GenerationTask) if _disturbs(row) else []
         generation = generation_scores(bench, writing, vectors)
-        neutral = bench.inputs.of_kind("side-effect") if bench.choice_sweep.tasks and _disturbs(row) else []
+        neutral = bench.inputs.of_kind(SideEffectTask) if bench.choice_sweep.tasks and _disturbs(row) else []
         effects = [side_effect_scores(bench, task, vectors) for task in neutral]
-        refusing = bench.inputs.of_kind("refusal") if measured(row) else []
+        refusing = bench.inputs.of_kind(RefusalTask) if measured(row) else []
         refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
         score = _score(row.name, tasks, bench)
         counted = [task for task in tasks if task.steerable]

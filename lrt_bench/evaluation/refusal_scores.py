@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrt_bench.data.tasks import Prompt, Task
+from lrt_bench.data.tasks import Prompt, RefusalTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row
@@ -35,10 +35,9 @@ class Scorers:
         judge = ["judge", self.judge.model, self.judge.url] if self.judge else []
         return classifier + judge
 
-    def of(self, task: Task, judged: bool) -> list[AnswerScorer]:
+    def of(self, task: RefusalTask, judged: bool) -> list[AnswerScorer]:
         """Return the scorers of one task's answers."""
-        assert task.card.scorer is not None
-        scorers: list[AnswerScorer] = [Phrases(task.card.scorer)]
+        scorers: list[AnswerScorer] = [Phrases(task.scorer)]
         scorers += [self.classifier] if self.classifier else []
         return scorers + ([self.judge] if self.judge and judged else [])
 
@@ -49,7 +48,7 @@ def measured(row: Row) -> bool:
 
 
 def refusal_scores(
-    bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
+    bench: PairBench, row: Row, task: RefusalTask, vectors: Vectors, scorers: Scorers
 ) -> RefusalScores:
     """Refusal under the first of the row's vectors.
 

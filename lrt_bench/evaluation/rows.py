@@ -7,7 +7,7 @@ import copy
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, VectorTask
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors, both_ways, half_vectors, native_vectors
@@ -66,7 +66,7 @@ class Row(ABC):
         return True
 
     @abstractmethod
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
 
@@ -75,7 +75,7 @@ class Native(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
@@ -85,7 +85,7 @@ class NativeSplit(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
@@ -93,7 +93,7 @@ class NativeSplit(Row):
 class Nothing(Row):
     """The zero vector."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return {task.name: torch.zeros(1, bench.target.width) for task in tasks}
 
@@ -101,7 +101,7 @@ class Nothing(Row):
 class RandomDirections(Row):
     """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return both_ways(bench.random_directions(), tasks)
 
@@ -117,7 +117,7 @@ class Shuffled(Row):
         """Hash of the code behind the row."""
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         began = time.perf_counter()
         for shuffle in range(bench.suite.shuffles):
@@ -141,14 +141,14 @@ class OtherConcept(Row):
         """Hash of the code behind the row."""
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         choices = bench.choice_sweep.tasks
         own = transferred(bench, choices, [bench.ridge])
         nothing = torch.zeros(1, bench.target.width)
         vectors_of = {}
         for task in tasks:
-            start = choices.index(task) + 1 if task in choices else 0
+            start = choices.index(task) + 1 if isinstance(task, ChoiceTask) and task in choices else 0
             order = [*choices[start:], *choices[:start]]
             others = [own[other.name] for other in order if other.card.concept != task.card.concept]
             vectors_of[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
@@ -158,11 +158,11 @@ class OtherConcept(Row):
 class Readout(Row):
     """The unembedding difference of the choice words: how much is a direct logit readout."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         vectors_of = {}
         for task in tasks:
-            encoded = bench.choice_sweep.of(task).encoded if task.card.kind == "choice" else []
+            encoded = bench.choice_sweep.of(task).encoded if isinstance(task, ChoiceTask) else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
             vectors_of[task.name] = torch.zeros(1, bench.target.width)
@@ -189,11 +189,7 @@ class MappingRow(Row):
         """Hash of the code behind the row."""
         return digest_of(self.instance or self.method)
 
-    def made(self) -> Mapping:
-        """Return a mapping that is not fitted yet."""
-        return self.method() if self.instance is None else copy.deepcopy(self.instance)
-
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         states = bench.states
         stochastic = (self.instance or self.method).stochastic
@@ -202,7 +198,7 @@ class MappingRow(Row):
         self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
         for mapping in self.mappings:
-            self._check(mapping, bench)
+            self.check_output(mapping, bench.states.validation[0][:32], bench.target.width)
         carried = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
         want = (len(seeds), bench.target.width)
         for vectors in carried.values():
@@ -211,12 +207,18 @@ class MappingRow(Row):
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
         return carried
 
+    def made(self, seed: int) -> Mapping:
+        """Return a fresh instance, or a copy of the one that was given, not fitted yet."""
+        given = self.instance
+        mapping = self._named("__init__", self.method if given is None else lambda: copy.deepcopy(given))
+        mapping.seed = seed
+        return mapping
+
     def fitted(self, states: PairedStates, seed: int) -> Mapping:
         """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
-            mapping = self._named("__init__", self.made)
-            mapping.seed = seed
+            mapping = self.made(seed)
             self._named("fit", lambda: mapping.fit(states.copy()))
         return mapping
 
@@ -230,11 +232,19 @@ class MappingRow(Row):
             kind = type(error).__name__
             raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}") from error
 
-    def _check(self, mapping: Mapping, bench: PairBench) -> None:
-        """Raise UserError where the mapping's output is not [n, d_target], finite."""
-        x = bench.states.validation[0][:32]
+    def check_transfer(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where a vector of states x [n, d_source] is not carried to [d_target], finite."""
+        vector = self._named("transfer", lambda: mapping.transfer(x[::2], x[1::2]))
+        if not isinstance(vector, Tensor) or tuple(vector.shape) != (d_target,):
+            shape = tuple(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
+            raise UserError(f"mapping {self.name}: transfer gave {shape}: want {(d_target,)}")
+        if not torch.isfinite(vector).all():
+            raise UserError(f"mapping {self.name}: transfer gave NaN or infinity: check its fit")
+
+    def check_output(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where states x [n, d_source] are not mapped to [n, d_target], finite."""
         y = self._named("__call__", lambda: mapping(x))
-        want = (len(x), bench.target.width)
+        want = (len(x), d_target)
         if not isinstance(y, Tensor) or tuple(y.shape) != want:
             shape = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise UserError(f"mapping {self.name}: __call__ returned {shape}, want {want}: map to d_target")
@@ -252,7 +262,7 @@ def _numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) -> Vectors:
+def transferred(bench: PairBench, tasks: Sequence[VectorTask], mappings: list[Mapping]) -> Vectors:
     """Each task's vectors under each map: {task: [maps, d_target]}, in float32."""
     carried = {}
     for task in tasks:

@@ -7,8 +7,9 @@ from typing import Any
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, PairSpec
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sae import SparseAutoencoder
@@ -106,6 +107,7 @@ def choose_layers(
         return pair, None
     check_layer_search(pair)
     task = resolve(find_task(search.task), data)
+    assert isinstance(task, RefusalTask)  # `check_layer_search` told it
 
     def side(model: LanguageModel) -> ChosenLayer:
         lengths = spreads(model, corpus.corpus(data), layers_at(model, search.depths), batch_size)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, GenerationTask, SideEffectTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.fidelity import measure as measure_fidelity
@@ -27,7 +27,7 @@ def _tuple(values: Array) -> tuple[float, ...]:
 
 
 def choice_record(
-    bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
+    bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskRecord:
     """Return a choice task's record. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
@@ -52,7 +52,7 @@ def choice_record(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
-        concept=task.card.concept or task.name,
+        concept=task.concept,
         prompts=len(sweep.encoded),
         failures=len(task.choices) - len(sweep.encoded),
         steerable=reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING,
@@ -120,7 +120,7 @@ def fidelity_scores(bench: PairBench, row: Row) -> FidelityScores | None:
 
 
 def generation_scores(
-    bench: PairBench, tasks: Sequence[Task], vectors: Vectors
+    bench: PairBench, tasks: Sequence[GenerationTask], vectors: Vectors
 ) -> tuple[GenerationScores, ...]:
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
@@ -130,10 +130,9 @@ def generation_scores(
     )
 
 
-def _writing_scores(task: Task, unsteered: Written, written: Written) -> GenerationScores:
-    assert task.card.scorer is not None
+def _writing_scores(task: GenerationTask, unsteered: Written, written: Written) -> GenerationScores:
     texts = [*unsteered.texts, *written.texts]
-    scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
+    scores = [[score_text(task.scorer, text) for text in row] for row in texts]
     losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
     return GenerationScores(
         task=task.name,
@@ -147,7 +146,7 @@ def _writing_scores(task: Task, unsteered: Written, written: Written) -> Generat
     )
 
 
-def side_effect_scores(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectScores:
+def side_effect_scores(bench: PairBench, task: SideEffectTask, vectors: Vectors) -> SideEffectScores:
     """Return what steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
     concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]

@@ -51,9 +51,17 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
     """Return the tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
 
-    keys : None takes any.
     Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
     tensors fill the data part without a gap or an overlap.
+
+    Parameters
+    ----------
+    keys : set of str or None
+        None takes any.
+
+    Raises
+    ------
+    TensorError
     """
     header, available = _header(data)
     header.pop("__metadata__", None)
@@ -113,7 +121,7 @@ def _whole_numbers(value: Any, most: int) -> bool:
 
 
 def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Finite float tensors of exactly these names and shapes. Raises TensorError."""
+    """Read finite float tensors of exactly these names and shapes. Raises TensorError."""
     entries = read_header(data, set(shapes))
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):

@@ -118,14 +118,14 @@ def _locked(path: Path) -> int | None:
 
 
 def read_bounded(path: Path) -> bytes:
-    """Return a plain file's bytes.
+    """Read a plain file's bytes.
 
     Raises
     ------
     UserError
         For a pipe or a device, which could hang or never end, and for more than `MAX_BYTES`.
     OSError
-        Where it can't be read.
+        Where it cannot be read.
     """
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
-from lrt_bench.errors import UserError
+from lrt_bench.data.sufficiency import check_floors, enough_first
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.batching import by_length, forwards, pad
 from lrt_bench.models.memory import give_back, halving
@@ -225,7 +225,7 @@ class Pass:
         Raises UserError where the corpus has too little text for a fit or for a validation.
         """
         handed_out = held_out = 0
-        for block in self.corpus.pairs(*self._tokenizers, self._limits):
+        for block in enough_first(self.corpus, self.corpus.pairs(*self._tokenizers, self._limits)):
             fit = []
             for text in block:
                 if text.split == "fit" and handed_out < self.budget.fit_tokens:
@@ -241,7 +241,7 @@ class Pass:
             del block, fit  # before the next one is made
             if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
                 break
-        _check_size(self.corpus, handed_out, held_out)
+        check_floors(self.corpus, handed_out, held_out, self.budget)
         yield from self._validation_shards()
 
     def _validation_shards(self) -> Iterator[Shard]:
@@ -300,11 +300,3 @@ def collect(
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
     give_back()
     return whole.states()
-
-
-def _check_size(corpus: Corpus, fit: int, validation: int) -> None:
-    if fit < 200 or validation < 20:
-        raise UserError(
-            f"{corpus.source}: too little text for a fit ({fit} tokens) and a validation ({validation} "
-            "tokens) that share no document; give more documents (blank lines part them in a .txt file)"
-        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrt_bench.data.chat import answer_start
+from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
@@ -58,8 +58,8 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
 
 def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
     """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
-    return [answer_start(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
-        answer_start(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
+    return [with_instruction(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
+        with_instruction(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
     ]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lrt_bench.data.chat import render
 from lrt_bench.data.corpus import encode
-from lrt_bench.data.tasks import ContrastPair, Prompt, Task, TaskCard
+from lrt_bench.data.tasks import ContrastPair, Prompt, RefusalTask, TaskCard
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
@@ -32,7 +32,7 @@ def wrapped(tokenizer: Any, card: TaskCard, instruction: str) -> str:
     return render(tokenizer, instruction)
 
 
-def instruction_pairs(tokenizer: Any, task: Task) -> Sequence[ContrastPair]:
+def instruction_pairs(tokenizer: Any, task: RefusalTask) -> Sequence[ContrastPair]:
     """The texts whose last states make a refusal task's vector, as the model reads them."""
     return [
         ContrastPair(
@@ -52,18 +52,17 @@ class Asked:
     comply: list[int]
 
 
-def ask(tokenizer: Any, task: Task, instructions: Sequence[Prompt]) -> Asked:
+def ask(tokenizer: Any, task: RefusalTask, instructions: Sequence[Prompt]) -> Asked:
     """Wrap instructions and find the first tokens of the card's openings.
 
     An opening follows the wrapped instruction after a space, unless that ends in white space. A token that
     opens both is left out; where a side has none left the proxy cannot be read: UserError.
     """
-    assert task.card.openings is not None
     texts = [wrapped(tokenizer, task.card, row.prompt) for row in instructions]
     space = "" if texts[0][-1:].isspace() else " "
     bare = encode(tokenizer, texts[:1])[0].ids
     sides = []
-    for openings in (task.card.openings.refuse, task.card.openings.comply):
+    for openings in (task.openings.refuse, task.openings.comply):
         spaced = [space + opening for opening in openings]
         whole = encode(tokenizer, [texts[0] + opening for opening in spaced])
         pairs = zip(whole, spaced, strict=True)
@@ -131,7 +130,7 @@ class InterventionAnswers:
 
 
 def run_points(
-    site: Site, task: Task, instructions: Sequence[Prompt], vector: Tensor, unit_length: float,
+    site: Site, task: RefusalTask, instructions: Sequence[Prompt], vector: Tensor, unit_length: float,
     alphas: Sequence[float], *, ablations: Sequence[Kind] = ("ablate", "ablate-all"), rows: int = 64,
 ) -> list[InterventionAnswers]:  # fmt: skip
     """Greedy answers, and odds, at each alpha (in units of `unit_length`) and under each ablation."""

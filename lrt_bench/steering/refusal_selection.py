@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import Corpus, PairedTokens
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import spread
 from lrt_bench.models.base import LanguageModel
@@ -65,7 +65,7 @@ def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequenc
 
 
 def validate_alphas(
-    site: Site, task: Task, vector: Tensor, unit_length: float, rows: int = 64
+    site: Site, task: RefusalTask, vector: Tensor, unit_length: float, rows: int = 64
 ) -> AlphaChoice:
     """`choose_alpha` for the native vector [d] on the task's validation split alone."""
     alphas = (0.0, *task.card.alphas)
@@ -87,7 +87,11 @@ class ChosenLayer:
 
 
 def choose_layer(
-    model: LanguageModel, task: Task, lengths: Mapping[int, float], alphas: Sequence[float], rows: int = 64
+    model: LanguageModel,
+    task: RefusalTask,
+    lengths: Mapping[int, float],
+    alphas: Sequence[float],
+    rows: int = 64,
 ) -> ChosenLayer:
     """The layer whose own vector moves refusal most, as steered for, on the validation split.
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from lrt_bench.data.chat import answer_start
+from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
@@ -139,7 +139,7 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
     positive equally often again.
     """
     tokenizer = site.model.tokenizer
-    texts = [answer_start(tokenizer, row.instruction, row.prompt) for row in prompts]
+    texts = [with_instruction(tokenizer, row.instruction, row.prompt) for row in prompts]
     bare = [tokens.ids for tokens in encode_again(tokenizer, texts)]
     sides = [
         [tokens.ids for tokens in encode_again(tokenizer, wholes)]

@@ -7,13 +7,14 @@ to a task, to which one, and to which side of it, is not told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import VectorTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.fidelity import measure
 from lrt_bench.evaluation.rows import transferred
@@ -46,7 +47,7 @@ class Queries:
     """All that a row's figures will ask of a map, its order random; made when it is first needed."""
 
     bench: PairBench
-    tasks: list[Task]
+    tasks: Sequence[VectorTask]
     _states: Tensor | None = None
 
     def __call__(self) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import VectorTask
 from lrt_bench.errors import SubmissionError, UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
@@ -71,7 +71,7 @@ class SubmissionRow(Row):
         """Tell whether the submission is for the pair."""
         return self.submission.applies(pair.name)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the submission's vectors: {task: [seeds, d_target]}. Raises SubmissionError."""
         began = time.perf_counter()
         if self.submission.card.track == "weights":
@@ -95,7 +95,7 @@ class SubmissionRow(Row):
             message = f"submission {self.name}: weights/{bench.pair.name}.safetensors: {error}"
             raise SubmissionError(message) from error
 
-    def _fitted(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def _fitted(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         if self.isolate:
             check_isolation()
         queries = Queries(bench, tasks)
@@ -124,7 +124,12 @@ class SubmissionRow(Row):
         return fitted
 
     def _audited(
-        self, bench: PairBench, tasks: list[Task], queries: Queries, fits: list[Fitted], by_task: Vectors
+        self,
+        bench: PairBench,
+        tasks: Sequence[VectorTask],
+        queries: Queries,
+        fits: list[Fitted],
+        by_task: Vectors,
     ) -> AuditRecord:
         """One of the seeds again, and a fit with it on states shown in other bases.
 

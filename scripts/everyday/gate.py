@@ -22,7 +22,7 @@ from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
-    from lrt_bench.data.tasks import Task
+    from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.models.sites import Site
 
 NEEDED = 9  # concepts that native steering must move, of those there are
@@ -57,7 +57,7 @@ class Finding:
         return all(low < high for low, high in zip(self.curve, self.curve[1:], strict=False))
 
 
-def measure(suite: Suite, site: Site, task: Task, spread: float) -> Finding:
+def measure(suite: Suite, site: Site, task: ChoiceTask, spread: float) -> Finding:
     """Steer one concept natively, with the halves' vectors, and in the suite's random directions."""
     import numpy as np
     import torch
@@ -77,15 +77,17 @@ def measure(suite: Suite, site: Site, task: Task, spread: float) -> Finding:
     zero = suite.alphas.index(0.0)
     native, half_a, half_b = (part - part[:, zero, None] for part in m[:3])
     return Finding(
-        task.card.concept or task.name, site.layer, float(slopes[0].mean()),
+        task.concept, site.layer, float(slopes[0].mean()),
         float(np.abs(slopes[3:].mean(1)).max()), clear, steerable,
         metrics.steering_r2(half_a, half_b) or 0.0, tuple(native.mean(0).tolist()), len(sweep.encoded),
     )  # fmt: skip
 
 
-def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[Task]:
+def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[ChoiceTask]:
     """The suite's choice tasks, or those of the concepts that are named. Raises UserError."""
-    tasks = {task.card.concept: task for task in suite.read_tasks() if task.card.kind == "choice"}
+    from lrt_bench.data.tasks import ChoiceTask
+
+    tasks = {task.concept: task for task in suite.read_tasks() if isinstance(task, ChoiceTask)}
     for name in concepts:
         if name not in tasks:
             raise UserError(f"--concept {name}: the suite has {', '.join(map(str, tasks))}")
@@ -127,7 +129,7 @@ def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
 
 
-def samples(task: Task) -> Iterator[str]:
+def samples(task: ChoiceTask) -> Iterator[str]:
     """A few contrastive pairs and scored prompts of a task, as Markdown."""
     yield f"### {task.card.concept}"
     yield ""

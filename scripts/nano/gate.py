@@ -20,7 +20,9 @@ UNIT_DOCUMENTS = 200
 def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     """Mean change of propensity from -1/2 to +1/2 of the centred norm under the native vector, in logits."""
     from lrt_bench.data.corpus import Corpus
-    from lrt_bench.data.tasks import find_task
+    from lrt_bench.data.task_folders import find_task
+    from lrt_bench.data.tasks import ChoiceTask
+    from lrt_bench.errors import UserError
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.models.loading import load_model
     from lrt_bench.models.sites import Site
@@ -38,6 +40,8 @@ def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     found = {}
     for task_name in tasks:
         task = find_task(task_name)
+        if not isinstance(task, ChoiceTask):
+            raise UserError(f"{task_name}: a {task.kind} task: name a choice task")
         vector = concept_states(site, task.vector).vector
         m = Sweep(site, task.choices, (-0.5, 0.5), unit, 1024).run(vector[None])[0]
         found[task_name] = float((m[:, 1] - m[:, 0]).mean())

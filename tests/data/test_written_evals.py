@@ -10,8 +10,9 @@ import pytest
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import find_suite
+from lrt_bench.data.task_folders import find_task
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import EvalData, find_task
+from lrt_bench.data.tasks import EvalData
 from lrt_bench.data.written_evals import read_question, split_evals
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model

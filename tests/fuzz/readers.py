@@ -50,7 +50,7 @@ def make_task(name: str, folder: Path) -> None:
 
 
 def read_task(folder: Path) -> None:
-    from lrt_bench.data.tasks import find_task
+    from lrt_bench.data.task_folders import find_task
 
     find_task(str(folder))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.models.sites import Site
 from lrt_bench.results.metrics import Array
@@ -45,18 +45,18 @@ class ChoiceSweep:
         return (*self.alphas, *self.over_steering)
 
     @functools.cached_property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[ChoiceTask]:
         """Choice tasks with a vector, and at least one prompt that the target's tokenizer can score."""
-        choices = self.inputs.of_kind("choice")
+        choices = self.inputs.of_kind(ChoiceTask)
         return [t for t in choices if len(self.inputs.contrasts(t)) > 1 and self.of(t).encoded]
 
     @property
     def not_scorable(self) -> tuple[str, ...]:
         """Choice tasks that the models' tokenizers, or their contexts, make impossible to score."""
         scorable = {task.name for task in self.tasks}
-        return tuple(task.name for task in self.inputs.of_kind("choice") if task.name not in scorable)
+        return tuple(task.name for task in self.inputs.of_kind(ChoiceTask) if task.name not in scorable)
 
-    def of(self, task: Task) -> Sweep:
+    def of(self, task: ChoiceTask) -> Sweep:
         """Return one task's sweep, its prompts encoded once."""
         if task.name not in self._sweeps:
             rows = 2 * self.batch_size

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
-from lrt_bench.data.tasks import ContrastPair, Kind, Task
+from lrt_bench.data.tasks import ContrastPair, RefusalTask, Task, TaskBase, VectorTask
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import ConceptStates, concept_states, readable
 from lrt_bench.steering.refusal import instruction_pairs
 
 Side = Literal["source", "target"]
+TaskKind = TypeVar("TaskKind", bound=TaskBase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,27 +34,29 @@ class TaskInputs:
     _contrasts: dict[str, tuple[ContrastPair, ...]] = field(default_factory=dict, init=False, repr=False)
     _concepts: dict[tuple[Side, str], ConceptStates] = field(default_factory=dict, init=False, repr=False)
 
-    def of_kind(self, kind: Kind) -> list[Task]:
+    def of_kind(self, kind: type[TaskKind]) -> list[TaskKind]:
         """Tasks of one kind, in order."""
-        return [task for task in self.tasks if task.card.kind == kind]
+        return [task for task in self.tasks if isinstance(task, kind)]
 
-    def contrasts(self, task: Task) -> tuple[ContrastPair, ...]:
+    def contrasts(self, task: VectorTask) -> tuple[ContrastPair, ...]:
         """Return the task's contrastive pairs that both models can read whole."""
         if task.name not in self._contrasts:
             self._contrasts[task.name] = readable(task.vector, (self.source.model, self.target.model))
         return self._contrasts[task.name]
 
-    def source_states(self, task: Task) -> ConceptStates:
+    def source_states(self, task: VectorTask) -> ConceptStates:
         """Return the concept's states at the source site: two tensors [pairs, d_source]."""
         return self._concept("source", self.source, task)
 
-    def target_states(self, task: Task) -> ConceptStates:
+    def target_states(self, task: VectorTask) -> ConceptStates:
         """Return the concept's states at the target site: two tensors [pairs, d_target]."""
         return self._concept("target", self.target, task)
 
-    def _concept(self, side: Side, site: Site, task: Task) -> ConceptStates:
+    def _concept(self, side: Side, site: Site, task: VectorTask) -> ConceptStates:
         if (side, task.name) not in self._concepts:
-            refuses = task.card.kind == "refusal"
-            pairs = instruction_pairs(site.model.tokenizer, task) if refuses else self.contrasts(task)
+            if isinstance(task, RefusalTask):
+                pairs = instruction_pairs(site.model.tokenizer, task)
+            else:
+                pairs = self.contrasts(task)
             self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
         return self._concepts[side, task.name]

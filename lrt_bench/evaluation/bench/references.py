@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import FidelityTask, RefusalTask, Task
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
@@ -128,7 +128,7 @@ class RefusalAlphas:
     batch_size: int
     _choices: dict[str, AlphaChoice] = field(default_factory=dict, init=False, repr=False)
 
-    def of(self, task: Task) -> AlphaChoice:
+    def of(self, task: RefusalTask) -> AlphaChoice:
         """Return the task's alphas, chosen at the first call."""
         if task.name not in self._choices:
             vector = self.inputs.target_states(task).vector
@@ -157,6 +157,6 @@ class FidelityReferences:
     @functools.cached_property
     def stitching(self) -> Stitching | None:
         """The texts on which maps are stitched; None where no task asks for it."""
-        rows = sum(task.card.stitch_rows for task in self.inputs.of_kind("fidelity"))
+        rows = sum(task.card.stitch_rows for task in self.inputs.of_kind(FidelityTask))
         texts = self.source.states().validation_text[:rows]
         return Stitching(self.inputs.source, self.inputs.target, texts) if rows else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import GenerationTask, SideEffectTask
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.generation import TextLoss, Written, generate_all
 
@@ -23,7 +23,7 @@ class Writer:
     _unsteered: dict[str, Written] = field(default_factory=dict, init=False, repr=False)
     _losses: dict[str, TextLoss] = field(default_factory=dict, init=False, repr=False)
 
-    def write(self, tasks: Sequence[Task], offsets: Sequence[Tensor]) -> list[Written]:
+    def write(self, tasks: Sequence[GenerationTask], offsets: Sequence[Tensor]) -> list[Written]:
         """Write on from each generation task's prompts under each of its offsets [vectors, d_target]."""
         texts: dict[str, Written] = {}
         for length in {task.card.new_tokens for task in tasks}:
@@ -37,13 +37,13 @@ class Writer:
             texts |= dict(zip(works, written, strict=True))
         return [texts[task.name] for task in tasks]
 
-    def unsteered(self, task: Task) -> Written:
+    def unsteered(self, task: GenerationTask) -> Written:
         """Return what the target writes on a generation task's prompts by itself."""
         if task.name not in self._unsteered:
             [self._unsteered[task.name]] = self.write([task], [torch.zeros(1, self.target.width)])
         return self._unsteered[task.name]
 
-    def text_loss(self, task: Task) -> TextLoss:
+    def text_loss(self, task: SideEffectTask) -> TextLoss:
         """Return the loss of a side-effect task's texts, ready for any offset."""
         if task.name not in self._losses:
             texts = [row.prompt for row in task.prompts]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import RefusalTask, Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.evaluation.cells import Cell, Failure
@@ -230,7 +230,8 @@ class Worker:
     def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
         """Choose a refusal task's alphas."""
         bench = self._opened(task, states).bench
-        return bench.refusal_alphas.of(next(task for task in bench.tasks if task.name == name))
+        refusals = bench.inputs.of_kind(RefusalTask)
+        return bench.refusal_alphas.of(next(task for task in refusals if task.name == name))
 
     def cell(
         self, task: PairTask, name: str, states: PackedStates, shared: Shared

@@ -22,7 +22,8 @@ from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import Layers, PairSpec, Suite
 from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.task_tokens import check_tokens
+from lrt_bench.data.tasks import ChoiceTask, Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
@@ -75,7 +76,7 @@ def _columns(states: ConceptStates, columns: slice) -> ConceptStates:
     return ConceptStates(states.positive[:, columns], states.negative[:, columns])
 
 
-def _transferred(inputs: TaskInputs, task: Task, maps: LayerMaps, target_layer: int) -> Tensor:
+def _transferred(inputs: TaskInputs, task: ChoiceTask, maps: LayerMaps, target_layer: int) -> Tensor:
     """Return a task's vectors A v at a target layer, from every source layer: [source layers, d_target]."""
     source = inputs.source
     assert isinstance(source, ManyLayers)
@@ -130,7 +131,7 @@ def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
     )
 
 
-def _native_task(task: Task, reference: Reference, slope: float) -> NativeTask:
+def _native_task(task: ChoiceTask, reference: Reference, slope: float) -> NativeTask:
     return NativeTask(
         task=task.name,
         digest=_selection_digest(task),
@@ -170,7 +171,7 @@ def _source_layer(
     )
 
 
-def _selection_digest(task: Task) -> str:
+def _selection_digest(task: ChoiceTask) -> str:
     """Hash of what a sweep reads of a task: its card, the pairs that make the vector, the selection."""
     parts = [task.card, *task.vector, *task.choices]
     return hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in parts]).encode()).hexdigest()
@@ -202,7 +203,7 @@ class LayerSweep:
 
     suite: Suite
     pair: PairSpec
-    tasks: Sequence[Task]
+    tasks: Sequence[ChoiceTask]
     source_layers: Layers | None = None
     target_layers: Layers | None = None
     every: int = 1
@@ -214,7 +215,7 @@ class LayerSweep:
     data: Data = field(default_factory=Data)
     words: Sequence[str] = ()
     report: Callable[[str, float, float], None] = lambda what, done, total: None
-    _resolved: list[Task] = field(default_factory=list, init=False)
+    _resolved: list[ChoiceTask] = field(default_factory=list, init=False)
 
     @property
     def path(self) -> Path:
@@ -250,8 +251,12 @@ class LayerSweep:
             except UserError as error:
                 raise UserError(f"{self.pair.name}: {side}: {error}") from error
         check_memory(sites[0].width + sites[1].width)
+        self.suite.corpus.corpus(self.data).check()
         self._resolved = [resolve(task, self.data) for task in self.tasks]
-        tasks = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        tasks: list[Task] = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        for task in self._resolved:
+            for site in sites:
+                check_tokens(task, site.model.tokenizer)
         corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
@@ -273,7 +278,8 @@ class LayerSweep:
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [
             PROTOCOL, __version__, protocol, bench.states_source.fingerprint,
-            [_selection_digest(task) for task in bench.tasks], sites, self.seed, self.dtype, self.device,
+            [_selection_digest(task) for task in bench.inputs.of_kind(ChoiceTask)],
+            sites, self.seed, self.dtype, self.device,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -60,7 +60,7 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids with BOS once where there is one; without it where `add_special_tokens` is False."""
-        ids = encode(self.tokenizer, [string])[0].ids
+        ids = encode(self.tokenizer, [string], empty=True)[0].ids
         bare = add_special_tokens is False and ids[:1] == [self.tokenizer.bos_token_id]
         return ids[1:] if bare else ids
 

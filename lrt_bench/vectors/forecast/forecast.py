@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import ContrastPair, Task
+from lrt_bench.data.tasks import ChoiceTask, ContrastPair
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.fidelity import reachable_share, state_fidelity
 from lrt_bench.mappings import LinearMapping, Mapping
@@ -55,7 +55,7 @@ class Basis:
     batch_size : rows of a forward.
     """
 
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[ChoiceTask, ...] = ()
     leave_out: tuple[str, ...] = ()
     seed: int = 0
     batch_size: int = 64
@@ -191,7 +191,7 @@ def forecast(
     vector = _checked(vector, source)
     bench = bench_of(source, target, states, basis.tasks, seed=basis.seed, batch_size=basis.batch_size)
     (known,) = known_concepts(bench, [mapping])
-    named = {task.name: task for task in bench.tasks}
+    named = {task.name: task for task in bench.inputs.of_kind(ChoiceTask)}
     own = [bench.inputs.source_states(named[one.task]).vector for one in known]
     vectors = torch.stack([vector, *own])
     features = vector_features(mapping.weight, states, vectors)

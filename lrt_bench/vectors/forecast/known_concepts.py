@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite, default_suite, find_suite
-from lrt_bench.data.tasks import ChoicePrompt, Task
+from lrt_bench.data.tasks import ChoicePrompt, ChoiceTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.mappings import LinearMapping
@@ -73,7 +73,7 @@ def bench_of(
     source: Site,
     target: Site,
     states: PairedStates,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[ChoiceTask] = (),
     *,
     seed: int = 0,
     batch_size: int = 64,
@@ -95,7 +95,7 @@ def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[
     """Every concept that both models can read and score, under every map: [maps][concepts]."""
     directions = bench.random_directions()
     by_map: list[list[KnownConcept]] = [[] for _ in mappings]
-    for task in bench.inputs.of_kind("choice"):
+    for task in bench.inputs.of_kind(ChoiceTask):
         sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
         if len(bench.inputs.contrasts(task)) < 2 or not sweep.encoded:
             continue
@@ -107,7 +107,7 @@ def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[
 
 
 def _measured(
-    bench: PairBench, task: Task, sweep: Sweep, moved: Tensor, directions: Tensor
+    bench: PairBench, task: ChoiceTask, sweep: Sweep, moved: Tensor, directions: Tensor
 ) -> list[KnownConcept]:
     """One concept under its transferred vectors [maps, d_target]."""
     native = bench.inputs.target_states(task).vector[None]
@@ -121,7 +121,7 @@ def _measured(
     return [
         KnownConcept(
             task.name,
-            task.card.concept or task.name,
+            task.concept,
             r2 if r2 is not None else 0.0,
             max((r for r in lucky if r is not None), default=0.0),
             steerable and r2 is not None,
