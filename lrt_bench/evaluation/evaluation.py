@@ -20,7 +20,9 @@ from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import Row, controls, mapping_row
 from lrt_bench.evaluation.sites import choose_layers, source_site, target_site
 from lrt_bench.models.loading import Models, check_stand_ins
-from lrt_bench.models.sae import SparseAutoencoder, load_sae
+from lrt_bench.models.memory import held_memory
+from lrt_bench.models.sae import SparseAutoencoder
+from lrt_bench.models.sae_files import load_sae
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
@@ -45,6 +47,8 @@ class Evaluation:
     scorers : of refusal tasks' answers, beside phrases and the first-token proxy.
     data : where corpora and tasks by data set id get their rows.
     local_models : {id: folder or file} that take the place of models and sparse autoencoders of the suite.
+    trust_remote_code : whether code that lies beside a model's weights may run.
+    bos : whether texts begin with BOS; see `loading.Models`.
     failures : the submissions' cells that failed, after `run`.
     """
 
@@ -64,9 +68,12 @@ class Evaluation:
     scorers: Scorers = field(default_factory=Scorers)
     data: Data = field(default_factory=Data)
     local_models: Mapping[str, str] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    bos: str = "auto"
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
+    @held_memory()
     def run(self) -> list[Cell]:
         """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
         it can be known by then."""
@@ -112,7 +119,10 @@ class Evaluation:
     def models(self) -> Models:
         """Where the models come from; none is loaded yet."""
         remember = REMEMBER if len(self.suite.pairs) > 1 else 0
-        return Models(self.dtype, self.device, self.device_map, self.local_models, remember)
+        return Models(
+            self.dtype, self.device, self.device_map, self.local_models, remember,
+            self.trust_remote_code, self.bos,
+        )  # fmt: skip
 
     def tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
         """The pair's tasks with their data."""

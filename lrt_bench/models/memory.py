@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import sys
@@ -16,6 +17,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 LOG = logging.getLogger("lrt_bench")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+GLIBC_THRESHOLD = 128 * 2**10  # bytes: what glibc begins with
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -30,16 +32,26 @@ def give_back() -> None:
         trim(0)
 
 
-def hold() -> None:
-    """Keep freed memory for the next tensors, where glibc would hand it back and be asked for it again.
+@contextlib.contextmanager
+def held_memory() -> Iterator[None]:
+    """Keep freed memory for the next tensors while a run lasts, where glibc would hand it back at once.
 
     A sweep's states are of a few megabytes: without this a tenth of its time is the system's, which clears
-    pages. What is held is bounded by the peak; `give_back` still hands it over.
+    pages. What is held is bounded by the peak; `give_back` still hands it over. It is a setting of the whole
+    process: who runs an evaluation, a sweep or a worker takes it, and nobody else.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if tune is not None:
-        tune(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
-        tune(M_TRIM_THRESHOLD, 2**30)
+    if tune is None:
+        yield
+        return
+    tune(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
+    tune(M_TRIM_THRESHOLD, 2**30)
+    try:
+        yield
+    finally:
+        tune(M_MMAP_THRESHOLD, GLIBC_THRESHOLD)
+        tune(M_TRIM_THRESHOLD, GLIBC_THRESHOLD)
+        give_back()
 
 
 def halving(

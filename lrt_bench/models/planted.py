@@ -47,7 +47,13 @@ class PlantedModel(LanguageModel):
         self.parameters = base.parameters
         self.context = base.context
         self.device, self.dtype = base.device, torch.float32
-        self.head = base.head
+        self.head, self.ends, self.one_length = base.head, base.ends, base.one_length
+        self.tree_agreement = {}
+
+    @property
+    def decodes_with_cache(self) -> bool:
+        """Whether its base decodes exactly with a KV cache."""
+        return self.base.decodes_with_cache
 
     def _out(self, states: Tensor) -> Tensor:
         return states.float() @ self.basis.T
@@ -65,10 +71,10 @@ class PlantedModel(LanguageModel):
         inner = self._in(states)
         return states + self._out(self.base.block(index, inner, frame, cache) - inner)
 
-    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
+    def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
         inner = self._in(states)
-        change = self.base.last_block(inner, frame, at) - take(inner, at)
-        return take(states, at) + self._out(change)
+        change = self.base.last_block(inner, frame, positions) - take(inner, positions)
+        return take(states, positions) + self._out(change)
 
     def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
         inner = self.base.shifted(self._in(states), layer, frame)
@@ -94,8 +100,10 @@ class ShiftedPlanted(Shifted):
     def run(self, offsets: Tensor) -> Tensor:
         return self._seen(self._inner.run(offsets @ self._basis), offsets, self._states)
 
-    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
-        return self._seen(self._inner.some(offsets @ self._basis, at), offsets, take(self._states, at))
+    def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        return self._seen(
+            self._inner.some(offsets @ self._basis, positions), offsets, take(self._states, positions)
+        )
 
     def _seen(self, output: Tensor, offsets: Tensor, states: Tensor) -> Tensor:
         """The base's output in the basis, beside what the basis does not span of states + offset."""
@@ -110,6 +118,7 @@ class RetokenizedModel(PlantedModel):
         super().__init__(base, basis, name)
         self.tokenizer, self.order = retokenized(base.tokenizer, len(base.head.weight))
         self.digest = hashlib.sha256(f"{self.digest} {self.order.tolist()}".encode()).hexdigest()
+        self.ends = frozenset(new for new, old in enumerate(self.order.tolist()) if old in base.ends)
         order = self.order.to(base.head.weight.device)
         bias = base.head.bias
         self.head = replace(

@@ -22,8 +22,9 @@ from torch import Tensor
 from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import Moments
-from lrt_bench.models.batching import by_length, forwards, pad
+from lrt_bench.models.batching import by_length, pad, paired_forwards
 from lrt_bench.models.memory import give_back, halving
+from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 
@@ -127,7 +128,8 @@ def paired_states(
             gather(y, [text.target_at for text in chosen]),
         )
 
-    for batch in forwards(target.model, [len(text.source_ids) for text in texts], rows):
+    lengths = [(len(text.source_ids), len(text.target_ids)) for text in texts]
+    for batch in paired_forwards((source.model, target.model), lengths, rows):
         for part, (x, y) in halving(both, batch):
             yield list(part), x, y
 
@@ -184,7 +186,13 @@ def read_shard(
             moments.update(x, y)
         kept.append(shard.kept(seen, x, y))
         seen += len(x)
-    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
+    states = [torch.cat(side).cpu() for side in zip(*kept, strict=True)]
+    for site, read in zip((source, target), states, strict=True):
+        check_finite(site.model, read, f"its states at layer {site.layer}")
+    if moments is not None:
+        check_finite(target.model, moments.mean_y, f"its states at layer {target.layer}")
+        check_finite(source.model, moments.mean_x, f"its states at layer {source.layer}")
+    xs, ys = (read.numpy() for read in states)
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 

@@ -14,7 +14,9 @@ from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
 from lrt_bench.models.memory import halving
+from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,14 @@ class ConceptStates:
 
 
 def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
-    """States [n, d] at the last token of each text, float32, on the CPU."""
-    encoded = [tokens.ids for tokens in encode_again(site.model.tokenizer, texts)]
+    """States [n, d] at the last token of each text, float32, on the CPU.
+
+    Raises
+    ------
+    UserError
+        Where a text gives no token, or the states are not finite in the model's precision.
+    """
+    encoded = token_ids(site.model, texts)
     states = torch.empty(len(encoded), site.width)
 
     def at_last(batch: Sequence[int]) -> Tensor:
@@ -51,8 +59,9 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
         return run[torch.arange(len(chosen), device=run.device), last].cpu()
 
     for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
-        for part, found in halving(at_last, batch):
-            states[list(part)] = found
+        for part, last in halving(at_last, batch):
+            states[list(part)] = last
+    check_finite(site.model, states, f"its states at layer {site.layer}")
     return states
 
 

@@ -90,40 +90,40 @@ def tree_frame(model: LanguageModel, tree: PrefixTree) -> Frame | None:
     hides all but the ancestors; a narrower mask (a sliding window's) stays in force among them.
     """
     frame = model.frame(int(tree.depth.max()) + 1)
-    found = []
+    calls = []
     masks: dict[int, Tensor] = {}  # blocks that are handed one mask are handed one again
     for call in frame.calls:
         laid = _call(call, tree, model.dtype, masks)
         if laid is None:
             return None
-        found.append(laid)
-    return Frame(found)
+        calls.append(laid)
+    return Frame(calls)
 
 
 def _call(
     call: dict[str, Any], tree: PrefixTree, dtype: torch.dtype, masks: dict[int, Tensor]
 ) -> dict[str, Any] | None:
-    found = dict(call)
+    laid = dict(call)
     for name, value in call.items():
         if name == "attention_mask":
             if id(value) not in masks:
                 masks[id(value)] = _mask(value, tree, dtype)
-            found[name] = masks[id(value)]
+            laid[name] = masks[id(value)]
         elif name == "position_embeddings" and isinstance(value, tuple):
-            found[name] = tuple(part[:, tree.depth.to(part.device)] for part in value)
+            laid[name] = tuple(part[:, tree.depth.to(part.device)] for part in value)
         elif name in POSITIONS and isinstance(value, Tensor):
-            found[name] = value[..., tree.depth.to(value.device)]
+            laid[name] = value[..., tree.depth.to(value.device)]
         elif isinstance(value, Tensor):
             return None
-    return found if "attention_mask" in call else None
+    return laid if "attention_mask" in call else None
 
 
 def _mask(mask: Tensor | None, tree: PrefixTree, dtype: torch.dtype) -> Tensor:
     """Additive mask [1, 1, n, n]: the least number where a node does not see another."""
     seen = tree.seen
     if mask is not None:
-        at = tree.depth.to(mask.device)
-        narrow = mask[0, 0][at][:, at]
+        depth = tree.depth.to(mask.device)
+        narrow = mask[0, 0][depth][:, depth]
         seen = seen.to(mask.device) & (narrow if narrow.dtype == torch.bool else narrow > -1)
     hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return hidden.masked_fill(~seen, torch.finfo(dtype).min)[None, None]
@@ -169,6 +169,6 @@ def forest_states(
 
 def _at_nodes(tree: PrefixTree, alone: dict[int, Tensor]) -> Tensor:
     """A tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
-    found = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
+    parts = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
              for place, index in enumerate(tree.prompts)]  # fmt: skip
-    return torch.cat(found)  # nodes are numbered sequence by sequence
+    return torch.cat(parts)  # nodes are numbered sequence by sequence

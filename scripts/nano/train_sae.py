@@ -161,7 +161,7 @@ def export(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype, **metadata:
     from safetensors.torch import save
 
     from lrt_bench.files.whole import write_whole
-    from lrt_bench.models.sae import CONFIG, WEIGHT_FILE
+    from lrt_bench.models.sae_files import CONFIG, WEIGHT_FILE
 
     config: dict[str, object] = {
         "architecture": sae.architecture,
@@ -185,7 +185,7 @@ def measure(plan: Plan, site: Site) -> dict[str, float]:
     """What the shipped weights reach on held-out text."""
     from lrt_bench.data.corpus import PairedTokens, encode
     from lrt_bench.evaluation.fidelity import Stitching, state_fidelity
-    from lrt_bench.models.sae import load_sae
+    from lrt_bench.models.sae_files import load_sae
 
     sae = load_sae(f"nano/{plan.name}")
     states = read_states(site, VALIDATION_STREAM, 60_000)
@@ -245,7 +245,7 @@ def main(names: tuple[str, ...], card_only: bool) -> None:
     import torch
 
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae import embedded_folder
+    from lrt_bench.models.sae_files import embedded_folder
     from lrt_bench.models.sites import Site
 
     torch.set_num_threads(1)

@@ -31,6 +31,7 @@ from lrt_bench.evaluation.engines import driver
 from lrt_bench.evaluation.engines.forkserver import context, warm
 from lrt_bench.evaluation.engines.worker import Settings, Worker
 from lrt_bench.evaluation.evaluation import Evaluation
+from lrt_bench.models.memory import held_memory
 
 PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
 ALIGN = 64  # bytes
@@ -87,7 +88,7 @@ def serve(pipe: connection.Connection, threads: int, environment: Mapping[str, s
     os.environ.update(environment)
     torch.set_num_threads(threads)
     worker = Worker()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with held_memory(), contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             method, arguments = pickle.loads(pipe.recv_bytes())
             pipe.send_bytes(pickle.dumps(_answer(worker, method, arguments), PROTOCOL))
