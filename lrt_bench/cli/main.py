@@ -123,6 +123,8 @@ def evaluate(
     device: str,
     dtype: str,
     device_map: str | None,
+    trust_remote_code: bool,
+    bos: str,
     seed: int,
     batch_size: int,
     as_json: bool,
@@ -144,6 +146,7 @@ def evaluate(
         )
     whole, suite = suite, narrowed(suite, pairs=pairs, corpus=corpus)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "device_map": device_map, "seed": seed}
+    settings |= {"trust_remote_code": trust_remote_code, "bos": bos}
     left_out = whole.models - suite.models  # of pairs that --pair leaves out
     local = {name: path for name, path in stand_ins(models, "--model").items() if name not in left_out}
     settings |= {"data": Data(stand_ins(data, "--data")), "local_models": local}

@@ -77,7 +77,8 @@ def try_(
     if not asked:
         raise UserError("give at least one --prompt TEXT, or --prompts FILE")
     found = read_vector(vector, vector_format, layer)
-    site = Site(Models(dtype, device, device_map).get(spec), found.layer(layer))
+    loading = {name: settings.pop(name) for name in ("trust_remote_code", "bos")}
+    site = Site(Models(dtype, device, device_map, **loading).get(spec), found.layer(layer))
     shown = _try(site, found, asked, spec, corpus, data, settings)
     if html is not None:
         from lrt_bench.files.whole import write_whole

@@ -19,7 +19,7 @@ from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import Row, controls, mapping_row
 from lrt_bench.evaluation.sites import choose_layers, source_site, target_site
-from lrt_bench.models.loading import Models, check_stand_ins
+from lrt_bench.models.loading import Bos, Models, check_stand_ins
 from lrt_bench.models.memory import held_memory
 from lrt_bench.models.sae import SparseAutoencoder
 from lrt_bench.models.sae_files import load_sae
@@ -69,7 +69,7 @@ class Evaluation:
     data: Data = field(default_factory=Data)
     local_models: Mapping[str, str] = field(default_factory=dict)
     trust_remote_code: bool = False
-    bos: str = "auto"
+    bos: Bos = "auto"
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
@@ -174,8 +174,9 @@ class Evaluation:
             self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
         )
         settings = CellSettings(
-            self.out, self.device, self.dtype, self.batch_size, self.scorers, self.side_effects
-        )
+            self.out, self.device, self.dtype, self.batch_size, self.scorers, self.side_effects,
+            self.trust_remote_code, self.bos,
+        )  # fmt: skip
         return PairJob(settings, bench, rows, layers)
 
 

@@ -29,6 +29,7 @@ from lrt_bench.evaluation.task_scores import (
     side_effect_figures,
 )
 from lrt_bench.files.schema import first_problem
+from lrt_bench.models.loading import Bos
 from lrt_bench.results import metrics
 from lrt_bench.results.records import Cost, LayersChosen, LmEvalFigures, PairRecord, Settings, TaskFigures
 from lrt_bench.results.storage import Result, read_propensities
@@ -47,6 +48,8 @@ class CellSettings:
     batch_size: int
     scorers: Scorers
     side_effects: SideEffects | None = None
+    trust_remote_code: bool = False
+    bos: Bos = "auto"
 
 
 @dataclass
@@ -175,7 +178,10 @@ class PairJob:
             refusal=tuple(refusal),
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
-            provenance=provenance(bench.suite.corpus.named, bench.states.digest, bench.data.revisions),
+            provenance=provenance(
+                bench.suite.corpus.named, bench.states.digest, bench.data.revisions,
+                self.settings.trust_remote_code, self.settings.bos,
+            ),  # fmt: skip
             audit=row.audit,
             propensities="0" * 64,
         )

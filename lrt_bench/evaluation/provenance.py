@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -17,8 +18,18 @@ from lrt_bench.files.resources import PACKAGE
 from lrt_bench.results.records import Provenance
 
 
-def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None = None) -> Provenance:
-    """Where this run's numbers come from; `data` tells the revision of each data set that was read."""
+def provenance(
+    corpus: str,
+    corpus_digest: str,
+    data: Mapping[str, str] | None = None,
+    trust_remote_code: bool | None = None,
+    bos: Literal["auto", "always", "never"] | None = None,
+) -> Provenance:
+    """Where this run's numbers come from.
+
+    data : the revision of each data set that was read.
+    trust_remote_code, bos : how the models were loaded (`models.loading.Models`).
+    """
     import transformers
 
     return Provenance(
@@ -33,6 +44,8 @@ def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None =
         corpus=corpus,
         corpus_digest=corpus_digest,
         data=dict(data or {}) or None,
+        trust_remote_code=trust_remote_code,
+        bos=bos,
     )
 
 

@@ -61,7 +61,7 @@ class Models:
     local: Mapping[str, str] = field(default_factory=dict)
     remember: int = 0
     trust_remote_code: bool = False
-    bos: str = "auto"
+    bos: Bos = "auto"
     _loaded: dict[str, LanguageModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -97,8 +97,11 @@ class Models:
             digest = getattr(module.config, "_commit_hash", None) or "unknown"
         if tokenizer is None or not tokenizer.is_fast:
             raise UserError(f"{spec}: no fast tokenizer (tokenizer.json) there: add one, offsets are needed")
-        if self._set_bos(spec, tokenizer):
-            digest = hashlib.sha256(f"{digest} bos never".encode()).hexdigest()
+        changes = ["bos never"] if self._set_bos(spec, tokenizer) else []
+        if type(module).__module__.startswith("transformers_modules"):
+            changes.append("own code")
+        if changes:
+            digest = hashlib.sha256(f"{digest} {changes}".encode()).hexdigest()
         check_tokens(spec, module, tokenizer)
         model = TransformersModel(spec, digest, module, tokenizer)
         check_complete(spec, checkpoint, model.owner, model.attribute)
@@ -156,7 +159,7 @@ def load_model(
     dtype: str = "float32",
     device: str = "cpu",
     trust_remote_code: bool = False,
-    bos: str = "auto",
+    bos: Bos = "auto",
 ) -> LanguageModel:
     """Load one model by name; see the table above, and `Models` for the options. Raises UserError."""
     return Models(dtype, device, trust_remote_code=trust_remote_code, bos=bos).get(spec)

@@ -338,3 +338,5 @@ class Provenance(Record):
     corpus: str
     corpus_digest: str
     data: dict[str, str] | None = None
+    trust_remote_code: bool | None = None
+    bos: Literal["auto", "always", "never"] | None = None

@@ -94,6 +94,7 @@ class Verification:
                 suite.model_copy(update={"mappings": tuple(names)}), tasks=chosen, out=Path(folder),
                 device=first.settings.device, dtype=first.settings.dtype, seed=first.settings.seed,
                 batch_size=first.settings.batch_size, submissions=rows, report=self.report,
+                bos=first.provenance.bos or "auto",
             )  # fmt: skip
             fresh = {cell.result.mapping.name: cell.result for cell in evaluation.run()}
         failures = {failure.mapping: failure.reason for failure in evaluation.failures}
