@@ -179,9 +179,12 @@ class PairJob:
             fidelity=fidelity_figures(bench, row),
             cost=self._cost(row),
             provenance=provenance(
-                bench.suite.corpus.named, bench.states.digest, bench.data.revisions,
-                self.settings.trust_remote_code, self.settings.bos,
-            ),  # fmt: skip
+                bench.suite.corpus.named,
+                bench.states.digest,
+                bench.data.revisions,
+                self.settings.trust_remote_code,
+                self.settings.bos,
+            ),
             audit=row.audit,
             propensities="0" * 64,
         )

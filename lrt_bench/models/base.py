@@ -94,7 +94,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def frame(self, length: int, offset: int = 0) -> Frame:
-        """What the blocks are handed for `length` tokens that begin at position `offset`."""
+        """Return what the blocks are handed for `length` tokens that begin at position `offset`."""
 
     @abstractmethod
     def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
@@ -102,11 +102,11 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
-        """Decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
+        """Run decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
 
     @abstractmethod
     def new_cache(self) -> Any:
-        """An empty KV cache for `block`."""
+        """Return an empty KV cache for `block`."""
 
     @abstractmethod
     def unembedding(self, tokens: Tensor) -> Tensor | None:
@@ -114,7 +114,7 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def finish(self, states: Tensor) -> Tensor:
-        """The final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+        """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
 
     def check_layer(self, layer: int) -> None:
         """Raise UserError where `layer` is not one of this model's."""
@@ -147,7 +147,7 @@ class LanguageModel(ABC):
         return read
 
     def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
-        """The block after `layer`, for states [b, t, d] plus offsets; None where it must be run whole."""
+        """Return the block after `layer` for states [b, t, d] plus offsets; None: it must be run whole."""
         return None
 
     @torch.inference_mode()
@@ -162,7 +162,7 @@ class LanguageModel(ABC):
         return states
 
     def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
-        """The last block's output at some tokens of each row: [b, t, d], positions [b, q] -> [b, q, d]."""
+        """Return the last block's output at some positions: [b, t, d], positions [b, q] -> [b, q, d]."""
         return take(self.block(self.n_layers - 1, states, frame), positions)
 
     @torch.inference_mode()
@@ -185,6 +185,6 @@ class LanguageModel(ABC):
 
 
 def take(states: Tensor, positions: Tensor) -> Tensor:
-    """Some tokens of each row: states [b, t, d], positions [b, q] -> [b, q, d]."""
+    """Return some tokens of each row: states [b, t, d], positions [b, q] -> [b, q, d]."""
     positions = positions.to(states.device)
     return states[torch.arange(len(states), device=states.device)[:, None], positions]

@@ -24,7 +24,7 @@ def pad(rows: list[list[int]]) -> Tensor:
 
 
 def by_length(lengths: Sequence[int], rows: int, model: LanguageModel | None = None) -> Iterator[list[int]]:
-    """Indices of sequences in batches of like length, longest first, at most `rows` in each.
+    """Return indices of sequences in batches of like length, longest first, at most `rows` in each.
 
     model : the model that is run on them; where its states depend on the padded length, the sequences of
         a batch are of one length.
@@ -69,7 +69,7 @@ def paired_by_length(
 
 
 def _of_one_length(batches: Iterable[list[int]], lengths: Sequence[Hashable]) -> Iterator[list[int]]:
-    """The batches cut so that the sequences of each are of one length."""
+    """Return the batches cut so that the sequences of each are of one length."""
     for batch in batches:
         groups: dict[Hashable, list[int]] = {}
         for index in batch:

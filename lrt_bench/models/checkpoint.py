@@ -1,4 +1,4 @@
-"""Transformers' loader, held to what it must give: all weights, no code of the folder's own unless allowed."""
+"""Transformers' loader, checked: all weights are loaded, and a folder's own code runs only if allowed."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def check_complete(spec: str, checkpoint: Checkpoint, decoder: Any, blocks: str)
     for problem, listed in (("missing", checkpoint.missing), ("of another shape", checkpoint.mismatched)):
         if lost := [name for name in listed if name.partition(" ")[0] in run]:
             raise UserError(
-                f"{spec}: {_listed(lost)}: {problem} in the checkpoint: transformers would draw it at random; "
-                "fetch the model again, or mend config.json"
+                f"{spec}: {_listed(lost)}: {problem} in the checkpoint: transformers would draw it at "
+                "random: fetch the model again, or mend config.json"
             )
     of_decoder = tuple(f"{prefix}{blocks}." for prefix in {"", f"{inner}." if inner else ""})
     if unused := [name for name in checkpoint.unexpected if name.startswith((*of_decoder, f"{head}."))]:
@@ -138,7 +138,7 @@ def _run_by_text(module: Any, tensors: list[str]) -> set[str]:
 
     if not tensors:
         return set()
-    parts = {name: part for name, part in module.named_modules()}
+    parts = dict(module.named_modules())
     owners = {name: name.rpartition(".")[0] for name in tensors}
     reached: set[str] = set()
     handles = [

@@ -13,7 +13,7 @@ Change = Callable[[Tensor, int], Tensor]  # states [b, t, d] after block k (from
 
 
 def unchanged(states: Tensor, layer: int) -> Tensor:
-    """The states as they are."""
+    """Return the states as they are."""
     return states
 
 

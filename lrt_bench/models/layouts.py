@@ -55,13 +55,13 @@ def layouts(module: Any, count: int) -> Iterator[Layout]:
 
 
 def cache_name(block: Any) -> str:
-    """The parameter by which this architecture's blocks take their KV cache."""
+    """Return the parameter by which this architecture's blocks take their KV cache."""
     names = inspect.signature(block.forward).parameters
     return next((name for name in ("layer_past", "past_key_value") if name in names), "past_key_values")
 
 
 def head_of(module: Any, config: Any, name: str) -> Head:
-    """The model's head. Raises UserError where there is none that maps states to the vocabulary."""
+    """Return the model's head. Raises UserError where there is none that maps states to the vocabulary."""
     output = module.get_output_embeddings()
     if not isinstance(getattr(output, "weight", None), nn.Parameter) or output.weight.ndim != 2:
         raise UserError(
@@ -75,6 +75,6 @@ def head_of(module: Any, config: Any, name: str) -> Head:
 
 
 def window(config: Any) -> int:
-    """The widest attention window that the configuration declares, in tokens; 0 where there is none."""
+    """Return the widest attention window that the configuration declares, in tokens; 0 for none."""
     names = ("sliding_window", "attention_chunk_size", "window_size")
     return max((size for name in names if isinstance(size := getattr(config, name, None), int)), default=0)

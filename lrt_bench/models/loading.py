@@ -73,7 +73,7 @@ class Models:
         check_device(self.device)
 
     def get(self, spec: str) -> LanguageModel:
-        """The model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
+        """Return the model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
         if spec not in self._loaded:
             self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
@@ -108,7 +108,7 @@ class Models:
         return model
 
     def _set_bos(self, spec: str, tokenizer: Any) -> bool:
-        """Make `bos` hold of a tokenizer, and say where that differs from its own way: whether it was changed.
+        """Make `bos` hold of a tokenizer; True where it was changed. BOS that it does not add is noted.
 
         `data.corpus.encode` puts BOS before a text where the tokenizer defines one.
         """

@@ -37,6 +37,6 @@ def model_code(name: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank, at most 300 characters."""
+    """Return the first line of an error's message that is not blank, at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]

@@ -68,7 +68,7 @@ def check_finite(model: LanguageModel, values: Tensor, what: str) -> None:
 
 
 def overflow_error(model: LanguageModel, ids: Tensor) -> UserError:
-    """The error for a model whose own logits of `ids` [b, t] are not finite: which block's states are not."""
+    """Return the error for logits of `ids` [b, t] that are not finite: the first block that is to blame."""
     where = "its logits"
     try:
         states = model.states(ids, range(1, model.n_layers + 1))
@@ -127,10 +127,10 @@ def _tensors(value: Any) -> list[Tensor]:
 
 @torch.inference_mode()
 def cache_agrees(model: LanguageModel, window: int, chunked: bool) -> bool:
-    """Whether a few cached steps give the logits of whole forwards, beyond an attention window if it is short.
+    """Whether a few cached steps give the logits of whole forwards, beyond a short attention window too.
 
-    window : tokens of the widest attention window, 0 for none. chunked : whether attention is cut into chunks,
-    whose border a cache does not know.
+    window : tokens of the widest attention window, 0 for none.
+    chunked : whether attention is cut into chunks, whose border a cache does not know.
     """
     if model.one_length or (chunked and window > LONGEST_WINDOW):
         return False
@@ -162,9 +162,10 @@ def batch_sized(one: Frame, two: Frame) -> set[str]:
     for single, double in zip(one.calls, two.calls, strict=True):
         for key, value in single.items():
             other = double.get(key)
-            if isinstance(value, Tensor) and isinstance(other, Tensor) and value.ndim and other.ndim:
-                if len(other) == 2 * len(value):
-                    names.add(key)
+            if not isinstance(value, Tensor) or not isinstance(other, Tensor) or not value.ndim:
+                continue
+            if len(other) == 2 * len(value):
+                names.add(key)
     return names
 
 
@@ -181,6 +182,6 @@ def _other(dtype: torch.dtype) -> str:
 
 
 def _some(names: list[str], most: int = 4) -> str:
-    """A few names, and how many there are besides."""
+    """Return a few names, and how many there are besides."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

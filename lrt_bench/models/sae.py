@@ -61,7 +61,7 @@ class SparseAutoencoder:
 
     @property
     def digest(self) -> str:
-        """Hash of its weights and of the files that they were read from: equal digests, equal coefficients."""
+        """Hash of its weights and its files: equal digests give equal coefficients."""
         digest = hashlib.sha256(f"{self.top_k} {self.apply_b_dec_to_input} {self.files}".encode())
         for name, tensor in sorted(self.tensors().items()):
             digest.update(f"\0{name} {tuple(tensor.shape)}\0".encode())
@@ -92,7 +92,7 @@ class SparseAutoencoder:
         return f.float() @ self.w_dec + self.b_dec
 
     def to(self, device: torch.device | str) -> SparseAutoencoder:
-        """The same on another device."""
+        """Return the same on another device."""
         threshold = None if self.threshold is None else self.threshold.to(device)
         names = ("w_enc", "b_enc", "w_dec", "b_dec")
         return replace(self, threshold=threshold, **{name: getattr(self, name).to(device) for name in names})
@@ -112,7 +112,7 @@ def check_tensors(name: str, tensors: Mapping[str, Tensor], d: int, n: int) -> N
 
 
 def untrained(sae: SparseAutoencoder, seed: int = 0) -> SparseAutoencoder:
-    """The control of feature-to-hidden: as many features and as sparse a top-k, in random directions.
+    """Return the control of feature-to-hidden: as many features and as sparse a top-k, in random directions.
 
     A map of n > d rectified coefficients can bend where a map of states cannot, whatever the features mean;
     what training adds is what it has beyond this. Columns keep the encoder's norms, states are centred on

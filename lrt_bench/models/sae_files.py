@@ -46,7 +46,7 @@ ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 
 
 def load_sae(spec: str) -> SparseAutoencoder:
-    """The sparse autoencoder that `spec` names; see the table above. Raises UserError."""
+    """Return the sparse autoencoder that `spec` names; see the table above. Raises UserError."""
     if spec.startswith(UNTRAINED):
         return untrained(load_sae(spec.removeprefix(UNTRAINED)))
     if spec.startswith("nano/"):
@@ -79,7 +79,7 @@ def _embedded(spec: str) -> Path:
 
 
 def _weights_in(path: Path) -> Path:
-    """The file of weights that a local path means."""
+    """Return the file of weights that a local path means."""
     if path.is_file():
         if path.suffix in (".npz", ".safetensors"):
             return path
@@ -118,7 +118,7 @@ def _download(spec: str, repo: str, path: str, revision: str | None) -> Path:
 
 
 def _fetch_scaler(repo: str, beside: str, revision: str | None) -> None:
-    """The input scale that newer SAELens checkpoints keep in a file of its own, where there is one."""
+    """Return the input scale that newer SAELens checkpoints keep in a file of its own, where there is one."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -130,7 +130,7 @@ def _fetch_scaler(repo: str, beside: str, revision: str | None) -> None:
 
 
 def _read(spec: str, weights: Path) -> SparseAutoencoder:
-    """The sparse autoencoder of a file of weights, and of the files that belong to it."""
+    """Return the sparse autoencoder of a file of weights, and of the files that belong to it."""
     if weights.suffix == ".npz":
         return replace(_gemma_scope(spec, weights), files=files_digest([weights]))
     config = _json(weights.parent / CONFIG)
@@ -177,7 +177,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _sae_lens(spec: str, path: Path, config: dict[str, Any]) -> SparseAutoencoder:
-    """The forward pass that SAELens's cfg.json describes, with its run-time parts folded in."""
+    """Return the forward pass that SAELens's cfg.json describes, with its run-time parts folded in."""
     from safetensors.torch import load_file
 
     config_file = path.parent / CONFIG
@@ -239,7 +239,7 @@ def _activation(config_file: Path, config: dict[str, Any]) -> tuple[str, int | N
 
 
 def _part(config: dict[str, Any], key: str) -> dict[str, Any]:
-    """A part of the configuration that is an object; an empty one where it is none."""
+    """Return a part of the configuration that is an object; an empty one where it is none."""
     value = config.get(key)
     return value if isinstance(value, dict) else {}
 
@@ -259,7 +259,7 @@ def _folded(config_file: Path, sae: SparseAutoencoder, config: dict[str, Any]) -
 
 
 def _input_scale(config_file: Path, config: dict[str, Any]) -> float:
-    """What states are multiplied by before they are encoded: 1 config_file it is folded in already."""
+    """Return what states are multiplied by before they are encoded: 1 where it is folded in already."""
     kind = config.get("normalize_activations", "none")
     if kind in ("none", None, False):
         return 1.0

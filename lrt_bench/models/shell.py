@@ -86,7 +86,7 @@ class Shell:
         return output
 
     def calls(self, ids: Tensor, offset: int) -> list[dict[str, Any]]:
-        """The arguments of each block besides the states, for ids [b, t] that begin at position `offset`."""
+        """Return each block's arguments besides the states, for ids [b, t] from position `offset` on."""
         self._run(ids, offset)
         calls = [recorder.call or {} for recorder in self.recorders]
         for recorder in self.recorders:
@@ -94,7 +94,7 @@ class Shell:
         return calls
 
     def embed(self, ids: Tensor, offset: int) -> Tensor:
-        """The first block's input [b, t, d] for ids [b, t]."""
+        """Return the first block's input [b, t, d] for ids [b, t]."""
         first = self.recorders[0]
         first.leaves = True
         try:
@@ -107,11 +107,11 @@ class Shell:
         if states is None:
             raise ModelError(f"{self.name}: its own code does not reach its first block")
         if states.ndim != 3 or states.shape[:2] != ids.shape:
-            raise ModelError(f"{self.name}: its blocks read states of shape {list(states.shape)}: want [b, t, d]")
+            raise ModelError(f"{self.name}: its blocks read states {list(states.shape)}: want [b, t, d]")
         return states
 
     def final(self, states: Tensor) -> nn.Module | None:
-        """The one module that does all that follows the last block, tried on `states` [b, t, d]; or None."""
+        """Return the one module that does all that follows the last block, tried on [b, t, d]; or None."""
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
         expected = self.finish(ids, states)
         for module in self.owner.children():
@@ -127,7 +127,7 @@ class Shell:
         return None
 
     def finish(self, ids: Tensor, states: Tensor) -> Tensor:
-        """What follows the last block, on `states` [b, t, d]; the embeddings of `ids` [b, t] are unused."""
+        """Run what follows the last block on `states` [b, t, d]; embeddings of `ids` [b, t] are unused."""
         for recorder in self.recorders:
             recorder.replacement = states
         try:

@@ -23,7 +23,7 @@ def token_ids(model: LanguageModel, texts: Sequence[str], what: str = "text") ->
     for number, (ids, text) in enumerate(zip(encoded, texts, strict=True), 1):
         if not ids:
             raise UserError(
-                f"{model.name}: {what} {number} of {len(texts)} ({text[:40]!a}) gives no token in its tokenizer: "
-                "leave it out, or write it in characters that the tokenizer keeps"
+                f"{model.name}: {what} {number} of {len(texts)} ({text[:40]!a}) gives no token in its "
+                "tokenizer: leave it out, or write it in characters that the tokenizer keeps"
             )
     return encoded

@@ -38,7 +38,7 @@ class TransformersModel(LanguageModel):
     Raises
     ------
     UserError
-        Where the architecture cannot be run block by block, is not causal, or gives numbers that are not finite.
+        Where the architecture cannot be run block by block, is not causal, or gives infinite numbers.
     """
 
     name: str
@@ -77,7 +77,7 @@ class TransformersModel(LanguageModel):
 
     @torch.inference_mode()
     def frame(self, length: int, offset: int = 0) -> Frame:
-        """What the blocks are handed for `length` tokens that begin at position `offset`."""
+        """Return what the blocks are handed for `length` tokens that begin at position `offset`."""
         key = (length, offset)
         if key not in self._frames:
             ids = torch.zeros(1, length, dtype=torch.long, device=self.device)
@@ -104,13 +104,13 @@ class TransformersModel(LanguageModel):
             token = int(ids.max())
             raise UserError(
                 f"{self.name}: token {self.tokenizer.convert_ids_to_tokens(token)!r} ({token}) is beyond the "
-                f"embedding of {self.vocabulary} rows: call model.resize_token_embeddings(len(tokenizer)), save "
-                "it, or leave the token out of the texts"
+                f"embedding of {self.vocabulary} rows: call model.resize_token_embeddings(len(tokenizer)) "
+                "and save it, or leave the token out of the texts"
             )
 
     @torch.inference_mode()
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
-        """Decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
+        """Run decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
         call = frame.calls[index]
         if self._lean[index] and llama_block.applies(call, cache):
             return llama_block.run(self.blocks[index], states.to(self.dtype), call, cache)
@@ -126,7 +126,7 @@ class TransformersModel(LanguageModel):
         return output
 
     def _grown(self, name: str, value: Any, rows: int) -> Any:
-        """An argument that was made for one row, for `rows` rows."""
+        """Return an argument that was made for one row, for `rows` rows."""
         if name not in self._batch_sized or not isinstance(value, Tensor):
             return value
         rest = (1,) * (value.ndim - 1)
@@ -134,7 +134,7 @@ class TransformersModel(LanguageModel):
 
     @torch.inference_mode()
     def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
-        """The last block's output at some tokens of each row: [b, t, d], positions [b, q] -> [b, q, d]."""
+        """Return the last block's output at some positions: [b, t, d], positions [b, q] -> [b, q, d]."""
         call = frame.calls[-1]
         if self._lean[-1] and llama_block.applies(call):
             return llama_block.some_tokens(self.blocks[-1], states.to(self.dtype), call, positions)
@@ -142,7 +142,7 @@ class TransformersModel(LanguageModel):
 
     @torch.inference_mode()
     def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
-        """The block after `layer`, for states [b, t, d] plus offsets; None where it must be run whole."""
+        """Return the block after `layer` for states [b, t, d] plus offsets; None: it must be run whole."""
         if layer == self.n_layers or not self._lean[layer] or self.dtype != torch.float32:
             return None
         call = (frame or self.frame(states.shape[1])).calls[layer]
@@ -155,7 +155,7 @@ class TransformersModel(LanguageModel):
         return probes.cache_agrees(self, window(self.config), chunked)
 
     def new_cache(self) -> Any:
-        """An empty KV cache for `block`."""
+        """Return an empty KV cache for `block`."""
         from transformers import DynamicCache
 
         with model_code(self.name):
@@ -168,7 +168,7 @@ class TransformersModel(LanguageModel):
 
     @torch.inference_mode()
     def finish(self, states: Tensor) -> Tensor:
-        """The final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+        """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
         if self._final is not None:
             return self._final(states.to(self.dtype))
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=self.device)
@@ -232,7 +232,7 @@ def end_tokens(module: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _rotary_border(config: Any) -> int:
-    """The length beyond which the configuration declares other rotary angles; 0 where it declares none."""
+    """Return the length beyond which the configuration declares other rotary angles; 0 for none."""
     parameters = getattr(config, "rope_parameters", None) or {}
     kinds = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
     named = [kind.get("original_max_position_embeddings") for kind in kinds]

@@ -32,7 +32,7 @@ class ConceptStates:
         return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
 
     def half(self, which: int) -> ConceptStates:
-        """The concept from half of its pairs: halves 0 and 1 share no prompt.
+        """Return the concept from half of its pairs: halves 0 and 1 share no prompt.
 
         Pairs go to the halves two by two, so that data whose options alternate is balanced in each.
         """
@@ -66,14 +66,14 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
 
 
 def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
-    """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
+    """Return what a model reads of contrastive pairs: all positive texts, then all negative ones."""
     return [begun(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
         begun(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
     ]
 
 
 def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> tuple[ContrastPair, ...]:
-    """The pairs that every one of `models` can read whole: what is longer than its context is left out.
+    """Return the pairs that every one of `models` can read whole; what is longer is left out.
 
     Pairs go two by two, so that data whose options alternate stays balanced.
     """

@@ -64,7 +64,7 @@ def generate_all(
     temperature: float = 1.0,
     rows: int = 256,
 ) -> list[Written]:
-    """What `generate` gives for each (prompts, steering), in common forwards: few rows cost as many do."""
+    """Return what `generate` gives for each (prompts, steering), in common forwards."""
     tokenizer = site.model.tokenizer
     encoded = [token_ids(site.model, prompts, "prompt") for prompts, _ in works]
     changes = [Interventions.adding(by) if isinstance(by, Tensor) else by for _, by in works]
@@ -105,7 +105,7 @@ class _SamplingNoise:
     prompts: list[int]
 
     def at_step(self, step: int, size: int) -> Tensor | float:
-        """What is added to the logits [rows, size] at one step."""
+        """Return what is added to the logits [rows, size] at one step."""
         if not self.temperature:
             return 0.0
         drawn = {p: _gumbel(p, step, self.seed, size) for p in set(self.prompts)}
@@ -117,7 +117,7 @@ class _SamplingNoise:
 def _write(
     site: Site, ids: Tensor, change: Interventions, noise: _SamplingNoise, new_tokens: int
 ) -> list[list[int]]:
-    """Continue rows of equal length, one steered forward a token, each up to the first token that ends a text."""
+    """Continue rows of equal length, a steered forward a token, each up to the first end of text."""
     model = site.model
     model.check_length(ids.shape[1] + new_tokens)
 
@@ -165,7 +165,7 @@ def continuation_cross_entropy(
 
 
 def offsets_for(vector: Tensor, alphas: Sequence[float], spread: float) -> Tensor:
-    """What to add to the residual stream at each alpha: [alphas, d]."""
+    """Return what to add to the residual stream at each alpha: [alphas, d]."""
     return torch.stack([unit(vector.float()) * alpha * spread for alpha in alphas])
 
 
@@ -192,7 +192,7 @@ class TextLoss:
 
     @torch.inference_mode()
     def __call__(self, offsets: Tensor) -> Tensor:
-        """The loss under each offset [v, d], added at every token: [v], float64."""
+        """Return the loss under each offset [v, d], added at every token: [v], float64."""
         total = torch.zeros(len(offsets), dtype=torch.float64)
         for steered, real, following in self._batches:
             together = max(1, STEERED // steered.states[..., 0].numel())
@@ -204,7 +204,7 @@ class TextLoss:
         return total / self._count
 
     def _losses(self, final: Tensor, following: Tensor) -> Tensor:
-        """The cross-entropy of each token, from what the head reads before it: [n, d], [n] -> [n]."""
+        """Return the cross-entropy of each token, from what the head reads before it: [n, d], [n] -> [n]."""
         parts = zip(final.split(PART), following.split(PART), strict=True)
         return torch.cat([
             torch.nn.functional.cross_entropy(self._model.head.all(part).cpu(), tokens, reduction="none")

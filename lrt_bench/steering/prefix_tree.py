@@ -62,7 +62,7 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _tree(sequences: Sequence[Sequence[int]], prompts: list[int]) -> PrefixTree:
-    """The tree of sequences in alphabetical order: each leaves the one before it at one node."""
+    """Return the tree of sequences in alphabetical order: each leaves the one before it at one node."""
     path: list[int] = []  # the nodes of the sequence before
     ancestors: list[list[int]] = []
     depth, owner, last = [], [], []
@@ -84,7 +84,7 @@ def _tree(sequences: Sequence[Sequence[int]], prompts: list[int]) -> PrefixTree:
 
 
 def tree_frame(model: LanguageModel, tree: PrefixTree) -> Frame | None:
-    """What the model's blocks are handed for a tree, or None where they take what is not understood.
+    """Return what the model's blocks are handed for a tree, or None where they take what is not understood.
 
     It is what they are handed for the longest sequence, read at each node's position, and with a mask that
     hides all but the ancestors; a narrower mask (a sliding window's) stays in force among them.
@@ -132,7 +132,7 @@ def _mask(mask: Tensor | None, tree: PrefixTree, dtype: torch.dtype) -> Tensor:
 def tree_states(
     model: LanguageModel, tree: PrefixTree, frame: Frame, sequences: Sequence[list[int]], layer: int
 ) -> Tensor:
-    """The residual stream after `layer` at every node: [n, d]."""
+    """Return the residual stream after `layer` at every node: [n, d]."""
     embedded = model.embed(pad([sequences[index] for index in tree.prompts]))
     owner, depth = tree.owner.to(embedded.device), tree.depth.to(embedded.device)
     states = embedded[owner, depth][None]
@@ -149,7 +149,7 @@ def forest_states(
     layer: int,
     rows: int,
 ) -> list[Tensor]:
-    """The residual stream after `layer` at every node of every tree, [n, d] each.
+    """Return the residual stream after `layer` at every node of every tree, [n, d] each.
 
     Where the sequences share little, whole batches of them are faster than one tree after another.
     """
@@ -168,7 +168,7 @@ def forest_states(
 
 
 def _at_nodes(tree: PrefixTree, alone: dict[int, Tensor]) -> Tensor:
-    """A tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
+    """Return a tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
     parts = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
              for place, index in enumerate(tree.prompts)]  # fmt: skip
     return torch.cat(parts)  # nodes are numbered sequence by sequence

@@ -28,14 +28,14 @@ Kind = Literal["add", "ablate", "ablate-all"]
 
 
 def wrapped(tokenizer: Any, card: TaskCard, instruction: str) -> str:
-    """The instruction up to where the answer begins: by the chat template, else the card's, else plain."""
+    """Wrap the instruction up to where the answer begins: in the chat template, the card's, or plain."""
     if card.template and not getattr(tokenizer, "chat_template", None):
         return card.template.replace("{instruction}", instruction)
     return render(tokenizer, instruction)
 
 
 def instruction_pairs(tokenizer: Any, task: Task) -> Sequence[ContrastPair]:
-    """The texts whose last states make a refusal task's vector, as the model reads them."""
+    """Return the texts whose last states make a refusal task's vector, as the model reads them."""
     return [
         ContrastPair(
             positive=wrapped(tokenizer, task.card, pair.positive),
@@ -109,7 +109,7 @@ def refusal_odds(
 
 @torch.inference_mode()
 def run_changed(site: Site, ids: Tensor, changes: Interventions) -> Tensor:
-    """The last block's output [b, t, d] for ids [b, t], each row under its own intervention."""
+    """Return the last block's output [b, t, d] for ids [b, t], each row under its own intervention."""
     model = site.model
     model.check_length(ids.shape[1])
     frame, states = model.frame(ids.shape[1]), model.embed(ids)

@@ -45,7 +45,7 @@ class AlphaChoice:
 
 
 def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequence[float]) -> AlphaChoice:
-    """The smallest |alpha| on each side of 0 at which the effect has reached its plateau.
+    """Return the smallest |alpha| on each side of 0 at which the effect has reached its plateau.
 
     The effect is the change of the mean log-odds of refusing, down for alpha > 0 and up for alpha < 0. Alphas
     whose text surprises the unsteered model by over `MAX_ADDED` nats a token beyond its own are left out;
@@ -89,7 +89,7 @@ class LayerChoice:
 def choose_layer(
     model: LanguageModel, task: Task, lengths: Mapping[int, float], alphas: Sequence[float], rows: int = 64
 ) -> LayerChoice:
-    """The layer whose own vector moves refusal most, as steered for, on the validation split.
+    """Return the layer whose own vector moves refusal most, as steered for, on the validation split.
 
     The effect is the mean over alphas of the change of the log-odds of refusing, counted down for alpha > 0
     and up for alpha < 0. `lengths` gives each candidate layer's spread (`spreads`). The earliest wins a tie.
@@ -129,5 +129,5 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
 
 
 def layers_at(model: LanguageModel, depths: Sequence[float]) -> list[int]:
-    """The layers at relative depths, each once."""
+    """Return the layers at relative depths, each once."""
     return sorted({min(model.n_layers, max(1, round(depth * model.n_layers))) for depth in depths})

@@ -28,7 +28,7 @@ class Steered:
 
     @torch.inference_mode()
     def run(self, offsets: Tensor) -> Tensor:
-        """The last block's output with each offset [v, d] added at every token: [v b, t, d]."""
+        """Return the last block's output with each offset [v, d] added at every token: [v b, t, d]."""
         if self._first is None:
             return self.model.resume(self._added(offsets), self.layer, self.frame)
         first = self._first.run(offsets.to(self.states))
@@ -36,7 +36,7 @@ class Steered:
 
     @torch.inference_mode()
     def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
-        """The same at some tokens of each row, positions [b, q]: [v b, q, d]."""
+        """Return the same at some tokens of each row, positions [b, q]: [v b, q, d]."""
         if self._first is not None and self.layer == self.model.n_layers - 1:
             return self._first.some(offsets.to(self.states), positions)
         repeated = positions.repeat(len(offsets), 1)
@@ -46,6 +46,6 @@ class Steered:
         return self.model.resume_at(first, self.layer + 1, repeated, self.frame)
 
     def _added(self, offsets: Tensor) -> Tensor:
-        """h' = h + offset, in float32: [v b, t, d]."""
+        """Return h' = h + offset, in float32: [v b, t, d]."""
         moved = self.states[None].float() + offsets.to(self.states.device)[:, None, None]
         return moved.flatten(0, 1)

@@ -34,7 +34,7 @@ CHECKED = 8  # prompts on which a tree is compared with a plain batch
 
 
 def unit(vector: Tensor) -> Tensor:
-    """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing."""
+    """Return v / ||v|| along the last axis; a zero vector stays zero and so steers nothing."""
     norm = vector.norm(dim=-1, keepdim=True)
     return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
 
@@ -54,13 +54,13 @@ class Interventions:
 
     @classmethod
     def adding(cls, offsets: Tensor) -> Interventions:
-        """h' = h + offset at the site, for each of offsets [v, d]."""
+        """Apply h' = h + offset at the site, for each of offsets [v, d]."""
         never = torch.zeros(len(offsets), dtype=torch.bool)
         return cls(offsets.float(), torch.zeros_like(offsets, dtype=torch.float32), never)
 
     @classmethod
     def ablating(cls, vectors: Tensor, *, everywhere: bool) -> Interventions:
-        """h' = h - (h . d) d with d = v / ||v||, for each of vectors [v, d]; 0 changes nothing."""
+        """Apply h' = h - (h . d) d with d = v / ||v||, for each of vectors [v, d]; 0 changes nothing."""
         directions = unit(vectors.float())
         return cls(torch.zeros_like(directions), directions, torch.full((len(vectors),), everywhere))
 
@@ -80,6 +80,7 @@ class Interventions:
         return Interventions(self.offsets[rows], self.directions[rows], self.everywhere[rows])
 
     def to(self, device: torch.device) -> Interventions:
+        """Return the same on a device."""
         return Interventions(*(part.to(device) for part in (self.offsets, self.directions, self.everywhere)))
 
     def apply(self, states: Tensor, layer: int, site_layer: int) -> Tensor:
@@ -147,7 +148,7 @@ def _balanced(rows: list[tuple[str, Encoded]], options: int) -> list[Encoded]:
 
 
 def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
-    """The token after the prompt; where the tokenizer merges across the border, the option's own first."""
+    """Return the token after the prompt, or the option's own first where the tokenizer merges across."""
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt)]
     ids: list[int] = tokenizer(option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
@@ -248,8 +249,8 @@ class Sweep:
         steps = torch.tensor([0.0, float(self.steps.abs().max())])
         offsets = steps[:, None] * unit(states[0, 0].cpu())
         wanted = torch.cat([
-            self._read(plain.prompts, model.resume_at(states + offset.to(states.device), layer, plain.positions))
-            for offset in offsets
+            self._read(plain.prompts, model.resume_at(moved, layer, plain.positions))
+            for moved in (states + offset.to(states.device) for offset in offsets)
         ])  # fmt: skip
         order = [tree.prompts.index(prompt) for prompt in plain.prompts]
         logits = self._logits(tree, offsets).view(2, -1, 2)[:, order].flatten(0, 1)
@@ -264,11 +265,11 @@ class Sweep:
         return model.head.choice(model.finish(final.flatten(0, 1)[:, None])[:, 0], tokens)
 
     def _logits(self, packed: _Packed, offsets: Tensor) -> Tensor:
-        """The options' logits where `packed` is read, under each offset [v, d]: [v b q, 2]."""
+        """Return the options' logits where `packed` is read, under each offset [v, d]: [v b q, 2]."""
         return self._read(packed.prompts, packed.steered.some(offsets, packed.positions))
 
     def _propensity(self, packed: _Packed, offsets: Tensor) -> Tensor:
-        """m = logit(positive) - logit(negative), float32, under each offset [v, d]: [v b q]."""
+        """Return m = logit(positive) - logit(negative), float32, under each offset [v, d]: [v b q]."""
         logits = self._logits(packed, offsets)
         check_finite(self.site.model, logits, "its logits under steering")
         return (logits[:, 0] - logits[:, 1]).cpu()

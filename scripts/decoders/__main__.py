@@ -15,35 +15,35 @@ PAGE = Path(__file__).parents[2] / "docs" / "decoders.md"
 INTRODUCTION = """# Decoders
 
 Which decoders of transformers are run, and how that is known. Each row is a configuration at tiny size with
-random weights, made and checked by `python -m scripts.decoders`; this page is what it wrote (transformers
-{version}). For three texts of different length, read in one padded batch, three things are compared with plain
-transformers, which reads each text by itself with a hook on its blocks:
+random weights, made and checked by `python -m scripts.decoders`; this page is what it wrote
+(transformers {version}). Three texts of different length are read in one padded batch. Plain transformers
+reads each text by itself, with a hook on its blocks. Three things are compared:
 
-- the states after every block, and the logits under a vector added after block 2: the largest difference, as a
-  share of the largest number;
+- the states after every block: the largest difference, as a share of the largest number;
+- the logits under a vector added after block 2: the same;
 - {tokens} greedy tokens under that vector.
 
-A row holds where both differences are at most {tolerance:g} and the tokens are the same, or where the model is
-refused in one line when it is loaded. {held} of {count} hold.
+A row holds where both differences are at most {tolerance:g} and the tokens are the same, or where the model
+is refused in one line when it is loaded. {held} of {count} hold.
 
-*Whole forwards*: its KV cache does not give the logits of whole forwards (recurrent states, position biases), so
-texts are written without one: right, and slower. *Equal lengths*: its states depend on the padded length, so that
-a batch holds texts of one length.
+*Whole forwards*: the model's KV cache does not give the logits of whole forwards (recurrent states, position
+biases). Texts are written without it, which is right and slower. *Equal lengths*: the model's states depend
+on the padded length. A batch then holds texts of one length.
 
 | configuration | states | steered logits | greedy tokens | writing | batches |
 | --- | --- | --- | --- | --- | --- |
 """
 
 
-def row(found: Verdict) -> str:
-    """A line of the table."""
-    if found.refused is not None:
-        return f"| {found.name} | refused | | | {found.refused.replace('|', '/')} | |"
-    assert found.states is not None
-    assert found.logits is not None
+def row(checked: Verdict) -> str:
+    """Return a line of the table."""
+    if checked.refused is not None:
+        return f"| {checked.name} | refused | | | {checked.refused.replace('|', '/')} | |"
+    assert checked.states is not None
+    assert checked.logits is not None
     cells = [
-        found.name, f"{found.states:.0e}", f"{found.logits:.0e}", "same" if found.tokens else "OTHER",
-        "cached" if found.cached else "whole forwards", "equal lengths" if found.one_length else "padded",
+        checked.name, f"{checked.states:.0e}", f"{checked.logits:.0e}", "same" if checked.tokens else "OTHER",
+        "cached" if checked.cached else "whole forwards", "equal lengths" if checked.one_length else "padded",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

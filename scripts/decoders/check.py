@@ -1,4 +1,4 @@
-"""One decoder, run by this package and by plain transformers with a hook: states, steered logits, greedy text."""
+"""One decoder, run here and by plain transformers with a hook: states, steered logits, greedy tokens."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def verdict(configuration: Configuration) -> Verdict:
 
 
 def compare(name: str, model: LanguageModel, plain: Any, path: str) -> Verdict:
-    """A loaded model against plain transformers, whose blocks lie at `path`."""
+    """Return a loaded model against plain transformers, whose blocks lie at `path`."""
     blocks = functools.reduce(getattr, path.split("."), plain)
     rows = token_ids(model, TEXTS)
     offset = torch.randn(model.width, generator=torch.Generator().manual_seed(3))
@@ -118,7 +118,7 @@ def compare(name: str, model: LanguageModel, plain: Any, path: str) -> Verdict:
 def _ours(
     model: LanguageModel, rows: list[list[int]], offset: Tensor
 ) -> tuple[dict[int, list[Tensor]], list[Tensor]]:
-    """This package's states of each text by layer, and its steered logits, in padded batches."""
+    """Return this package's states of each text by layer, and its steered logits, in padded batches."""
     layers = range(1, model.n_layers + 1)
     states: dict[int, list[Tensor]] = {layer: [torch.empty(0)] * len(rows) for layer in layers}
     logits = [torch.empty(0)] * len(rows)
@@ -136,7 +136,7 @@ def _ours(
 def _plain(
     plain: Any, blocks: Any, ids: list[int], offset: Tensor | None = None
 ) -> tuple[dict[int, Tensor], Tensor]:
-    """Plain transformers on one text by itself: the blocks' outputs by layer, and the logits [t, vocabulary]."""
+    """Plain transformers on one text: the blocks' outputs by layer, and the logits [t, vocabulary]."""
     states: dict[int, Tensor] = {}
 
     def hook(layer: int) -> Callable[..., Any]:
@@ -171,5 +171,5 @@ def _greedy(plain: Any, blocks: Any, ids: list[int], offset: Tensor, ends: froze
 
 
 def _gap(values: Tensor, expected: Tensor) -> float:
-    """The largest difference, relative to the largest number."""
+    """Return the largest difference, relative to the largest number."""
     return float((values - expected).abs().max() / expected.abs().max().clamp_min(1e-12))

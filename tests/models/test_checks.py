@@ -113,7 +113,10 @@ def test_a_planted_model_ends_where_its_base_does(nano):
             lambda w: w.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(48)}),
             "q_proj.bias: the architecture has no place for it",
         ),
-        (lambda w: w["model.layers.2.mlp.down_proj.weight"][0].fill_(torch.nan), "down_proj.weight holds NaN"),
+        (
+            lambda w: w["model.layers.2.mlp.down_proj.weight"][0].fill_(torch.nan),
+            "down_proj.weight holds NaN",
+        ),
         (lambda w: w["model.embed_tokens.weight"][1599].fill_(torch.inf), "embed_tokens.weight is infinite"),
     ],
 )
@@ -243,7 +246,7 @@ def stretched(random_folder, tmp_path):
 
 
 def test_states_do_not_depend_on_longer_texts_of_the_batch(stretched):
-    texts = ["The dog", PROMPT, "She thinks that perhaps the dogs bark near the old ship, and the sailor came."]
+    texts = ["The dog", PROMPT, "She thinks that perhaps the dogs bark near the old ship, and that he came."]
     rows = token_ids(stretched, texts)
     assert len(rows[1]) < 12 < len(rows[2])
     assert stretched.one_length
@@ -307,8 +310,9 @@ def test_a_chunked_window_longer_than_the_probe_is_written_without_a_cache(rando
 def with_code(folder, tmp_path):
     """A folder whose configuration and model are classes that lie in it; its code leaves a trace."""
     trace = tmp_path / "ran"
-    auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
-    change_json(folder / "config.json", auto_map=auto_map, model_type="own_lm", architectures=["OwnForCausalLM"])
+    model = "OwnForCausalLM"
+    auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": f"modeling_own.{model}"}
+    change_json(folder / "config.json", auto_map=auto_map, model_type="own_lm", architectures=[model])
     (folder / "configuration_own.py").write_text(
         f"from transformers import LlamaConfig\nopen({str(trace)!r}, 'w').close()\n"
         "class OwnConfig(LlamaConfig):\n    model_type = 'own_lm'\n"

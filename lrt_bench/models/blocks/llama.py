@@ -28,7 +28,7 @@ TOLERANCE_16 = 3e-2
 
 
 def laid_out_like_llama(block: Any) -> bool:
-    """Whether the block has the parts in the shapes that `run` reads, none moved between devices by a hook."""
+    """Whether the block has the parts in the shapes that `run` reads, and none has accelerate's hook."""
     return (
         all(hasattr(block, part) for part in PARTS)
         and all(hasattr(block.self_attn, name) for name in PROJECTIONS)
@@ -79,7 +79,7 @@ def applies(call: dict[str, Any], cache: Any = None) -> bool:
 
 
 def run(block: Any, states: Tensor, call: dict[str, Any], cache: Any = None) -> Tensor:
-    """The block's output: states [b, t, d] -> [b, t, d].
+    """Return the block's output: states [b, t, d] -> [b, t, d].
 
     cache : a transformers KV cache, which is added to: of one token more, or of nothing before.
     """
@@ -98,7 +98,7 @@ def run(block: Any, states: Tensor, call: dict[str, Any], cache: Any = None) -> 
 
 
 def some_tokens(block: Any, states: Tensor, call: dict[str, Any], positions: Tensor) -> Tensor:
-    """The block's output at some tokens of each row: states [b, t, d], positions [b, q] -> [b, q, d]."""
+    """Return the block's output at some positions: states [b, t, d], positions [b, q] -> [b, q, d]."""
     positions = positions.to(states.device)
     rows = torch.arange(len(states), device=states.device)[:, None]
     queries, keys, values = _project(block, states, (rows, positions))
@@ -121,7 +121,7 @@ def _norm(norm: Any, states: Tensor) -> Tensor:
 def _project(
     block: Any, states: Tensor, kept: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (of the tokens `kept`, or of all), keys and values: [b, t, heads, head size] each."""
+    """Return queries (of the tokens `kept`, or of all), keys and values: [b, t, heads, head size] each."""
     attention = block.self_attn
     normed = _norm(block.input_layernorm, states)
     querying = normed if kept is None else normed[kept]
@@ -160,14 +160,14 @@ def attend(
 
 
 def seen(mask: Tensor | None, positions: Tensor, length: int) -> Tensor:
-    """What the tokens at `positions` [b, q] see of `length` tokens: [b, 1, q, length], boolean or added to scores."""
+    """Mask of what tokens at `positions` [b, q] see of `length`: [b, 1, q, length], boolean or additive."""
     if mask is None:
         return (torch.arange(length, device=positions.device) <= positions[..., None])[:, None]
     return mask[0, 0].to(positions.device)[positions][:, None]
 
 
 def add_product(states: Tensor, inputs: Tensor, linear: Any) -> Tensor:
-    """states + linear(inputs), in one pass where the layer has no bias."""
+    """Return states + linear(inputs), in one pass where the layer has no bias."""
     if linear.bias is not None:
         return states + linear(inputs)
     flat = torch.addmm(states.flatten(0, 1), inputs.flatten(0, 1), linear.weight.T)
@@ -175,7 +175,7 @@ def add_product(states: Tensor, inputs: Tensor, linear: Any) -> Tensor:
 
 
 def mlp(block: Any, states: Tensor) -> Tensor:
-    """states + MLP(norm(states)), of a gated MLP."""
+    """Return states + MLP(norm(states)), of a gated MLP."""
     mlp = block.mlp
     normed = _norm(block.post_attention_layernorm, states)
     gate = mlp.gate_proj(normed)

@@ -27,11 +27,11 @@ class Shifted(ABC):
 
     @abstractmethod
     def run(self, offsets: Tensor) -> Tensor:
-        """The block's output under each offset [v, d]: [v b, t, d]."""
+        """Return the block's output under each offset [v, d]: [v b, t, d]."""
 
     @abstractmethod
     def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
-        """The block's output under each offset [v, d] at some tokens of each row, positions [b, q]: [v b, q, d]."""
+        """Return the block's output under each offset [v, d], at positions [b, q]: [v b, q, d]."""
 
 
 class ShiftedLlama(Shifted):
@@ -54,6 +54,7 @@ class ShiftedLlama(Shifted):
         self._cos, self._sin = call["position_embeddings"]
 
     def run(self, offsets: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d]: [v b, t, d]."""
         rows = len(offsets) * len(self._states)
         scale = self._inverse_rms(offsets)[..., None, None]
         queries, keys, values = (
@@ -71,6 +72,7 @@ class ShiftedLlama(Shifted):
         return mlp(self._block, add_product(steered, mixed, self._block.self_attn.o_proj))
 
     def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d], at positions [b, q]: [v b, q, d]."""
         positions = positions.to(self._states.device)
         rows = torch.arange(len(self._states), device=positions.device)[:, None]
         mixed = (
@@ -117,14 +119,14 @@ class ShiftedLlama(Shifted):
         return attention.q_norm(queries), attention.k_norm(keys)
 
     def _queries(self, offsets: Tensor, scale: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """Queries of the tokens at `positions`, before norm and rotation: [v b, q, heads, size]."""
+        """Return queries of the tokens at `positions`, before norm and rotation: [v b, q, heads, size]."""
         chosen = scale[:, rows, positions][..., None, None]
         return self._finished(chosen, self._own[0][rows, positions][None], self._maps[0], offsets).flatten(
             0, 1
         )
 
     def _some_whole(self, offsets: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """What attention gives the tokens at `positions`, with every token's key and value: [v b, q, heads size]."""
+        """Attention of the tokens at `positions`, every key and value written out: [v b, q, heads size]."""
         scale = self._inverse_rms(offsets)
         keys, values = (
             self._finished(scale[..., None, None], own[None], part, offsets).flatten(0, 1)
@@ -143,7 +145,7 @@ class ShiftedLlama(Shifted):
         return attend(self._block.self_attn, queries, keys, values, visible, is_causal=False)
 
     def _some_factored(self, offsets: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
-        """The same, from the parts of keys and values: [v b, q, heads size].
+        """Return the same, from the parts of keys and values: [v b, q, heads size].
 
         A query's score with the offset's key at position j is q . R_j k = sum_f cos_jf (q1 k1 + q2 k2)_f +
         sin_jf (q2 k1 - q1 k2)_f over the rotation's frequencies f, halves 1 and 2 of either vector.
@@ -178,7 +180,7 @@ class ShiftedLlama(Shifted):
         return torch.cat([keys, table.expand(keys.shape)], -1)
 
     def _hidden(self, positions: Tensor) -> Tensor:
-        """What is added to the scores of the tokens at `positions`: [b, 1, 1, q, 1, t]; very low hides one."""
+        """Additive mask of the tokens at `positions`: [b, 1, 1, q, 1, t]; `LEAST` hides a token."""
         visible = seen(self._call.get("attention_mask"), positions, self._states.shape[1])
         if visible.dtype == torch.bool:
             visible = torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, LEAST)
