@@ -332,6 +332,7 @@ def evaluate(
         evaluation = Evaluation(
             whole, mappings, tasks, Path(out or folder), models.device, models.dtype, models.device_map, seed,
             batch_size, data=data or Data(), local_models=models.local,
+            trust_remote_code=models.trust_remote_code, bos=models.bos,
         )  # fmt: skip
         return [cell.result for cell in evaluation.run()]
 

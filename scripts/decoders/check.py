@@ -59,7 +59,7 @@ class Verdict:
             return "\n" not in self.refused
         if self.states is None or self.logits is None:
             return False
-        return max(self.states, self.logits) <= TOLERANCE and bool(self.tokens)
+        return self.states <= TOLERANCE and self.logits <= TOLERANCE and bool(self.tokens)
 
 
 def build(configuration: Configuration, folder: Path, seed: int = 0) -> None:

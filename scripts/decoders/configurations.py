@@ -147,9 +147,9 @@ CONFIGURATIONS: tuple[Configuration, ...] = (
     _of("bert, as a decoder", "BertConfig", "bert.encoder.layer", base=_BERT),
     _of("bert, in both directions", "BertConfig", "bert.encoder.layer", base=_SIZES),
     _of("ctrl", "CTRLConfig", "transformer.h", base=_GPT, dff=96),
-    _of("dots1", "Dots1Config", base=_HEADS, **_EXPERTS, n_routed_experts=4, n_shared_experts=1, n_group=1,
-        topk_group=1, first_k_dense_replace=1),
+    _of("dots1", "Dots1Config", base=_HEADS, **_EXPERTS, n_routed_experts=4, n_shared_experts=1,
+        n_group=1, topk_group=1, first_k_dense_replace=1),
     _of("flex-olmo", "FlexOlmoConfig", **_EXPERTS),
-    _of("glm4-moe", "Glm4MoeConfig", base=_HEADS, **_EXPERTS, n_routed_experts=4, n_shared_experts=1, n_group=1,
-        topk_group=1, first_k_dense_replace=1),
+    _of("glm4-moe", "Glm4MoeConfig", base=_HEADS, **_EXPERTS, n_routed_experts=4, n_shared_experts=1,
+        n_group=1, topk_group=1, first_k_dense_replace=1),
 )  # fmt: skip
