@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, forwards, pad
 from lrt_bench.models.decoding import Decoding
@@ -180,6 +181,8 @@ class TextLoss:
         self._model = site.model
         encoded = token_ids(site.model, texts)
         self._count = sum(len(ids) - 1 for ids in encoded)
+        if not self._count:
+            raise UserError(f"{site.model.name}: no text of two tokens or more: there is no loss to measure")
         self._batches = []
         for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
             chosen = [encoded[i] for i in batch]

@@ -69,7 +69,8 @@ def wrap_instructions(tokenizer: Any, task: Task, instructions: Sequence[Prompt]
         spaced = [space + opening for opening in openings]
         whole = encode(tokenizer, [texts[0] + opening for opening in spaced])
         pairs = zip(whole, spaced, strict=True)
-        sides.append({first_token(tokenizer, bare, tokens.ids, opening) for tokens, opening in pairs})
+        firsts = {first_token(tokenizer, bare, tokens.ids, opening) for tokens, opening in pairs}
+        sides.append({token for token in firsts if token is not None})
     refuse, comply = sorted(sides[0] - sides[1]), sorted(sides[1] - sides[0])
     if not refuse or not comply:
         raise UserError(

@@ -110,9 +110,9 @@ class Encoded:
 def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]:
     """Tokenise prompts and the first tokens of their options.
 
-    A prompt whose options begin with the same token in this tokenizer cannot be scored, nor one that is
-    longer than the model reads: it is left out. So are as many others as it takes to have either option
-    positive equally often again.
+    A prompt is left out where it cannot be scored: its options begin with the same token in this tokenizer, or
+    with none, or it is longer than the model reads. As many others are left out as it takes to have either
+    option positive equally often again.
     """
     tokenizer = site.model.tokenizer
     texts = [begun(tokenizer, row.instruction, row.prompt) for row in prompts]
@@ -126,10 +126,16 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
     ]
     scorable = []
     for row, ids, positive, negative in zip(prompts, bare, *sides, strict=True):
-        tokens = [first_token(tokenizer, ids, whole, text)
-                  for whole, text in ((positive, row.positive), (negative, row.negative))]  # fmt: skip
-        if tokens[0] != tokens[1] and len(ids) <= site.model.context:
-            scorable.append((row.positive, Encoded(ids, tokens[0], tokens[1])))
+        one = first_token(tokenizer, ids, positive, row.positive)
+        other = first_token(tokenizer, ids, negative, row.negative)
+        if one is None or other is None or one == other or len(ids) > site.model.context:
+            continue
+        if max(one, other) >= len(site.model.head.weight):
+            raise UserError(
+                f"{site.model.name}: an option of {row.prompt[:40]!a} begins with a token beyond the head's "
+                f"{len(site.model.head.weight)} rows: call model.resize_token_embeddings(len(tokenizer))"
+            )
+        scorable.append((row.positive, Encoded(ids, one, other)))
     return _balanced(scorable, len({row.positive for row in prompts}))
 
 
@@ -147,12 +153,15 @@ def _balanced(rows: list[tuple[str, Encoded]], options: int) -> list[Encoded]:
     return kept
 
 
-def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
-    """Return the token after the prompt, or the option's own first where the tokenizer merges across."""
+def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int | None:
+    """Return the token after the prompt, or the option's own first where the tokenizer merges across.
+
+    None where the tokenizer leaves nothing of the option.
+    """
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt)]
     ids: list[int] = tokenizer(option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-    return ids[0]
+    return ids[0] if ids else None
 
 
 @dataclass(frozen=True)
