@@ -110,8 +110,8 @@ class Encoded:
 def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]:
     """Tokenise prompts and the first tokens of their options.
 
-    A prompt is left out where it cannot be scored: its options begin with the same token in this tokenizer, or
-    with none, or it is longer than the model reads. As many others are left out as it takes to have either
+    A prompt is left out where it cannot be scored: its options begin with the same token in this tokenizer,
+    or with none, or it is longer than the model reads. As many others are left out as it takes to have either
     option positive equally often again.
     """
     tokenizer = site.model.tokenizer
