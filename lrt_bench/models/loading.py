@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -205,3 +206,16 @@ def _check_folder(path: Path) -> None:
         raise UserError(f"{path}: not a model folder: config.json is missing")
     if not [*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")]:
         raise UserError(f"{path}: no weights there: add model.safetensors")
+    _check_generation(path / "generation_config.json")
+
+
+def _check_generation(path: Path) -> None:
+    """Raise UserError where the file is broken: transformers would do without it, and its end tokens."""
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON: {first_line(error)}; mend it, or delete it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: want a JSON object; mend it, or delete it")

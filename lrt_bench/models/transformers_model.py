@@ -62,7 +62,7 @@ class TransformersModel(LanguageModel):
         self.parameters = sum(p.numel() for p in self.module.parameters())
         self.context = getattr(self.config, "max_position_embeddings", None) or 2048
         self.dtype = next(self.module.parameters()).dtype
-        self.ends = end_tokens(self.module, self.tokenizer)
+        self.ends = end_tokens(self.name, self.module, self.tokenizer)
         self.head = head_of(self.module, self.config, self.name)
         self.one_length = False
         probes.check_weights(self.name, self.module, self.dtype)
@@ -224,11 +224,15 @@ class TransformersModel(LanguageModel):
         return fitting
 
 
-def end_tokens(module: Any, tokenizer: Any) -> frozenset[int]:
+def end_tokens(name: str, module: Any, tokenizer: Any) -> frozenset[int]:
     """Ids that end a text: the tokenizer's EOS, and the one or several of the generation configuration."""
     configured = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
     ids = configured if isinstance(configured, list | tuple) else [configured]
-    return frozenset(int(token) for token in (tokenizer.eos_token_id, *ids) if token is not None)
+    named = [token for token in (tokenizer.eos_token_id, *ids) if token is not None]
+    for token in named:
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise UserError(f"{name}: generation_config.json: eos_token_id {token!r}: want token ids")
+    return frozenset(named)
 
 
 def _rotary_border(config: Any) -> int:

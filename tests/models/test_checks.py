@@ -84,6 +84,13 @@ def test_writing_stops_where_transformers_stops(folder):
     assert written.texts[0][0] == model.tokenizer.decode(expected[:-1])
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"eos_token_id": "end"}', '{"eos_token_id": [1, true]}'])
+def test_a_broken_generation_configuration_is_refused(folder, content):
+    """Transformers does without it, and a text would go on past the model's own end."""
+    (folder / "generation_config.json").write_text(content)
+    assert "generation_config.json" in one_line(folder)
+
+
 def test_a_planted_model_ends_where_its_base_does(nano):
     base = nano("S")
     other = plant("retokenized", base)
