@@ -378,7 +378,7 @@ def _topic_words(topic: str) -> list[str]:
     return sorted(words)
 
 
-FRENCH = (
+FRENCH_WORDS = (
     "le la les un une des je il elle mon son dans sur devant vers sous que est était sera "
     "étaient sont seront ce c'est c'était"
 )
@@ -387,7 +387,7 @@ ENGLISH_WORDS = "the a an many i he she my his her in on by near that is was wil
 
 def _language_words() -> dict[str, list[str]]:
     """Frequent words of one language only: articles, pronouns, copulas, prepositions."""
-    return {"present": FRENCH.split(), "absent": ENGLISH_WORDS.split()}
+    return {"present": FRENCH_WORDS.split(), "absent": ENGLISH_WORDS.split()}
 
 
 def write_generation_tasks(root: Path) -> None:
