@@ -403,6 +403,7 @@ def evaluate(
             "mappings": tuple(names), "tasks": (tasks,) if isinstance(tasks, str) else tuple(tasks),
             "corpus": corpus, "data": data.local, "models": models.local, "out": out or folder,
             "device": models.device, "dtype": models.dtype, "device_map": models.device_map,
+            "trust_remote_code": models.trust_remote_code, "bos": models.bos,
             "seed": options.seed, "batch_size": options.batch_size,
         })  # fmt: skip
         chosen = config.on_own_pair(suite) if isinstance(suite, Suite) else config.whole_suite()

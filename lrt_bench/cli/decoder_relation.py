@@ -56,7 +56,7 @@ def decoder_relation(
     """Least squares between two decoders, both ways, beside permuted and random rows (paper, figure 2)."""
     from lrt_bench.cli import terminal as report
     from lrt_bench.evaluation.decoder_relation.relation import relate
-    from lrt_bench.models.sae import load_sae
+    from lrt_bench.models.sae_files import load_sae
 
     saes = load_sae(source_sae), load_sae(target_sae)
     rows, matching = [sae.w_dec for sae in saes], None
@@ -92,7 +92,7 @@ def decoder_relation(
 def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side: str) -> Features:
     """Return the site whose coefficients are read: the one given, or the one that an embedded name gives."""
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae import EMBEDDED
+    from lrt_bench.models.sae_files import EMBEDDED
     from lrt_bench.models.sites import Features
 
     if named := EMBEDDED.fullmatch(sae.name):

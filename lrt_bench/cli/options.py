@@ -27,7 +27,15 @@ WHERE = (
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
     click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
-)
+    click.option(
+        "--trust-remote-code", is_flag=True,
+        help="Run code that lies beside a model's weights: only code that you have read.",
+    ),
+    click.option(
+        "--bos", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+        help="Begin texts with BOS: where the tokenizer defines one, always (or refuse), never.",
+    ),
+)  # fmt: skip
 SEED = (click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),)
 OPTIONS = (*TEXT, *MODELS, *OUT, *WHERE, *SEED)  # of a command that runs models, shown in this order
 ENGINE = (

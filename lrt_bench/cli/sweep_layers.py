@@ -94,6 +94,8 @@ def _words(
     for name, value in options.items():
         if value != defaults.get(name):
             words += [f"--{name}", str(value)]
+    words += ["--trust-remote-code"] if settings["trust_remote_code"] else []
+    words += ["--bos", settings["bos"]] if settings["bos"] != "auto" else []
     return words
 
 
@@ -106,7 +108,8 @@ def _run(
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
     from lrt_bench.models.loading import Models
 
-    models = Models(settings["dtype"], settings["device"], device_map, local)
+    loading = {name: settings.pop(name) for name in ("trust_remote_code", "bos")}
+    models = Models(settings["dtype"], settings["device"], device_map, local, **loading)
     # the suite's pairs may hold the same models at other layers
     pairs = {(pair.source, pair.target): pair for pair in reversed(suite.pairs)}
     done = []

@@ -96,7 +96,11 @@ def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
     from lrt_bench.models.loading import Models, check_stand_ins
 
     local = stand_ins(settings["models"], "--model")
-    models = Models(settings["dtype"], settings["device"], settings["device_map"], local)
+    own_code, bos = settings["trust_remote_code"], settings["bos"]
+    models = Models(
+        settings["dtype"], settings["device"], settings["device_map"], local,
+        trust_remote_code=own_code, bos=bos,
+    )  # fmt: skip
     pair = Pair(source, target, models)
     check_stand_ins(local, pair.specs)
     return pair

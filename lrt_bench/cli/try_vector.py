@@ -80,7 +80,8 @@ def try_(
     steering = read_vector(vector, vector_format, layer)
     for note in assumptions(steering):
         click.echo(f"note: {vector}: {note}", err=True)
-    site = Site(Models(dtype, device, device_map).get(spec), steering.layer(layer))
+    loading = {name: settings.pop(name) for name in ("trust_remote_code", "bos")}
+    site = Site(Models(dtype, device, device_map, **loading).get(spec), steering.layer(layer))
     shown = _try(site, steering, every, _Text(spec, corpus, corpus_column, data), settings)
     if html is not None:
         from lrt_bench.files.whole import write_whole

@@ -52,12 +52,14 @@ class RunConfig(Strict):
         Address and name of a judge of refusals. Its key is read from the environment and is no setting.
     classifier
         Folder of a text classifier of refusals.
-    corpus
-        Text that maps are fitted on, in the place of the suite's.
+    corpus, corpus_column
+        Text that maps are fitted on, in the place of the suite's, and the column that holds it.
     data, models
         {id: path} in the place of data sets, and of models and sparse autoencoders.
     out
         Folder of results; a cell that lies there under the same key is not computed again.
+    trust_remote_code, bos
+        Whether code beside a model's weights may run, and whether texts begin with BOS (`loading.Models`).
     seed
         Seed of every draw.
     batch_size
@@ -87,12 +89,15 @@ class RunConfig(Strict):
     judge_model: str | None = None
     classifier: Path | None = None
     corpus: str | None = None
+    corpus_column: str | None = None
     data: Mapping[str, str] = Field(default_factory=dict)
     models: Mapping[str, str] = Field(default_factory=dict)
     out: Path = Path("results")
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     device_map: str | None = None
+    trust_remote_code: bool = False
+    bos: Literal["auto", "always", "never"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     batch_size: AtLeastOne = 64
     engine: Literal["local", "ray"] = "local"
@@ -135,7 +140,7 @@ class RunConfig(Strict):
         UserError
             Where there is no such suite or pair.
         """
-        return narrowed(self.whole_suite(), pairs=self.pairs, corpus=self.corpus)
+        return narrowed(self.whole_suite(), pairs=self.pairs, corpus=self.corpus, column=self.corpus_column)
 
     def whole_suite(self) -> Suite:
         """Return the suite with all its pairs, or with the ad hoc pair alone."""

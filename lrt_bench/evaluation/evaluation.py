@@ -25,7 +25,8 @@ from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
 from lrt_bench.models.loading import Models, check_stand_ins
-from lrt_bench.models.sae import SparseAutoencoder, load_sae
+from lrt_bench.models.sae import SparseAutoencoder
+from lrt_bench.models.sae_files import load_sae
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
@@ -164,7 +165,10 @@ class Evaluation:
         """Return where the models come from; none is loaded yet."""
         remember = REMEMBER if len(self.suite.pairs) > 1 else 0
         config = self.config
-        return Models(config.dtype, config.device, config.device_map, config.models, remember)
+        return Models(
+            config.dtype, config.device, config.device_map, config.models, remember,
+            config.trust_remote_code, config.bos,
+        )  # fmt: skip
 
     def _tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
         """Return the pair's tasks with their data."""

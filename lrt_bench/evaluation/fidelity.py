@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import PairedTokens
-from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.batching import pad, paired_by_length
 from lrt_bench.models.sites import Site
 
 BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the target's states
@@ -103,7 +103,8 @@ class Stitching:
     ) -> None:
         self._target = target
         self._batches = []
-        for batch in by_length([len(text.target_ids) for text in texts], batch_size):
+        lengths = [(len(text.source_ids), len(text.target_ids)) for text in texts]
+        for batch in paired_by_length((source.model, target.model), lengths, batch_size):
             chosen = [texts[i] for i in batch]
             ids = pad([text.target_ids for text in chosen])
             x = source.read(pad([text.source_ids for text in chosen])).cpu()

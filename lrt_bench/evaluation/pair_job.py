@@ -191,6 +191,8 @@ class PairJob:
                 bench.states.digest,
                 bench.states_source.revisions,
                 self.config.recorded(),
+                self.config.trust_remote_code,
+                self.config.bos,
             ),
             audit=row.audit,
             propensities="0" * 64,

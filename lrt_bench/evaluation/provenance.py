@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,8 @@ def provenance(
     corpus_digest: str,
     data: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
+    trust_remote_code: bool | None = None,
+    bos: Literal["auto", "always", "never"] | None = None,
 ) -> Provenance:
     """Describe where this run's numbers come from.
 
@@ -32,6 +34,8 @@ def provenance(
         Revision of each data set that was read.
     config
         The run's settings, as `RunConfig.recorded` gives them.
+    trust_remote_code, bos
+        How the models were loaded (`models.loading.Models`).
     """
     import transformers
 
@@ -48,6 +52,8 @@ def provenance(
         corpus_digest=corpus_digest,
         data=dict(data or {}) or None,
         config=dict(config) if config is not None else None,
+        trust_remote_code=trust_remote_code,
+        bos=bos,
     )
 
 

@@ -366,6 +366,9 @@ class Provenance(Record):
     data: dict[str, str] | None = None
     config: dict[str, JsonValue] | None = None
 
+    trust_remote_code: bool | None = None
+    bos: Literal["auto", "always", "never"] | None = None
+
     @field_validator("config")
     @classmethod
     def _bounded(cls, value: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:

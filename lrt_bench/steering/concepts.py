@@ -14,7 +14,9 @@ from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
 from lrt_bench.models.memory import halving
+from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class ConceptStates:
         return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
 
     def half(self, which: int) -> ConceptStates:
-        """The concept from half of its pairs: halves 0 and 1 share no prompt.
+        """Return the concept from half of its pairs: halves 0 and 1 share no prompt.
 
         Pairs go to the halves two by two, so that data whose options alternate is balanced in each.
         """
@@ -40,8 +42,14 @@ class ConceptStates:
 
 
 def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
-    """States [n, d] at the last token of each text, float32, on the CPU."""
-    encoded = [tokens.ids for tokens in encode_again(site.model.tokenizer, texts)]
+    """States [n, d] at the last token of each text, float32, on the CPU.
+
+    Raises
+    ------
+    UserError
+        Where a text gives no token, or the states are not finite in the model's precision.
+    """
+    encoded = token_ids(site.model, texts)
     states = torch.empty(len(encoded), site.width)
 
     def at_last(batch: Sequence[int]) -> Tensor:
@@ -51,20 +59,21 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
         return run[torch.arange(len(chosen), device=run.device), last].cpu()
 
     for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
-        for part, found in halving(at_last, batch):
-            states[list(part)] = found
+        for part, last in halving(at_last, batch):
+            states[list(part)] = last
+    check_finite(site.model, states, f"its states at layer {site.layer}")
     return states
 
 
 def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
-    """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
+    """Return what a model reads of contrastive pairs: all positive texts, then all negative ones."""
     return [with_instruction(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
         with_instruction(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
     ]
 
 
 def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> tuple[ContrastPair, ...]:
-    """The pairs that every one of `models` can read whole: what is longer than its context is left out.
+    """Return the pairs that every one of `models` can read whole; what is longer is left out.
 
     Pairs go two by two, so that data whose options alternate stays balanced.
     """

@@ -18,7 +18,9 @@ from lrt_bench.data.corpus import encode
 from lrt_bench.data.tasks import ContrastPair, Prompt, RefusalTask, TaskCard
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.generation import generate, offsets_for
 from lrt_bench.steering.sweep import Interventions, first_token
 
@@ -26,14 +28,14 @@ Kind = Literal["add", "ablate", "ablate-all"]
 
 
 def wrapped(tokenizer: Any, card: TaskCard, instruction: str) -> str:
-    """The instruction up to where the answer begins: by the chat template, else the card's, else plain."""
+    """Wrap the instruction up to where the answer begins: in the chat template, the card's, or plain."""
     if card.template and not getattr(tokenizer, "chat_template", None):
         return card.template.replace("{instruction}", instruction)
     return render(tokenizer, instruction)
 
 
 def instruction_pairs(tokenizer: Any, task: RefusalTask) -> Sequence[ContrastPair]:
-    """The texts whose last states make a refusal task's vector, as the model reads them."""
+    """Return the texts whose last states make a refusal task's vector, as the model reads them."""
     return [
         ContrastPair(
             positive=wrapped(tokenizer, task.card, pair.positive),
@@ -44,7 +46,7 @@ def instruction_pairs(tokenizer: Any, task: RefusalTask) -> Sequence[ContrastPai
 
 
 @dataclass(frozen=True)
-class Asked:
+class WrappedInstructions:
     """Instructions as one model reads them, and the tokens that open a refusal or an answer."""
 
     texts: list[str]
@@ -52,7 +54,9 @@ class Asked:
     comply: list[int]
 
 
-def ask(tokenizer: Any, task: RefusalTask, instructions: Sequence[Prompt]) -> Asked:
+def wrap_instructions(
+    tokenizer: Any, task: RefusalTask, instructions: Sequence[Prompt]
+) -> WrappedInstructions:
     """Wrap instructions and find the first tokens of the card's openings.
 
     An opening follows the wrapped instruction after a space, unless that ends in white space. A token that
@@ -66,45 +70,48 @@ def ask(tokenizer: Any, task: RefusalTask, instructions: Sequence[Prompt]) -> As
         spaced = [space + opening for opening in openings]
         whole = encode(tokenizer, [texts[0] + opening for opening in spaced])
         pairs = zip(whole, spaced, strict=True)
-        sides.append({first_token(tokenizer, bare, tokens.ids, opening) for tokens, opening in pairs})
+        firsts = {first_token(tokenizer, bare, tokens.ids, opening) for tokens, opening in pairs}
+        sides.append({token for token in firsts if token is not None})
     refuse, comply = sorted(sides[0] - sides[1]), sorted(sides[1] - sides[0])
     if not refuse or not comply:
         raise UserError(
             f"task {task.name}: openings: in this tokenizer both sides begin with the same tokens"
         )
-    return Asked(texts, refuse, comply)
+    return WrappedInstructions(texts, refuse, comply)
 
 
 @torch.inference_mode()
-def refusal_odds(site: Site, asked: Asked, changes: Interventions, rows: int = 64) -> Tensor:
+def refusal_odds(
+    site: Site, wrapped_instructions: WrappedInstructions, changes: Interventions, rows: int = 64
+) -> Tensor:
     """Log-odds of opening a refusal against opening an answer, at the first token of the answer: [v, p].
 
     log sum exp of the refusing tokens' logits minus that of the complying ones': nothing is written for it.
     """
     model = site.model
-    encoded = [tokens.ids for tokens in encode(model.tokenizer, asked.texts)]
+    encoded = token_ids(model, wrapped_instructions.texts, "instruction")
     jobs = [(v, p) for v in range(len(changes)) for p in range(len(encoded))]
-    tokens = torch.tensor(asked.refuse + asked.comply)
-    found = torch.empty(len(changes), len(encoded))
-    for batch in by_length([len(encoded[p]) for _, p in jobs], rows):
+    refuse_ids, comply_ids = wrapped_instructions.refuse, wrapped_instructions.comply
+    tokens = torch.tensor(refuse_ids + comply_ids)
+    all_odds = torch.empty(len(changes), len(encoded))
+    for batch in by_length([len(encoded[p]) for _, p in jobs], rows, model):
         chosen = [jobs[i] for i in batch]
         ids = pad([encoded[p] for _, p in chosen])
         states = run_changed(site, ids, changes[[v for v, _ in chosen]])
         last = torch.tensor([len(encoded[p]) - 1 for _, p in chosen], device=states.device)
-        at = model.finish(states[torch.arange(len(chosen), device=states.device), last][:, None])[:, 0]
-        logits = model.head.choice(at, tokens.expand(len(chosen), -1)).cpu()
-        if not torch.isfinite(logits).all():
-            raise UserError(f"{model.name}: its logits are not finite under steering: try --dtype float32")
-        refuse, comply = logits.split([len(asked.refuse), len(asked.comply)], 1)
+        final = model.finish(states[torch.arange(len(chosen), device=states.device), last][:, None])[:, 0]
+        logits = model.head.choice(final, tokens.expand(len(chosen), -1)).cpu()
+        check_finite(model, logits, "its logits under steering")
+        refuse, comply = logits.split([len(refuse_ids), len(comply_ids)], 1)
         odds = refuse.logsumexp(1) - comply.logsumexp(1)
         for (v, p), value in zip(chosen, odds, strict=True):
-            found[v, p] = value
-    return found
+            all_odds[v, p] = value
+    return all_odds
 
 
 @torch.inference_mode()
 def run_changed(site: Site, ids: Tensor, changes: Interventions) -> Tensor:
-    """The last block's output [b, t, d] for ids [b, t], each row under its own intervention."""
+    """Return the last block's output [b, t, d] for ids [b, t], each row under its own intervention."""
     model = site.model
     model.check_length(ids.shape[1])
     frame, states = model.frame(ids.shape[1]), model.embed(ids)
@@ -140,9 +147,9 @@ def run_points(
         kinds.append((kind, None))
         parts.append(Interventions.ablating(vector[None], everywhere=kind == "ablate-all"))
     changes = Interventions.joined(parts)
-    asked = ask(site.model.tokenizer, task, instructions)
-    odds = refusal_odds(site, asked, changes, rows)
-    written = generate(site, asked.texts, changes, task.card.new_tokens, temperature=0.0, rows=rows)
+    wrapped_ones = wrap_instructions(site.model.tokenizer, task, instructions)
+    odds = refusal_odds(site, wrapped_ones, changes, rows)
+    written = generate(site, wrapped_ones.texts, changes, task.card.new_tokens, temperature=0.0, rows=rows)
     return [
         InterventionAnswers(kind, alpha, written.texts[i], odds[i], written.cross_entropy[i])
         for i, (kind, alpha) in enumerate(kinds)

@@ -22,7 +22,7 @@ from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.generation import offsets_for
-from lrt_bench.steering.refusal import ask, instruction_pairs, refusal_odds, run_points
+from lrt_bench.steering.refusal import instruction_pairs, refusal_odds, run_points, wrap_instructions
 from lrt_bench.steering.sweep import Interventions
 
 PLATEAU = 0.9  # of the largest effect: the smallest alpha that reaches it is chosen
@@ -45,7 +45,7 @@ class AlphaChoice:
 
 
 def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequence[float]) -> AlphaChoice:
-    """The smallest |alpha| on each side of 0 at which the effect has reached its plateau.
+    """Return the smallest |alpha| on each side of 0 at which the effect has reached its plateau.
 
     The effect is the change of the mean log-odds of refusing, down for alpha > 0 and up for alpha < 0. Alphas
     whose text surprises the unsteered model by over `MAX_ADDED` nats a token beyond its own are left out;
@@ -93,20 +93,20 @@ def choose_layer(
     alphas: Sequence[float],
     rows: int = 64,
 ) -> ChosenLayer:
-    """The layer whose own vector moves refusal most, as steered for, on the validation split.
+    """Return the layer whose own vector moves refusal most, as steered for, on the validation split.
 
     The effect is the mean over alphas of the change of the log-odds of refusing, counted down for alpha > 0
     and up for alpha < 0. `lengths` gives each candidate layer's spread (`spreads`). The earliest wins a tie.
     """
     pairs = instruction_pairs(model.tokenizer, task)
-    asked = ask(model.tokenizer, task, task.instructions)
+    instructions = wrap_instructions(model.tokenizer, task, task.instructions)
     signs = torch.tensor([math.copysign(1, alpha) for alpha in alphas])
     effects = {}
     for layer, length in sorted(lengths.items()):
         site = Site(model, layer)
         vector = concept_states(site, pairs, rows).vector
         steps = offsets_for(vector, (0.0, *alphas), length)
-        odds = refusal_odds(site, asked, Interventions.adding(steps), rows).mean(1)
+        odds = refusal_odds(site, instructions, Interventions.adding(steps), rows).mean(1)
         effects[layer] = float((-signs * (odds[1:] - odds[0])).mean())
     return ChosenLayer(max(effects, key=lambda layer: effects[layer]), effects)
 
@@ -125,7 +125,7 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
     if not texts:
         raise UserError(f"{corpus.source}: no text for a fit in it; give more documents")
     kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for batch in by_length([len(text.source_ids) for text in texts], rows):
+    for batch in by_length([len(text.source_ids) for text in texts], rows, model):
         states = model.states(pad([texts[i].source_ids for i in batch]), layers)
         for layer in layers:
             kept[layer] += [states[layer][row, texts[i].source_at].cpu() for row, i in enumerate(batch)]
@@ -133,5 +133,5 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
 
 
 def layers_at(model: LanguageModel, depths: Sequence[float]) -> list[int]:
-    """The layers at relative depths, each once."""
+    """Return the layers at relative depths, each once."""
     return sorted({min(model.n_layers, max(1, round(depth * model.n_layers))) for depth in depths})

@@ -75,7 +75,7 @@ def decoys(bench: PairBench, count: int) -> Tensor:
         start = int(rng.integers(1, len(ids)))
         pieces.append([ids[0], *ids[start : start + PIECE]])
     states_of_pieces = []
-    for batch in by_length([len(piece) for piece in pieces], bench.batch_size):
+    for batch in by_length([len(piece) for piece in pieces], bench.batch_size, bench.source.model):
         states = bench.source.read(pad([pieces[i] for i in batch])).cpu()
         states_of_pieces += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
     every = torch.cat(states_of_pieces)

@@ -96,6 +96,7 @@ class Verification:
             config = checked({
                 "tasks": chosen, "out": folder, "device": settings.device, "dtype": settings.dtype,
                 "seed": settings.seed, "batch_size": settings.batch_size,
+                "bos": first.provenance.bos or "auto",
             })  # fmt: skip
             evaluation = Evaluation(
                 suite.model_copy(update={"mappings": tuple(names)}), config,

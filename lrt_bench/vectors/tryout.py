@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.chat import render
-from lrt_bench.data.corpus import PairedTokens, encode
+from lrt_bench.data.corpus import PairedTokens
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec
 from lrt_bench.errors import UserError
@@ -23,6 +23,7 @@ from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.generation import generate, offsets_for
 from lrt_bench.steering.sweep import MAX_NORM
 from lrt_bench.vectors.vector import SteeringVector
@@ -101,7 +102,7 @@ def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) 
     """
     texts = _few_texts(site.model, corpus, data)
     moments = Moments.zeros(0, site.width)
-    for batch in by_length([len(text.target_ids) for text in texts], rows):
+    for batch in by_length([len(text.target_ids) for text in texts], rows, site.model):
         states = site.read(pad([texts[i].target_ids for i in batch])).cpu()
         kept = torch.cat([states[row, texts[i].target_at] for row, i in enumerate(batch)])
         moments.update(kept[:, :0], kept)
@@ -175,7 +176,7 @@ def try_vector(
         site, texts, offsets, writing.max_tokens,
         seed=writing.seed, temperature=writing.temperature, rows=writing.rows,
     )  # fmt: skip
-    read = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+    read = token_ids(site.model, texts, "prompt")
     attempts = tuple(
         tuple(
             _attempt(site, ids, written.tokens[v][p], offset, alpha, float(written.cross_entropy[v, p]))

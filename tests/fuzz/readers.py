@@ -275,7 +275,7 @@ def make_sae(folder: Path) -> None:
 
 
 def read_sae(folder: Path) -> None:
-    from lrt_bench.models.sae import load_sae
+    from lrt_bench.models.sae_files import load_sae
 
     assert load_sae(str(folder)).digest
 

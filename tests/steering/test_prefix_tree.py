@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import pytest
 import torch
 from architectures import ARCHITECTURES
@@ -93,7 +91,7 @@ def test_a_model_that_a_tree_deceives_is_run_plainly(random_model, monkeypatch):
         return Frame([call | {"attention_mask": torch.zeros_like(call["attention_mask"])} for call in calls])
 
     plain = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
-    monkeypatch.setattr(steering, "_AGREED", WeakKeyDictionary())  # it looks at a model once
+    monkeypatch.setattr(site.model, "tree_agreement", {})  # it looks at a model once
     monkeypatch.setattr(steering, "tree_frame", open_frame)
     noticed = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
     assert not any(packed.steered.frame for packed in noticed._packed)

@@ -16,7 +16,7 @@ from lrt_bench.evaluation.scorers.answers import Phrases
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.generation import generate, offsets_for
-from lrt_bench.steering.refusal import ask, instruction_pairs, refusal_odds, run_points, wrapped
+from lrt_bench.steering.refusal import instruction_pairs, refusal_odds, run_points, wrapped
 from lrt_bench.steering.refusal_selection import (
     choose_alpha,
     choose_layer,
@@ -92,7 +92,7 @@ def test_ablation_leaves_nothing_along_the_direction_after_any_block(site, vecto
 
 def test_odds_are_those_of_the_models_own_hooked_forward(site, vector):
     model, direction = site.model, vector / vector.norm()
-    asked = ask(model.tokenizer, TASK, TASK.prompts[:3])
+    asked = wrap_instructions(model.tokenizer, TASK, TASK.prompts[:3])
     changes = Interventions.joined(
         [Interventions.adding(vector[None] * 0.7), Interventions.ablating(vector[None], everywhere=True)]
     )
@@ -136,7 +136,7 @@ def test_a_zero_vector_changes_nothing(site, length):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_batch_size_changes_no_word_and_no_odds(site, vector, temperature):
-    asked = ask(site.model.tokenizer, TASK, TASK.prompts[:6])
+    asked = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:6])
     changes = Interventions.joined(
         [
             Interventions.adding(torch.stack([vector * 0, vector])),
@@ -154,7 +154,7 @@ def test_the_batch_size_changes_no_word_and_no_odds(site, vector, temperature):
 
 
 def test_greedy_answers_begin_with_the_likeliest_token(site):
-    asked = ask(site.model.tokenizer, TASK, TASK.prompts[:3])
+    asked = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:3])
     nothing = Interventions.adding(torch.zeros(1, site.width))
     written = generate(site, asked.texts, nothing, 1, temperature=0.0).texts[0]
     for text, answer in zip(asked.texts, written, strict=True):
@@ -182,7 +182,7 @@ def test_instructions_are_wrapped_as_the_model_reads_them(nano):
 
 def test_openings_are_the_words_that_the_answer_begins_with(nano):
     tokenizer = nano("L").tokenizer
-    asked = ask(tokenizer, TASK, TASK.prompts[:2])
+    asked = wrap_instructions(tokenizer, TASK, TASK.prompts[:2])
     words = [[tokenizer.decode(token).strip() for token in side] for side in (asked.refuse, asked.comply)]
     for side, openings in zip(words, (TASK.card.openings.refuse, TASK.card.openings.comply), strict=True):
         assert len(side) == 3
@@ -190,7 +190,7 @@ def test_openings_are_the_words_that_the_answer_begins_with(nano):
     same = TASK.card.openings.model_copy(update={"comply": TASK.card.openings.refuse})
     card = TASK.card.model_copy(update={"openings": same})
     with pytest.raises(UserError, match=r"openings: .* both sides begin with the same tokens"):
-        ask(tokenizer, dataclasses.replace(TASK, card=card), TASK.prompts)
+        wrap_instructions(tokenizer, dataclasses.replace(TASK, card=card), TASK.prompts)
 
 
 def test_the_smallest_alpha_on_the_plateau_is_chosen():

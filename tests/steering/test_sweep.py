@@ -13,7 +13,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
-from lrt_bench.steering.sweep import Sweep, ablate, add, clamp, encode_choices, unit
+from lrt_bench.steering.sweep import Interventions, Sweep, encode_choices, unit
 
 ALPHAS = (-0.5, 0.0, 0.25, 0.5)
 PROMPTS = [
@@ -123,12 +123,16 @@ def test_options_are_read_after_the_prompt(nano):
 
 def test_interventions_by_their_definitions():
     g = torch.Generator().manual_seed(0)
-    states, direction = torch.randn(4, 6, generator=g), unit(torch.randn(6, generator=g))
-    torch.testing.assert_close(add(states, direction, 2.0) - states, (2 * direction).expand(4, -1))
-    torch.testing.assert_close(ablate(states, direction) @ direction, torch.zeros(4), atol=1e-6, rtol=0)
-    torch.testing.assert_close(clamp(states, direction, 3.0) @ direction, torch.full((4,), 3.0))
-    kept = states - (states @ direction)[:, None] * direction
-    torch.testing.assert_close(ablate(states, direction), kept)
+    states, vector = torch.randn(1, 4, 6, generator=g), torch.randn(6, generator=g)
+    direction = vector / vector.norm()
+    added = Interventions.adding(2 * direction[None])
+    torch.testing.assert_close(added.apply(states, 2, 2) - states, (2 * direction).expand(1, 4, -1))
+    assert added.apply(states, 3, 2) is states
+    kept = states - (states @ direction)[..., None] * direction
+    at_site, after_all = (Interventions.ablating(vector[None], everywhere=all_) for all_ in (False, True))
+    torch.testing.assert_close(at_site.apply(states, 2, 2), kept)
+    assert at_site.apply(states, 3, 2) is states
+    torch.testing.assert_close(after_all.apply(states, 3, 2), kept)
     assert not unit(torch.zeros(6)).any()
 
 

@@ -65,6 +65,7 @@ from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.loading import Models
+from lrt_bench.models.memory import held_memory
 from lrt_bench.models.sites import ManyLayers, Site, many_layers
 from lrt_bench.results.metrics import mean_of, slopes, steering_r2
 from lrt_bench.steering.concepts import ConceptStates
@@ -222,6 +223,7 @@ class LayerSweep:
         """Where the record lies."""
         return self.out / "layers" / self.pair.name / "layers.json"
 
+    @held_memory()
     def run(self, models: Models) -> LayerSweepRecord:
         """Compute the sweep, or read it back. Raises UserError on bad input."""
         self.report(f"{self.pair.name}: loading", 0, 1)

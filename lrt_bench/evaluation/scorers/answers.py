@@ -17,7 +17,8 @@ from typing import Any
 from lrt_bench.data.tasks import ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.text import score_text
-from lrt_bench.models.loading import folder_digest, quiet
+from lrt_bench.models.checkpoint import quiet
+from lrt_bench.models.digests import folder_digest
 
 CLASSIFIED = 512  # tokens of an answer that a classifier reads at most
 Scores = list[float | None]
@@ -80,8 +81,9 @@ class Classifier(AnswerScorer):
 
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-                model = AutoModelForSequenceClassification.from_pretrained(self.folder, local_files_only=True)
+                own = {"local_files_only": True, "trust_remote_code": False}
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, **own)
+                model = AutoModelForSequenceClassification.from_pretrained(self.folder, **own)
         except Exception as error:  # whatever a broken folder makes transformers raise
             reason = str(error).strip().partition("\n")[0][:300]
             raise UserError(f"--classifier {self.folder}: transformers cannot load it: {reason}") from error

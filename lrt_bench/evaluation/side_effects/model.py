@@ -14,6 +14,8 @@ from torch import Tensor
 from lrt_bench.data.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.decoding import Decoding
+from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.resume import Steered
 
@@ -106,7 +108,7 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
             grouped.setdefault(query[0][:-1], []).append(query)
         model, layer = self.site.model, self.site.layer
         read = list(grouped)
-        for batch in by_length([len(ids) for ids in read], self.batch_size):
+        for batch in by_length([len(ids) for ids in read], self.batch_size, model):
             states = model.states(pad([list(read[i]) for i in batch]), [layer])[layer]
             steered = Steered(self.site, states)
             scored = [(row, query) for row, i in enumerate(batch) for query in grouped[read[i]]]
@@ -161,26 +163,27 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
 
     @torch.inference_mode()
     def _greedy(self, ids: Tensor, offsets: Tensor, until: tuple[str, ...], new: int) -> list[str]:
-        """Continue equal-length rows with a KV cache, until each has met a stop sequence or EOS."""
+        """Continue equal-length rows until each has met a stop sequence or a token that ends a text."""
         model = self.site.model
-        cache, shift = model.new_cache(), offsets[:, None]
+
+        def changed(states: Tensor, layer: int) -> Tensor:
+            if layer != self.site.layer:
+                return states
+            return (states.float() + offsets[:, None].to(states.device)).to(states.dtype)
+
+        decoding, step_ids = Decoding(model, changed), ids
         texts, done = [""] * len(ids), [False] * len(ids)
         written: list[list[int]] = [[] for _ in texts]
-        position, step_ids = 0, ids
         for _ in range(new):
-            frame = model.frame(step_ids.shape[1], position)
-            states = model.embed(step_ids, position)
-            for index in range(model.n_layers):
-                states = model.block(index, states, frame, cache)
-                if index + 1 == self.site.layer:
-                    states = (states.float() + shift.to(states.device)).to(states.dtype)
-            position += step_ids.shape[1]
-            step_ids = model.head.all(model.finish(states[:, -1:])[:, 0]).argmax(1)[:, None].cpu()
+            logits = model.head.all(decoding.next(step_ids)).cpu()
+            check_finite(model, logits, "its logits under steering")
+            step_ids = logits.argmax(1)[:, None]
             for row, token in enumerate(step_ids[:, 0].tolist()):
-                if not done[row] and token != self.eot_token_id:
+                ended = token in model.ends
+                if not done[row] and not ended:
                     written[row].append(token)
                     texts[row] = self.tokenizer.decode(written[row], skip_special_tokens=True)
-                done[row] |= token == self.eot_token_id or any(stop in texts[row] for stop in until)
+                done[row] |= ended or any(stop in texts[row] for stop in until)
             if all(done):
                 break
         return [postprocess_generated_text(text, list(until), None) for text in texts]
