@@ -18,6 +18,7 @@ from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
+from lrt_bench.files.format import number, signed
 from lrt_bench.models.sites import Site
 from lrt_bench.nano.grammar import documents
 from lrt_bench.results.records import LmEvalScores
@@ -218,7 +219,8 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
     random = next(figures for figures in rows["random"] if figures.metric == "bits_per_byte")
     assert random.unsteered == bits.unsteered
     assert random.value != bits.value
-    assert f"choice acc: {by_metric['acc'].unsteered:.3f} unsteered; at alpha −0.5, +0.5:" in printed
+    acc = f"choice acc: {number(by_metric['acc'].unsteered)} unsteered"
+    assert f"{acc}; at alpha {signed(-0.5)}, +0.5:" in printed
 
 
 def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):

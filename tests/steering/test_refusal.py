@@ -16,7 +16,7 @@ from lrt_bench.evaluation.scorers.answers import Phrases
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.generation import generate, offsets_for
-from lrt_bench.steering.refusal import instruction_pairs, refusal_odds, run_points, wrapped
+from lrt_bench.steering.refusal import instruction_pairs, refusal_odds, run_points, wrap_instructions, wrapped
 from lrt_bench.steering.refusal_selection import (
     choose_alpha,
     choose_layer,
