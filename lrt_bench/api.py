@@ -150,7 +150,7 @@ def concept_vector(
     negative: str | Sequence[str],
     *,
     concept: str | None = None,
-    rows: int = 64,
+    batch_size: int = 64,
 ) -> SteeringVector:
     """Return a concept's vector [d]: mean state at the end of positive texts minus that of negative ones.
 
@@ -162,7 +162,7 @@ def concept_vector(
     site : one layer of the source model.
     positive, negative : texts of either side; a string is one text.
     concept : what the vector is called.
-    rows : texts in a forward.
+    batch_size : texts in a forward.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def concept_vector(
     positive, negative = (
         _texts(side, given) for side, given in (("positive", positive), ("negative", negative))
     )
-    states = ConceptStates(last_states(site, positive, rows), last_states(site, negative, rows))
+    states = ConceptStates(last_states(site, positive, batch_size), last_states(site, negative, batch_size))
     about = {"made_by": f"lrt-bench {__version__}", "method": "difference of means",
              "texts": [len(positive), len(negative)]}  # fmt: skip
     vector = states.vector

@@ -114,7 +114,7 @@ def _data(settings: dict[str, Any]) -> Data:
 
 
 def _corpus(pair: Pair, settings: dict[str, Any]) -> str | CorpusSpec | None:
-    """The text that the options name."""
+    """Return the corpus that the options name, as a spec where they choose its column."""
     from lrt_bench.data.suites import default_suite, find_suite, narrowed
 
     if settings["corpus_column"] is None:
@@ -328,7 +328,9 @@ def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, 
     for path in concept:  # a text without a token is told with its line
         places = [f"--concept {path}, line {number}" for number, _ in read_lines(path)]
         encode(pair.source_site.model.tokenizer, [text for _, text in read_lines(path)], places=places)
-    return concept_vector(pair.source_site, *texts, concept=concept[0].stem, rows=settings["batch_size"])
+    return concept_vector(
+        pair.source_site, *texts, concept=concept[0].stem, batch_size=settings["batch_size"]
+    )
 
 
 def _texts(concept: tuple[Path, Path]) -> tuple[list[str], list[str]]:

@@ -278,7 +278,7 @@ def ad_hoc(
 
 
 def _shortened(name: str) -> str:
-    """The name of a pair, where it is too long its beginning and a hash of the rest."""
+    """Return a name of at most 120 characters as it is; of a longer one, its beginning and its hash."""
     if len(name) <= 120:
         return name
     return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -66,7 +66,7 @@ def widths(pair: PairSpec, stand_ins: Table[str, str]) -> tuple[int, int] | None
 
 
 def _width(spec: str, stand_ins: Table[str, str]) -> int | None:
-    """The width of a member of the family, or of a model in a folder."""
+    """Return the width of a family member or of a model in a folder; None where it can't be read."""
     if (size := FAMILY.get(spec.removeprefix("nano/"))) and spec.startswith("nano/"):
         return size.width
     config = Path(stand_ins.get(spec.partition("@")[0], spec)).expanduser() / "config.json"

@@ -60,13 +60,19 @@ def refusal_scores(
     choice = bench.refusal_alphas.of(task)
     judge = scorers.judge if row.name not in UNJUDGED else None
     before = (judge.unreadable, judge.missing) if judge else (0, 0)
-    vector, rows = vectors[task.name][0], bench.batch_size
+    vector, batch_size = vectors[task.name][0], bench.batch_size
     harmful = run_points(
-        bench.target, task, task.prompts, vector, bench.spread, (0.0, *task.card.alphas), rows=rows
+        bench.target,
+        task,
+        task.prompts,
+        vector,
+        bench.spread,
+        (0.0, *task.card.alphas),
+        batch_size=batch_size,
     )
     chosen = [alpha for alpha in (0.0, choice.answering, choice.refusing) if alpha is not None]
     harmless = (
-        run_points(bench.target, task, task.harmless, vector, bench.spread, chosen, rows=rows)
+        run_points(bench.target, task, task.harmless, vector, bench.spread, chosen, batch_size=batch_size)
         if task.harmless
         else []
     )

@@ -114,7 +114,7 @@ def gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
 
 
 def paired_states(
-    source: Site, target: Site, texts: list[PairedTokens], rows: int
+    source: Site, target: Site, texts: list[PairedTokens], batch_size: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """For batches of `texts`: (indices, source states [n, d_source], target states [n, d_target]).
 
@@ -131,7 +131,7 @@ def paired_states(
         )
 
     lengths = [(len(text.source_ids), len(text.target_ids)) for text in texts]
-    for batch in paired_forwards((source.model, target.model), lengths, rows):
+    for batch in paired_forwards((source.model, target.model), lengths, batch_size):
         for part, (x, y) in halving(both, batch):
             yield list(part), x, y
 

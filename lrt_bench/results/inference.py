@@ -39,9 +39,9 @@ class GateSample:
     random: Array
 
     def margins(self, weight: Array, directions: Array) -> Array:
-        """The native effect less 1.96 x the root mean square of random ones, for each resample.
+        """Return the native effect less 1.96 x the root mean square of random ones: [replicates].
 
-        weight [replicates, prompts] sums to 1; directions [replicates, directions] too.
+        weight [replicates, prompts] sums to 1 in each replicate; directions [replicates, directions] too.
         """
         squares = np.square(weight @ self.random.T)
         return np.asarray(weight @ self.native - NORMAL_97_5 * np.sqrt((directions * squares).sum(1)))
@@ -85,15 +85,20 @@ class TaskSample:
 
     @classmethod
     def of_errors(cls, errors: TaskErrors) -> TaskSample:
-        """A task of which it is settled that it counts, from steering R2's sums of squares."""
+        """Make a task, which always counts, from steering R2's sums of squares.
+
+        Raises ValueError as the class does.
+        """
         return cls(errors.error, errors.energy, errors.split_error, errors.split_energy)
 
     @property
     def prompts(self) -> int:
+        """Number of scored prompts."""
         return len(self.denominator)
 
     @property
     def ceiling(self) -> float:
+        """Steering R2 between the two halves' native vectors, at least `MIN_CEILING`; 1 without halves."""
         if self.ceiling_numerator is None or self.ceiling_denominator is None:
             return 1.0
         return max(float(1 - self.ceiling_numerator.sum() / self.ceiling_denominator.sum()), MIN_CEILING)
@@ -142,7 +147,7 @@ def _mean_share(tasks: list[TaskSample]) -> float | None:
 def these_tasks(
     tasks: Dictionary[str, TaskSample], *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95% interval of a row's score on its own tasks; None where no task counts.
+    """Return the 95% interval of a row's score on its own tasks; None where no task counts.
 
     Prompts are resampled within each task, and with them which tasks count. The percentiles are widened by
     sqrt(n / (n - 1)), since resamples of n prompts spread too little, and by Student's t over the normal,
@@ -171,7 +176,7 @@ def these_tasks(
 def new_concepts(
     tasks: Dictionary[str, TaskSample], *, draws: int = TASK_DRAWS, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The 95% interval of a row's score over concepts like its own; None where no task counts.
+    """Return the 95% interval of a row's score over concepts like its own; None where no task counts.
 
     Tasks get random weights (the Bayesian bootstrap of Rubin 1981) beside half a pseudo-task at either end of
     the scale, at -1 and at 1. Of shares that are all 0 or 1 on a scale from 0 to 1 this makes Jeffreys'
@@ -276,16 +281,20 @@ def _task_weights(tasks: int, draws: int, seed: int) -> Array:
 
 
 def _means(shares: Array, counts: Array) -> Array:
-    """Mean share of the tasks that count in each resample, both [tasks, replicates]; resamples in which no
-    task counts are left out."""
+    """Mean share of the tasks that count, for each resample in which at least one does.
+
+    shares, counts [tasks, replicates] : counts is 1 where a task counts in a resample, else 0.
+    """
     total = counts.sum(0)
     some = total > 0
     return np.asarray((shares * counts).sum(0)[some] / total[some])
 
 
 def _combined(parts: list[Spread]) -> Spread:
-    """The sum of independent variance estimates, with Satterthwaite's degrees of freedom (1946); of no
-    variance they are infinite."""
+    """Sum independent variance estimates, with Satterthwaite's degrees of freedom (1946).
+
+    The degrees of freedom are infinite where the variance is 0.
+    """
     variance = sum(part.variance for part in parts)
     bottom = sum(part.variance**2 / max(part.freedom, 1) for part in parts)
     return Spread(variance, variance**2 / bottom if bottom > 0 else np.inf)
@@ -302,6 +311,6 @@ def _half_width(variance: float, freedom: float) -> float:
 
 
 def _widened(value: float, ends: tuple[float, float], arm: float) -> tuple[float, float]:
-    """Ends with another arm added in quadrature, within the scale."""
+    """Widen an interval around `value` by another arm, in quadrature, and clip it to the scale."""
     low, high = value - float(np.hypot(value - ends[0], arm)), value + float(np.hypot(ends[1] - value, arm))
     return max(low, 100 * ENDS[0]), min(high, 100 * ENDS[1])

@@ -25,6 +25,7 @@ class ScoredResult:
 
     @classmethod
     def of(cls, result: Result) -> ScoredResult:
+        """Make one of a whole result, from the arrays of its steerable tasks."""
         return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
 
 
@@ -45,7 +46,7 @@ class Track:
 
 
 def task_samples(errors: dict[str, TaskErrors]) -> dict[str, TaskSample]:
-    """The tasks of a row, of which it is settled that they count, as inference takes them."""
+    """Return a row's tasks as inference takes them, each of which counts."""
     return {name: TaskSample.of_errors(one) for name, one in errors.items()}
 
 
@@ -71,6 +72,7 @@ class RankedRow:
 
     @property
     def ci95(self) -> tuple[float, float] | None:
+        """The 95% interval of the Transfer Score under the pair's bootstrap; None without samples."""
         return None if self.samples is None else metrics.interval(self.samples)
 
     @property
@@ -99,7 +101,7 @@ def ranked(results: Sequence[Result]) -> list[RankedRow]:
 
 
 def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
-    """The same for results whose arrays were read apart."""
+    """Rank as `ranked` does, for results whose arrays were read apart."""
     reference = _reference(rows)
     excluded = {row.result.mapping.name: _why_not(row, reference) for row in rows}
     settings = reference.result.settings
@@ -132,7 +134,7 @@ def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
 
 
 def _reference(rows: Sequence[ScoredResult]) -> ScoredResult:
-    """The row that says what the pair's others must share: its native vector's."""
+    """Return the native row, whose settings and digests the pair's others must share; else the first."""
     native = [row for row in rows if row.result.mapping.name == "native" and row.result.mapping.control]
     return (native or list(rows))[0]
 

@@ -218,7 +218,7 @@ def letters(apart: NDArray[np.bool_]) -> list[tuple[str, ...]]:
 
 
 def _letter(place: int) -> str:
-    """a to z, then aa, ab and so on."""
+    """Return the letters of a place counted from 0: a to z, then aa, ab and so on."""
     text = ""
     while place >= 0:
         text = chr(ord("a") + place % 26) + text

@@ -41,7 +41,7 @@ class ConceptStates:
         return ConceptStates(self.positive[chosen], self.negative[chosen])
 
 
-def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
+def last_states(site: Site, texts: Sequence[str], batch_size: int = 64) -> Tensor:
     """States [n, d] at the last token of each text, float32, on the CPU.
 
     Raises
@@ -58,7 +58,7 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
         last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
         return run[torch.arange(len(chosen), device=run.device), last].cpu()
 
-    for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
+    for batch in forwards(site.model, [len(ids) for ids in encoded], batch_size):
         for part, last in halving(at_last, batch):
             states[list(part)] = last
     check_finite(site.model, states, f"its states at layer {site.layer}")
@@ -85,8 +85,8 @@ def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> 
     return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)
 
 
-def concept_states(site: Site, pairs: Sequence[ContrastPair], rows: int = 64) -> ConceptStates:
+def concept_states(site: Site, pairs: Sequence[ContrastPair], batch_size: int = 64) -> ConceptStates:
     """Both sides of a concept's contrastive pairs at a site."""
     texts = contrast_texts(site.model, pairs)
-    states = last_states(site, texts, rows)
+    states = last_states(site, texts, batch_size)
     return ConceptStates(states[: len(pairs)], states[len(pairs) :])

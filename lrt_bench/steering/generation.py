@@ -44,7 +44,7 @@ def generate(
     *,
     seed: int = 0,
     temperature: float = 1.0,
-    rows: int = 256,
+    batch_size: int = 256,
 ) -> Written:
     """Write on from each prompt under each intervention; offsets [v, d] are added at the site at every token.
 
@@ -52,7 +52,9 @@ def generate(
     meets the same noise, and the batch size changes nothing. Temperature 0 is greedy.
     """
     works = [(prompts, steering)]
-    [written] = generate_all(site, works, new_tokens, seed=seed, temperature=temperature, rows=rows)
+    [written] = generate_all(
+        site, works, new_tokens, seed=seed, temperature=temperature, batch_size=batch_size
+    )
     return written
 
 
@@ -63,7 +65,7 @@ def generate_all(
     *,
     seed: int = 0,
     temperature: float = 1.0,
-    rows: int = 256,
+    batch_size: int = 256,
 ) -> list[Written]:
     """Return what `generate` gives for each (prompts, steering), in common forwards."""
     tokenizer = site.model.tokenizer
@@ -74,15 +76,15 @@ def generate_all(
     rows_written: dict[tuple[int, int, int], list[int]] = {}
     for length in sorted({len(encoded[w][p]) for w, _, p in jobs}):
         same = [(w, v, p) for w, v, p in jobs if len(encoded[w][p]) == length]
-        for start in range(0, len(same), rows):
-            chunk = same[start : start + rows]
+        for start in range(0, len(same), batch_size):
+            chunk = same[start : start + batch_size]
             ids = torch.tensor([encoded[w][p] for w, _, p in chunk])
             change = together[[int(firsts[w]) + v for w, v, _ in chunk]]
             noise = _SamplingNoise(seed, temperature, [p for _, _, p in chunk])
             texts = _write(site, ids, change, noise, new_tokens)
             rows_written |= dict(zip(chunk, texts, strict=True))
     sequences = [(encoded[w][p], rows_written[w, v, p]) for w, v, p in jobs]
-    losses = continuation_cross_entropy(site.model, sequences, rows)
+    losses = continuation_cross_entropy(site.model, sequences, batch_size)
     written = []
     for w, by in enumerate(changes):
         tokens = [[rows_written[w, v, p] for p in range(len(encoded[w]))] for v in range(len(by))]
@@ -146,13 +148,13 @@ def _write(
 
 @torch.inference_mode()
 def continuation_cross_entropy(
-    model: LanguageModel, sequences: Sequence[tuple[list[int], list[int]]], rows: int
+    model: LanguageModel, sequences: Sequence[tuple[list[int], list[int]]], batch_size: int
 ) -> Tensor:
     """Mean cross-entropy, in nats a token, of each continuation after its prompt, unsteered: [n]."""
     losses = torch.full((len(sequences),), torch.nan)
     not_empty = [i for i, (_, written) in enumerate(sequences) if written]
     lengths = [len(sequences[i][0]) + len(sequences[i][1]) for i in not_empty]
-    for batch in by_length(lengths, rows, model):
+    for batch in by_length(lengths, batch_size, model):
         chosen = [not_empty[j] for j in batch]
         whole = [sequences[i][0] + sequences[i][1] for i in chosen]
         ids = pad(whole)
@@ -177,14 +179,14 @@ class TextLoss:
     the model as it is.
     """
 
-    def __init__(self, site: Site, texts: Sequence[str], rows: int = 64) -> None:
+    def __init__(self, site: Site, texts: Sequence[str], batch_size: int = 64) -> None:
         self._model = site.model
         encoded = token_ids(site.model, texts)
         self._count = sum(len(ids) - 1 for ids in encoded)
         if not self._count:
             raise UserError(f"{site.model.name}: no text of two tokens or more: there is no loss to measure")
         self._batches = []
-        for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
+        for batch in forwards(site.model, [len(ids) for ids in encoded], batch_size):
             chosen = [encoded[i] for i in batch]
             ids = pad(chosen)
             real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]

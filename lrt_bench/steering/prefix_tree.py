@@ -147,13 +147,13 @@ def forest_states(
     frames: Sequence[Frame],
     sequences: Sequence[list[int]],
     layer: int,
-    rows: int,
+    batch_size: int,
 ) -> list[Tensor]:
     """Return the residual stream after `layer` at every node of every tree, [n, d] each.
 
     Where the sequences share little, whole batches of them are faster than one tree after another.
     """
-    batches = list(forwards(model, [len(row) for row in sequences], rows))
+    batches = list(forwards(model, [len(row) for row in sequences], batch_size))
     padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)
     if padded > SHARED * sum(map(len, trees)):
         return [

@@ -82,7 +82,7 @@ def wrap_instructions(
 
 @torch.inference_mode()
 def refusal_odds(
-    site: Site, wrapped_instructions: WrappedInstructions, changes: Interventions, rows: int = 64
+    site: Site, wrapped_instructions: WrappedInstructions, changes: Interventions, batch_size: int = 64
 ) -> Tensor:
     """Log-odds of opening a refusal against opening an answer, at the first token of the answer: [v, p].
 
@@ -94,7 +94,7 @@ def refusal_odds(
     refuse_ids, comply_ids = wrapped_instructions.refuse, wrapped_instructions.comply
     tokens = torch.tensor(refuse_ids + comply_ids)
     all_odds = torch.empty(len(changes), len(encoded))
-    for batch in by_length([len(encoded[p]) for _, p in jobs], rows, model):
+    for batch in by_length([len(encoded[p]) for _, p in jobs], batch_size, model):
         chosen = [jobs[i] for i in batch]
         ids = pad([encoded[p] for _, p in chosen])
         states = run_changed(site, ids, changes[[v for v, _ in chosen]])
@@ -138,7 +138,7 @@ class InterventionAnswers:
 
 def run_points(
     site: Site, task: RefusalTask, instructions: Sequence[Prompt], vector: Tensor, unit_length: float,
-    alphas: Sequence[float], *, ablations: Sequence[Kind] = ("ablate", "ablate-all"), rows: int = 64,
+    alphas: Sequence[float], *, ablations: Sequence[Kind] = ("ablate", "ablate-all"), batch_size: int = 64,
 ) -> list[InterventionAnswers]:  # fmt: skip
     """Greedy answers, and odds, at each alpha (in units of `unit_length`) and under each ablation."""
     kinds: list[tuple[Kind, float | None]] = [("add", alpha) for alpha in alphas]
@@ -148,8 +148,10 @@ def run_points(
         parts.append(Interventions.ablating(vector[None], everywhere=kind == "ablate-all"))
     changes = Interventions.joined(parts)
     wrapped_ones = wrap_instructions(site.model.tokenizer, task, instructions)
-    odds = refusal_odds(site, wrapped_ones, changes, rows)
-    written = generate(site, wrapped_ones.texts, changes, task.card.new_tokens, temperature=0.0, rows=rows)
+    odds = refusal_odds(site, wrapped_ones, changes, batch_size)
+    written = generate(
+        site, wrapped_ones.texts, changes, task.card.new_tokens, temperature=0.0, batch_size=batch_size
+    )
     return [
         InterventionAnswers(kind, alpha, written.texts[i], odds[i], written.cross_entropy[i])
         for i, (kind, alpha) in enumerate(kinds)

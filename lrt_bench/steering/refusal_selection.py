@@ -65,11 +65,13 @@ def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequenc
 
 
 def validate_alphas(
-    site: Site, task: RefusalTask, vector: Tensor, unit_length: float, rows: int = 64
+    site: Site, task: RefusalTask, vector: Tensor, unit_length: float, batch_size: int = 64
 ) -> AlphaChoice:
     """`choose_alpha` for the native vector [d] on the task's validation split alone."""
     alphas = (0.0, *task.card.alphas)
-    points = run_points(site, task, task.instructions, vector, unit_length, alphas, ablations=(), rows=rows)
+    points = run_points(
+        site, task, task.instructions, vector, unit_length, alphas, ablations=(), batch_size=batch_size
+    )
     losses = [float(point.losses.nanmean()) for point in points]
     return choose_alpha(
         alphas,
@@ -91,7 +93,7 @@ def choose_layer(
     task: RefusalTask,
     lengths: Mapping[int, float],
     alphas: Sequence[float],
-    rows: int = 64,
+    batch_size: int = 64,
 ) -> ChosenLayer:
     """Return the layer whose own vector moves refusal most, as steered for, on the validation split.
 
@@ -104,14 +106,16 @@ def choose_layer(
     effects = {}
     for layer, length in sorted(lengths.items()):
         site = Site(model, layer)
-        vector = concept_states(site, pairs, rows).vector
+        vector = concept_states(site, pairs, batch_size).vector
         steps = offsets_for(vector, (0.0, *alphas), length)
-        odds = refusal_odds(site, instructions, Interventions.adding(steps), rows).mean(1)
+        odds = refusal_odds(site, instructions, Interventions.adding(steps), batch_size).mean(1)
         effects[layer] = float((-signs * (odds[1:] - odds[0])).mean())
     return ChosenLayer(max(effects, key=lambda layer: effects[layer]), effects)
 
 
-def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: int = 64) -> dict[int, float]:
+def spreads(
+    model: LanguageModel, corpus: Corpus, layers: Sequence[int], batch_size: int = 64
+) -> dict[int, float]:
     """Each layer's spread on the first `SPREAD_TOKENS` tokens of the corpus's fit split."""
     texts: list[PairedTokens] = []
     left = SPREAD_TOKENS
@@ -125,7 +129,7 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
     if not texts:
         raise UserError(f"{corpus.source}: no text for a fit in it; give more documents")
     kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for batch in by_length([len(text.source_ids) for text in texts], rows, model):
+    for batch in by_length([len(text.source_ids) for text in texts], batch_size, model):
         states = model.states(pad([texts[i].source_ids for i in batch]), layers)
         for layer in layers:
             kept[layer] += [states[layer][row, texts[i].source_at].cpu() for row, i in enumerate(batch)]

@@ -198,24 +198,29 @@ class Sweep:
     prompts : the scored prompts.
     alphas : strengths, in units of `spread`; 0 is swept once, whatever the vectors.
     spread : length of a step of alpha 1.
-    rows : sequences in one forward of the upper layers.
+    batch_size : sequences in one forward of the upper layers.
     """
 
     def __init__(
-        self, site: Site, prompts: Sequence[ChoicePrompt], alphas: Sequence[float], spread: float, rows: int
+        self,
+        site: Site,
+        prompts: Sequence[ChoicePrompt],
+        alphas: Sequence[float],
+        spread: float,
+        batch_size: int,
     ) -> None:
         self.site = site
         self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
         self.encoded = encode_choices(site, prompts)
-        self.rows = rows
+        self.batch_size = batch_size
         self._ids = [row.ids for row in self.encoded]
-        self._tokens = rows * max(map(len, self._ids), default=1)  # in one forward
-        self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, rows // 8))
+        self._tokens = batch_size * max(map(len, self._ids), default=1)  # in one forward
+        self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, batch_size // 8))
         self.baseline = torch.empty(len(self.encoded))
         for packed in self._packed:
             self.baseline[packed.prompts] = self._propensity(packed, torch.zeros(1, site.width))
 
-    def _batches(self, prompts: Sequence[int], rows: int) -> list[_Packed]:
+    def _batches(self, prompts: Sequence[int], batch_size: int) -> list[_Packed]:
         """Prompts in padded batches of like length."""
 
         def packed(places: Sequence[int]) -> _Packed:
@@ -226,7 +231,9 @@ class Sweep:
 
         lengths = [len(self._ids[i]) for i in prompts]
         return [
-            part for batch in by_length(lengths, rows, self.site.model) for _, part in halving(packed, batch)
+            part
+            for batch in by_length(lengths, batch_size, self.site.model)
+            for _, part in halving(packed, batch)
         ]
 
     @torch.inference_mode()
@@ -243,7 +250,7 @@ class Sweep:
         if len(frames) < len(trees):
             return []
         try:
-            states = forest_states(model, trees, frames, self._ids, layer, self.rows)
+            states = forest_states(model, trees, frames, self._ids, layer, self.batch_size)
             forest = [
                 _Packed(tree.prompts, Steered(self.site, read[None], frame), tree.last[None])
                 for tree, read, frame in zip(trees, states, frames, strict=True)

@@ -85,24 +85,24 @@ class Writing:
     temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
     seed : of sampling.
     chat : prompts are instructions, wrapped in the model's chat template where it has one.
-    rows : texts in a forward.
+    batch_size : texts in a forward.
     """
 
     max_tokens: int = 40
     temperature: float = 0.0
     seed: int = 0
     chat: bool = False
-    rows: int = 64
+    batch_size: int = 64
 
 
-def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) -> float:
+def measured_spread(site: Site, corpus: CorpusSpec, data: Data, batch_size: int = 64) -> float:
     """Return the unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
 
     Raises UserError where the corpus has too little text.
     """
     texts = _few_texts(site.model, corpus, data)
     moments = Moments.zeros(0, site.width)
-    for batch in by_length([len(text.target_ids) for text in texts], rows, site.model):
+    for batch in by_length([len(text.target_ids) for text in texts], batch_size, site.model):
         states = site.read(pad([texts[i].target_ids for i in batch])).cpu()
         kept = torch.cat([states[row, texts[i].target_at] for row, i in enumerate(batch)])
         moments.update(kept[:, :0], kept)
@@ -174,7 +174,7 @@ def try_vector(
     texts = [render(site.model.tokenizer, prompt) if writing.chat else prompt for prompt in prompts]
     written = generate(
         site, texts, offsets, writing.max_tokens,
-        seed=writing.seed, temperature=writing.temperature, rows=writing.rows,
+        seed=writing.seed, temperature=writing.temperature, batch_size=writing.batch_size,
     )  # fmt: skip
     read = token_ids(site.model, texts, "prompt")
     attempts = tuple(

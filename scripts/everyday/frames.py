@@ -43,6 +43,7 @@ class Shouted(Frame):
     """A frame whose first side is in capital letters."""
 
     def contrast(self, positive: str, negative: str) -> Sides:
+        """Put the first side in capital letters."""
         return positive.upper(), negative
 
 
@@ -51,12 +52,12 @@ def _slots(slots: dict[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def frame(template: str, **slots: str) -> Frame:
-    """``frame("The {noun} is", noun="cat / dog")``."""
+    """Make a frame, each slot's fillers parted by slashes: ``frame("The {noun} is", noun="cat / dog")``."""
     return Frame(template, _slots(slots))
 
 
 def shouted(template: str, **slots: str) -> Shouted:
-    """The same for a `Shouted` frame."""
+    """Make a `Shouted` frame as `frame` makes a plain one."""
     return Shouted(template, _slots(slots))
 
 

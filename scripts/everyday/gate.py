@@ -54,6 +54,7 @@ class Finding:
 
     @property
     def monotone(self) -> bool:
+        """Whether the mean change of propensity rises from each alpha to the next."""
         return all(low < high for low, high in zip(self.curve, self.curve[1:], strict=False))
 
 
@@ -84,7 +85,10 @@ def measure(suite: Suite, site: Site, task: ChoiceTask, spread: float) -> Findin
 
 
 def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[ChoiceTask]:
-    """The suite's choice tasks, or those of the concepts that are named. Raises UserError."""
+    """Return the suite's choice tasks, or those of the named concepts.
+
+    Raises UserError for a concept that the suite lacks.
+    """
     from lrt_bench.data.tasks import ChoiceTask
 
     tasks = {task.concept: task for task in suite.read_tasks() if isinstance(task, ChoiceTask)}
@@ -95,7 +99,7 @@ def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[ChoiceTask]:
 
 
 def unit_of_alpha(site: Site, corpus: str) -> float:
-    """The spread of the site's states on the first texts of a corpus."""
+    """Measure the spread of the site's states on the first `UNIT_TOKENS` tokens of a corpus."""
     from lrt_bench.data.corpus import Corpus
     from lrt_bench.mappings.moments import Moments, spread
     from lrt_bench.models.states import paired_states
@@ -111,7 +115,7 @@ def unit_of_alpha(site: Site, corpus: str) -> float:
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """The findings as lines of a Markdown table."""
+    """Return the findings as lines of a Markdown table."""
     head = "concept, layer, native slope, largest random, clear of random, steerable, monotone, ceiling"
     return [
         f"| {head.replace(', ', ' | ')} |",
@@ -130,7 +134,7 @@ def _yes(fact: bool) -> str:
 
 
 def samples(task: ChoiceTask) -> Iterator[str]:
-    """A few contrastive pairs and scored prompts of a task, as Markdown."""
+    """Yield the first contrastive pairs and scored prompts of a task, as lines of Markdown."""
     yield f"### {task.card.concept}"
     yield ""
     yield f"{task.card.description}."

@@ -46,8 +46,11 @@ def draw(frames: tuple[Frame, ...], count: int, rng: random.Random) -> list[Side
 
 
 def scored(concept: Concept, contexts: list[Sides]) -> list[dict[str, str]]:
-    """Scored prompts. Options, and the two sides of contexts that have two, are balanced in every 16 lines
-    and in the even and the odd ones of them."""
+    """Make the scored prompts, one for each context.
+
+    Options, and the two sides of contexts that have two, are balanced in every 16 lines, and among the even
+    and the odd ones of them.
+    """
     rows = []
     for number, sides in enumerate(contexts):
         block, place = divmod(number, len(concept.options))

@@ -98,7 +98,7 @@ def _fitted(name: str, states: PairedStates) -> LinearMapping:
 
 
 def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
-    """A row for every map and steerable concept: features, and steering R2 quick and whole."""
+    """Make a row for every map and steerable concept: features, and steering R2 quick and whole."""
     source = source_site(models.get(pair.source), pair, load_sae)
     target = target_site(models.get(pair.target), pair)
     suite = find_suite(SUITE)
@@ -173,7 +173,7 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredTransfer]:
-    """The rows as the forecast reads them."""
+    """Return the rows as the forecast reads them."""
     return [
         MeasuredTransfer(
             f"{row['pair']}, {row['map']}",
@@ -208,8 +208,10 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
 
 
 def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTransfer]) -> Array:
-    """Forecasts without the concept and without every other map between the same two models, both ways:
-    what is left is the pair's own other concepts under the map, and other models' pairs."""
+    """Forecasts without the concept, and without every other map between the two models, both ways: [rows].
+
+    What is left is the pair's own other concepts under the map, and other models' pairs.
+    """
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
     between = np.array([" ".join(sorted(models[row["pair"]])) for row in rows])
     groups = np.array([point.pair for point in points])
@@ -226,7 +228,7 @@ def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTran
 
 
 def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
-    """The full map and all maps, with and without the planted pairs, whose answer is known."""
+    """Judge the full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
         "ridge, pairs of two models": [point for point in real if point.map == FULL],
@@ -260,7 +262,7 @@ def write_points(
 
 
 def table(judged: Sequence[Judgement]) -> list[str]:
-    """The judgements as a table in Markdown."""
+    """Return the judgements as lines of a Markdown table."""
     columns = [name for name in vars(judged[0]) if name != "name"]
     lines = [f"| forecasts | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     for each in judged:

@@ -38,6 +38,7 @@ class ScoredForecast:
 
     @property
     def group(self) -> str:
+        """Pair and map: permutations move forecasts only within a group."""
         return f"{self.pair}, {self.map}"
 
 

@@ -82,7 +82,7 @@ def _friend(writer: Writer) -> str:
 
 
 def _it_is_a_french(writer: Writer) -> str:
-    """A masculine thing, so that every masculine adjective may follow."""
+    """Begin a sentence on a masculine thing, so that every masculine adjective may follow."""
     things = [thing.split("/")[0] for thing in lexicon.THINGS["fr"] if thing.endswith("/m")]
     start = ("C'était", "C'est", "Ce sera")[writer.tense]
     return f"{start} un {writer.pick(things)}"
@@ -107,12 +107,12 @@ FRENCH_ADJECTIVES = tuple(
 
 
 def _opposed(table: dict[str, list[str]]) -> Options:
-    """The words of a latent's two values, one against one."""
+    """Pair the words of a latent's two values, one against one."""
     return tuple((f" {p}", f" {n}") for p, n in zip(*table.values(), strict=True))
 
 
 def _nouns(topic: str) -> list[str]:
-    """A topic's English nouns, singular."""
+    """Return a topic's English nouns, singular."""
     return [noun.split("/")[0] for noun in lexicon.TOPICS[topic]["en"]["nouns"]]
 
 

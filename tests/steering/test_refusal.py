@@ -96,7 +96,7 @@ def test_odds_are_those_of_the_models_own_hooked_forward(site, vector):
     changes = Interventions.joined(
         [Interventions.adding(vector[None] * 0.7), Interventions.ablating(vector[None], everywhere=True)]
     )
-    found = refusal_odds(site, asked, changes, rows=2)
+    found = refusal_odds(site, asked, changes, batch_size=2)
 
     def steer(layer, output):
         return output + vector * 0.7 if layer == LAYER else output
@@ -145,10 +145,10 @@ def test_the_batch_size_changes_no_word_and_no_odds(site, vector, temperature):
         ]
     )
     whole = generate(site, asked.texts, changes, 8, temperature=temperature)
-    small = generate(site, asked.texts, changes, 8, temperature=temperature, rows=3)
+    small = generate(site, asked.texts, changes, 8, temperature=temperature, batch_size=3)
     assert whole.texts == small.texts
     odds = refusal_odds(site, asked, changes)
-    torch.testing.assert_close(odds, refusal_odds(site, asked, changes, rows=5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(odds, refusal_odds(site, asked, changes, batch_size=5), atol=1e-3, rtol=0)
     other = generate(site, asked.texts, changes, 8, temperature=temperature, seed=5)
     assert (other.texts == whole.texts) == (temperature == 0)
 

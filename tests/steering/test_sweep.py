@@ -52,7 +52,7 @@ def slow_sweep(site, prompts, vector, alphas, spread):
 def test_the_sweep_is_the_slow_loop(random_model, architecture, layer):
     site = Site(random_model(architecture), layer)
     vectors = torch.randn(2, site.width, generator=torch.Generator().manual_seed(0))
-    found = Sweep(site, PROMPTS, ALPHAS, 3.0, rows=4).run(vectors)
+    found = Sweep(site, PROMPTS, ALPHAS, 3.0, batch_size=4).run(vectors)
     for v in range(2):
         expected = slow_sweep(site, PROMPTS, vectors[v], ALPHAS, 3.0)
         torch.testing.assert_close(found[v], expected, atol=2e-4, rtol=1e-4)
@@ -62,7 +62,7 @@ def test_the_sweep_on_the_embedded_family_is_the_slow_loop(nano):
     site = Site(nano("S"), 2)
     task = find_task("sentiment")
     vector = concept_states(site, task.vector).vector
-    found = Sweep(site, task.choices[:12], ALPHAS, 4.0, rows=64).run(vector[None])[0]
+    found = Sweep(site, task.choices[:12], ALPHAS, 4.0, batch_size=64).run(vector[None])[0]
     expected = slow_sweep(site, task.choices[:12], vector, ALPHAS, 4.0)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
 
@@ -71,7 +71,9 @@ def test_the_batch_size_does_not_matter(nano):
     site = Site(nano("S"), 2)
     prompts = find_task("person").choices
     vectors = torch.randn(3, site.width)
-    runs = [Sweep(site, prompts, ALPHAS, 4.0, rows=rows).run(vectors) for rows in (1, 13, 512)]
+    runs = [
+        Sweep(site, prompts, ALPHAS, 4.0, batch_size=batch_size).run(vectors) for batch_size in (1, 13, 512)
+    ]
     for other in runs[1:]:
         torch.testing.assert_close(other, runs[0], atol=1e-4, rtol=1e-5)
 
@@ -79,14 +81,14 @@ def test_the_batch_size_does_not_matter(nano):
 def test_a_vector_turned_round_acts_as_at_minus_alpha(nano):
     site = Site(nano("S"), 2)
     vector = torch.randn(site.width)
-    sweep = Sweep(site, PROMPTS, (-0.5, 0.0, 0.5), 4.0, rows=16)
+    sweep = Sweep(site, PROMPTS, (-0.5, 0.0, 0.5), 4.0, batch_size=16)
     both = sweep.run(torch.stack([vector, -vector]))  # the twin is read off
     alone = sweep.run(-vector[None])  # the twin is swept
     torch.testing.assert_close(both[1], alone[0], atol=1e-5, rtol=1e-5)
 
 
 def test_alpha_zero_and_the_zero_vector_are_the_baseline_exactly(nano):
-    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, rows=16)
+    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, batch_size=16)
     found = sweep.run(torch.stack([torch.zeros(96), torch.randn(96)]))
     assert torch.equal(found[0], sweep.baseline[:, None].expand(-1, 4))
     assert torch.equal(found[1, :, 1], sweep.baseline)
@@ -96,13 +98,13 @@ def test_planted_models_are_steered_alike(nano):
     base = nano("S")
     planted = plant("widening", base)
     vector = torch.randn(96)
-    own = Sweep(Site(base, 2), PROMPTS, ALPHAS, 4.0, rows=16).run(vector[None])
-    moved = Sweep(Site(planted, 2), PROMPTS, ALPHAS, 4.0, rows=16).run((planted.basis @ vector)[None])
+    own = Sweep(Site(base, 2), PROMPTS, ALPHAS, 4.0, batch_size=16).run(vector[None])
+    moved = Sweep(Site(planted, 2), PROMPTS, ALPHAS, 4.0, batch_size=16).run((planted.basis @ vector)[None])
     torch.testing.assert_close(moved, own, atol=2e-3, rtol=1e-3)
 
 
 def test_vectors_that_are_not_finite_are_refused(nano):
-    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, rows=16)
+    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, batch_size=16)
     with pytest.raises(UserError, match="NaN"):
         sweep.run(torch.full((1, 96), torch.nan))
 
@@ -143,7 +145,7 @@ def test_a_concepts_vector_is_the_difference_of_last_token_means(nano):
         ContrastPair(positive="The dog is great. It is a", negative="The dog is bad. It is a"),
         ContrastPair(positive="She loved it.", negative="She hated it."),
     ]
-    states = concept_states(site, pairs, rows=2)
+    states = concept_states(site, pairs, batch_size=2)
 
     def slow(texts):
         encoded = encode(site.model.tokenizer, texts)

@@ -59,8 +59,9 @@ class ChoiceSweep:
     def of(self, task: ChoiceTask) -> Sweep:
         """Return one task's sweep, its prompts encoded once."""
         if task.name not in self._sweeps:
-            rows = 2 * self.batch_size
-            self._sweeps[task.name] = Sweep(self.target, task.choices, self.swept, self.spread, rows)
+            self._sweeps[task.name] = Sweep(
+                self.target, task.choices, self.swept, self.spread, 2 * self.batch_size
+            )
         return self._sweeps[task.name]
 
     def propensities(self, vectors: dict[str, Tensor], over: bool) -> dict[str, Tensor]:

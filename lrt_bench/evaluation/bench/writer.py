@@ -32,8 +32,9 @@ class Writer:
                 for task, by in zip(tasks, offsets, strict=True)
                 if task.card.new_tokens == length
             }
-            rows = 4 * self.batch_size
-            written = generate_all(self.target, list(works.values()), length, seed=self.seed, rows=rows)
+            written = generate_all(
+                self.target, list(works.values()), length, seed=self.seed, batch_size=4 * self.batch_size
+            )
             texts |= dict(zip(works, written, strict=True))
         return [texts[task.name] for task in tasks]
 
