@@ -183,7 +183,10 @@ def concept_vector(
 
 
 def _texts(side: str, given: str | Sequence[str]) -> list[str]:
-    """Return the texts of a concept's side. Raises UserError where there is none, or one is empty."""
+    """Return the texts of a concept's side.
+
+    Raises UserError where there is none, or one is empty.
+    """
     texts = [given] if isinstance(given, str) else list(given)
     if not texts:
         raise UserError(f"{side}: a concept wants at least one positive and one negative text")
@@ -283,7 +286,10 @@ def states_of(
 
 
 def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:
-    """Return the card of a map that was fitted just now. Raises UserError where it maps states to NaN."""
+    """Return the card of a map that was fitted just now.
+
+    Raises UserError where it maps states to NaN.
+    """
     x, y = states.validation
     mapped = mapping(x)
     if mapped.shape != y.shape or not bool(torch.isfinite(mapped).all()):
@@ -345,7 +351,10 @@ class RunOptions(TypedDict, total=False):
 
 
 class _Run:
-    """The settings of `RunOptions` with their defaults. Raises UserError where one is out of bounds."""
+    """The settings of `RunOptions` with their defaults.
+
+    Raises UserError where one is out of bounds.
+    """
 
     def __init__(self, seed: int = 0, data: Data | None = None, batch_size: int = 64) -> None:
         if seed < 0 or batch_size < 1:
@@ -416,7 +425,10 @@ def evaluate(
 
 
 def _split(mappings: AnyMapping | Sequence[AnyMapping]) -> tuple[list[str], list[Row]]:
-    """Return mappings given by name, and the rows of classes and instances. Raises UserError for none."""
+    """Return mappings given by name, and the rows of classes and instances.
+
+    Raises UserError for none.
+    """
     if isinstance(mappings, str | type | Mapping):
         mappings = [mappings]
     if not isinstance(mappings, Sequence) or not mappings:

@@ -22,7 +22,9 @@ def printable(text: str) -> str:
 
 
 class UserError(Exception):
-    """Bad input. The command line prints the message as one line and exits with code 2.
+    """Bad input.
+
+    The command line prints the message as one line and exits with code 2.
 
     What a stranger's file holds may stand in the message: characters that are not visible, such as a
     terminal's escape codes, are replaced.

@@ -1,4 +1,7 @@
-"""What a run shows in the terminal: progress, tables, paths. Nothing here computes a score."""
+"""What a run shows in the terminal: progress, tables, paths.
+
+Nothing here computes a score.
+"""
 
 from __future__ import annotations
 

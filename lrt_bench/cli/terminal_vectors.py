@@ -1,4 +1,7 @@
-"""What `fit` and `transfer` show in the terminal. Nothing here computes a figure."""
+"""What `fit` and `transfer` show in the terminal.
+
+Nothing here computes a figure.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def print_map(fitted: FittedMap) -> None:
 def summary(
     fitted: FittedMap, made: SteeringVector, carried: SteeringVector, out: Path | None
 ) -> dict[str, Any]:
-    """Return what `transfer --json` prints. norm : the vector's length; norm_ratio as in `api.transfer`."""
+    """Return what `transfer --json` prints.
+
+    norm : the vector's length; norm_ratio as in `api.transfer`.
+    """
     card = fitted.card
     norms = made.norm(card.source.layer), carried.norm()
     return {

@@ -300,7 +300,10 @@ def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings
 
 
 def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) -> SteeringVector:
-    """Return the vector in a file, at the source's layer. Raises UserError where it is of another width."""
+    """Return the vector in a file, at the source's layer.
+
+    Raises UserError where it is of another width.
+    """
     from lrt_bench.vectors.vector_files import assumptions, read_vector
 
     if fitted is not None:

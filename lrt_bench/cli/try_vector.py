@@ -95,7 +95,10 @@ def try_(
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the prompts in a file, a line each. Raises UserError."""
+    """Return the prompts in a file, a line each.
+
+    Raises UserError.
+    """
     from lrt_bench.files.text import read_lines
 
     prompts = [line for _, line in read_lines(path)]

@@ -50,7 +50,9 @@ def local_path(source: str) -> Path | None:
 
 
 def read_documents(part: Part, data: Data, chat: Callable[[Sequence[Turn]], str]) -> Iterator[Document]:
-    """Read the documents of one source, in order. How many rows have no text is said at the end.
+    """Read the documents of one source, in order.
+
+    How many rows have no text is said at the end.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reads suites: pairs, tasks, alphas, corpus and budget, versioned. What a leaderboard ranks on."""
+"""Suites: versioned pairs, tasks, alphas, corpus and budget, on which a leaderboard ranks."""
 
 from __future__ import annotations
 
@@ -207,7 +207,10 @@ def known_suites() -> list[str]:
 
 
 def find_suite(spec: str) -> Suite:
-    """Find a suite by its name, or by the path of its YAML file. Raises UserError where there is none."""
+    """Find a suite by its name, or by the path of its YAML file.
+
+    Raises UserError where there is none.
+    """
     if (SUITES / f"{spec}.yaml").is_file():
         return read_yaml(SUITES / f"{spec}.yaml", Suite)
     path = Path(spec).expanduser()

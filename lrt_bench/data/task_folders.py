@@ -222,7 +222,9 @@ def find_task(spec: str) -> Task:
 
 @dataclass
 class TaskShelf:
-    """Tasks that were read once and are asked for again. It belongs to a suite, or to a site that is built.
+    """Tasks that were read once and are asked for again.
+
+    It belongs to a suite, or to a site that is built.
 
     It is pickled without its tasks: another process reads them again.
     """

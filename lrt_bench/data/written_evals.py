@@ -67,7 +67,10 @@ class EvalSplits(Splits):
 
 
 def read_question(row: dict[str, Any], where: str) -> Question:
-    """Read a row as a question. Raises UserError naming the row and its field."""
+    """Read a row as a question.
+
+    Raises UserError naming the row and its field.
+    """
     for name in FIELDS:
         if not isinstance(row.get(name), str) or not row[name].strip():
             raise UserError(f"{where}: field {name}: want a text; each row has {', '.join(FIELDS)}")

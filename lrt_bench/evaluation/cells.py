@@ -1,4 +1,4 @@
-"""Cells: one row of one pair each. Where a result lies, when it is finished, how it is written."""
+"""Cells, one row of one pair each: where a result lies, when it is finished, how it is written."""
 
 from __future__ import annotations
 

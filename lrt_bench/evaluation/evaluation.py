@@ -143,13 +143,19 @@ class Evaluation:
         return Plan(rows, tasks)
 
     def rows(self) -> list[Row]:
-        """Return the mappings' and submissions' rows. Raises UserError where two have one name."""
+        """Return the mappings' and submissions' rows.
+
+        Raises UserError where two have one name.
+        """
         rows = [*map(mapping_row, self.config.mappings or self.suite.mappings), *self.submissions]
         self._check_names(rows)
         return rows
 
     def _chosen_tasks(self) -> list[Task]:
-        """Return the tasks that were named. Raises UserError on them, and on the output folder."""
+        """Return the tasks that were named.
+
+        Raises UserError on them, and on the output folder.
+        """
         out = self.config.out
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file is there; give a folder")

@@ -18,7 +18,9 @@ BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the tar
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Figures over validation states. FVU = 1 - R2 = unexplained share of the target's variance.
+    """Figures over validation states.
+
+    FVU = 1 - R2 = unexplained share of the target's variance.
 
     fvu, fvu_without_top1, fvu_without_top8 : over all dimensions, and without the widest ones.
     cosine : mean cosine between mapped and own states, both centred on the target's mean.

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class PairJob:
-    """The cells of one pair. The reference controls come first, from their files if they are finished."""
+    """The cells of one pair.
+
+    The reference controls come first, from their files if they are finished.
+    """
 
     config: RunConfig
     bench: PairBench

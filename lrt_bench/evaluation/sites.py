@@ -29,7 +29,10 @@ def layer_at(layer: int | str | None, n_layers: int) -> int:
 
 
 def target_site(model: LanguageModel, pair: PairSpec) -> Site:
-    """Return the target's site. Raises UserError where it has no such layer."""
+    """Return the target's site.
+
+    Raises UserError where it has no such layer.
+    """
     return _named(f"{pair.name}: target", lambda: Site(model, layer_at(pair.target_layer, model.n_layers)))
 
 

@@ -29,7 +29,10 @@ def _tuple(values: Array) -> tuple[float, ...]:
 def choice_record(
     bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, m: Tensor, vectors: Tensor
 ) -> TaskRecord:
-    """Return a choice task's record. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
+    """Return a choice task's record.
+
+    m [seeds, prompts, swept alphas]; vectors [seeds, d_target].
+    """
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]

@@ -31,7 +31,10 @@ class Entry:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """Return a safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
+    """Return a safetensors stream's header, and how many bytes of tensors follow it.
+
+    Raises TensorError.
+    """
     if len(data) < 8:
         raise TensorError("not safetensors: shorter than a header")
     size = int.from_bytes(data[:8], "little")
@@ -49,10 +52,12 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
-    """Return the tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+    """Return the tensors of a whole safetensors stream, which must hold exactly `keys`.
 
     Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
     tensors fill the data part without a gap or an overlap.
+
+    Raises TensorError.
 
     Parameters
     ----------
@@ -72,7 +77,10 @@ def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """Return the strings beside the tensors of a safetensors stream. Raises TensorError."""
+    """Return the strings beside the tensors of a safetensors stream.
+
+    Raises TensorError.
+    """
     metadata = _header(data)[0].get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise TensorError("its __metadata__ is no table of texts")
@@ -121,7 +129,10 @@ def _whole_numbers(value: Any, most: int) -> bool:
 
 
 def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Read finite float tensors of exactly these names and shapes. Raises TensorError."""
+    """Read finite float tensors of exactly these names and shapes.
+
+    Raises TensorError.
+    """
     entries = read_header(data, set(shapes))
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):

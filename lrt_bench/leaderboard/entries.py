@@ -149,7 +149,10 @@ class Board:
 
 
 def read_board(results: Path, report: Report = lambda what, done, total: None) -> Board:
-    """Every result under a folder, checked and ranked. Raises UserError where there is none at all."""
+    """Every result under a folder, checked and ranked.
+
+    Raises UserError where there is none at all.
+    """
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
     with no_garbage_collection():
@@ -257,7 +260,10 @@ def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
 
 
 def _taken(path: Path) -> tuple[Entry, Arrays]:
-    """Return a result as the board keeps it, and an array for each task that counts. Raises UserError."""
+    """Return a result as the board keeps it, and an array for each task that counts.
+
+    Raises UserError.
+    """
     if path.is_symlink():
         raise UserError(f"{path}: a link: give the file itself")
     result, arrays = read_with_arrays(path)

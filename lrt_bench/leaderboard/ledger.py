@@ -53,7 +53,10 @@ HEADER = [field.name for field in fields(Line)]
 
 
 def read_ledger(path: Path) -> list[Line]:
-    """Return the lines of a ledger, oldest first; none where there is no file. Raises UserError."""
+    """Return the lines of a ledger, oldest first; none where there is no file.
+
+    Raises UserError.
+    """
     if not path.exists():
         return []
     try:

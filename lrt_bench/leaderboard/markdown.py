@@ -20,7 +20,10 @@ BARS = 20  # more don't fit into the figure
 
 
 def markdown(results: Path) -> str:
-    """Return the summary of all results under a folder. Raises UserError where there is none."""
+    """Return the summary of all results under a folder.
+
+    Raises UserError where there is none.
+    """
     board = read_board(results)
     rows = records(board.frame())
     parts = [part for _, pair in itertools.groupby(rows, _pair_of) for part in _pair(list(pair))]

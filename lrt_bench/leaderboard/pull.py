@@ -48,7 +48,10 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
 
 
 def _is_result(repo: str, name: str) -> bool:
-    """Whether a remote file is part of a result. Raises UserError for a name that is an attack."""
+    """Whether a remote file is part of a result.
+
+    Raises UserError for a name that is an attack.
+    """
     if not name.startswith("results/"):
         return False
     check_path(repo, name)

@@ -17,7 +17,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def serve(site: Path, port: int, ready: Callable[[str], None]) -> None:
-    """Serve a site until Ctrl-C. `ready` is called with its address. Raises UserError."""
+    """Serve a site until Ctrl-C.
+
+    `ready` is called with its address. Raises UserError.
+    """
     if not (site / MARK).is_file():
         raise UserError(f"--out {site}: no site there; run `lrt-bench leaderboard build` first")
     handler = functools.partial(_Quiet, directory=str(site))

@@ -21,7 +21,10 @@ LEAST = 100  # pages or files for a worker: fewer are not worth a process
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker process was forked with. Only its own process holds it, so nothing is sent but places."""
+    """What a worker process was forked with.
+
+    Only its own process holds it, so nothing is sent but places.
+    """
 
     function: Callable[[Any], Any]
     items: Sequence[Any]

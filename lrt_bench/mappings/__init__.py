@@ -20,7 +20,10 @@ __all__ = [
 
 
 def find_mapping(spec: str) -> type[Mapping]:
-    """Return the class that `spec` names: a built-in name or PATH.py:CLASS. Raises UserError."""
+    """Return the class that `spec` names: a built-in name or PATH.py:CLASS.
+
+    Raises UserError.
+    """
     if spec in BUILT_IN:
         module, name, _ = BUILT_IN[spec]
         built_in: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
@@ -34,7 +37,10 @@ def find_mapping(spec: str) -> type[Mapping]:
 
 
 def _from_file(path: Path, name: str) -> type[Mapping]:
-    """Run a file of the user's, and return a class in it. Raises UserError."""
+    """Run a file of the user's, and return a class in it.
+
+    Raises UserError.
+    """
     module_spec = importlib.util.spec_from_file_location(f"lrt_bench_mapping_{path.stem}", path)
     assert module_spec is not None
     assert module_spec.loader is not None

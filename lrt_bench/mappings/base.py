@@ -153,7 +153,10 @@ class FixedLinear(LinearMapping):
 
     @classmethod
     def load(cls, path: str | Path) -> FixedLinear:
-        """Read what `LinearMapping.save` wrote. Raises UserError."""
+        """Read what `LinearMapping.save` wrote.
+
+        Raises UserError.
+        """
         from safetensors.torch import load_file
 
         try:

@@ -102,7 +102,10 @@ class Moments:
         return Moments(len(x), mean[:d_x], mean[d_x:], centred[:d_x, :d_x], centred[:d_x, d_x:], own_y)
 
     def merge(self, other: Moments) -> None:
-        """Add the moments of other pairs, in place. Either both hold S_yy, or neither does."""
+        """Add the moments of other pairs, in place.
+
+        Either both hold S_yy, or neither does.
+        """
         n = self.n + other.n
         if other.n == 0:
             return
@@ -126,7 +129,10 @@ class Moments:
 
     @property
     def s_yy(self) -> Tensor:
-        """Sums of centred outer products of y [d_y, d_y]. Raises UserError where they were left out."""
+        """Sums of centred outer products of y [d_y, d_y].
+
+        Raises UserError where they were left out.
+        """
         if self.products_y.ndim != 2:
             raise UserError("these moments are without S_yy, which is read here: begin with Moments.zeros")
         return self.products_y

@@ -33,7 +33,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a checkpoint is loaded. trust_remote_code : whether code that lies beside the weights may run."""
+    """How a checkpoint is loaded.
+
+    trust_remote_code : whether code that lies beside the weights may run.
+    """
 
     dtype: str = "float32"
     device: str = "cpu"

@@ -61,7 +61,10 @@ def cache_name(block: Any) -> str:
 
 
 def head_of(module: Any, config: Any, name: str) -> Head:
-    """Return the model's head. Raises UserError where there is none that maps states to the vocabulary."""
+    """Return the model's head.
+
+    Raises UserError where there is none that maps states to the vocabulary.
+    """
     output = module.get_output_embeddings()
     if not isinstance(getattr(output, "weight", None), nn.Parameter) or output.weight.ndim != 2:
         raise UserError(

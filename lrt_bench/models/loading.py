@@ -75,7 +75,10 @@ class Models:
         check_device(self.device)
 
     def get(self, spec: str) -> LanguageModel:
-        """Return the model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
+        """Return the model that `spec` names.
+
+        Raises UserError naming the folder or id and what is wrong.
+        """
         if spec not in self._loaded:
             self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
@@ -110,7 +113,9 @@ class Models:
         return model
 
     def _set_bos(self, spec: str, tokenizer: Any) -> bool:
-        """Make `bos` hold of a tokenizer; True where it was changed. BOS that it does not add is noted.
+        """Make `bos` hold of a tokenizer; True where it was changed.
+
+        BOS that it does not add is noted.
 
         `data.corpus.encode` puts BOS before a text where the tokenizer defines one.
         """
@@ -163,7 +168,10 @@ def load_model(
     trust_remote_code: bool = False,
     bos: Bos = "auto",
 ) -> LanguageModel:
-    """Load one model by name; see the table above, and `Models` for the options. Raises UserError."""
+    """Load one model by name; see the table above, and `Models` for the options.
+
+    Raises UserError.
+    """
     return Models(dtype, device, trust_remote_code=trust_remote_code, bos=bos).get(spec)
 
 

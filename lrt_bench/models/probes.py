@@ -60,7 +60,10 @@ def check_weights(name: str, module: Any, dtype: torch.dtype) -> None:
 
 
 def check_finite(model: LanguageModel, values: Tensor, what: str) -> None:
-    """Raise UserError where `values`, which the model gave, are not finite. what : "its logits", ..."""
+    """Raise UserError where `values`, which the model gave, are not finite.
+
+    what : "its logits", ...
+    """
     if not bool(values.isfinite().all()):
         raise UserError(
             f"{model.name}: {what} are not finite in {_short(model.dtype)}: {_other(model.dtype)}"

@@ -47,7 +47,10 @@ ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
 
 
 def load_sae(spec: str) -> SparseAutoencoder:
-    """Return the sparse autoencoder that `spec` names; see the table above. Raises UserError."""
+    """Return the sparse autoencoder that `spec` names; see the table above.
+
+    Raises UserError.
+    """
     if spec.startswith(UNTRAINED):
         return untrained(load_sae(spec.removeprefix(UNTRAINED)))
     if spec.startswith("nano/"):
@@ -216,7 +219,10 @@ def _sae_lens(spec: str, path: Path, config: dict[str, Any]) -> SparseAutoencode
 
 
 def _activation(config_file: Path, config: dict[str, Any]) -> tuple[str, int | None]:
-    """(architecture, k of a top-k) of a cfg.json. Raises UserError at what this reader cannot honour."""
+    """(architecture, k of a top-k) of a cfg.json.
+
+    Raises UserError at what this reader cannot honour.
+    """
     architecture = config.get("architecture", "standard")
     if architecture not in ARCHITECTURES:
         raise UserError(

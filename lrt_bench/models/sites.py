@@ -107,7 +107,10 @@ class ManyLayers(Site):
 
 
 def many_layers(model: LanguageModel, layers: Sequence[int] | Literal["all"]) -> ManyLayers:
-    """Return the site of all or some layers of a model. Raises UserError at a wrong or repeated layer."""
+    """Return the site of all or some layers of a model.
+
+    Raises UserError at a wrong or repeated layer.
+    """
     chosen = tuple(range(1, model.n_layers + 1)) if layers == "all" else tuple(sorted(layers))
     if not chosen:
         raise UserError(f"layers of {model.name}: none given; give some of 1 to {model.n_layers}, or all")

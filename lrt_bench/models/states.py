@@ -34,7 +34,9 @@ Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Mome
 
 @dataclass
 class PairedStates:
-    """All that a mapping is fitted on. Mappings read `moments`, `batches()` and `validation`.
+    """All that a mapping is fitted on.
+
+    Mappings read `moments`, `batches()` and `validation`.
 
     Attributes
     ----------

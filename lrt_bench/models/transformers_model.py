@@ -199,7 +199,10 @@ class TransformersModel(LanguageModel):
         raise UserError(f"{self.name}: architecture {self.architecture} is not supported: {reason}")
 
     def _use(self, layout: Layout, ids: Tensor) -> None:
-        """Take up a layout, as yet without faster blocks. Raises ModelError where it leads nowhere."""
+        """Take up a layout, as yet without faster blocks.
+
+        Raises ModelError where it leads nowhere.
+        """
         self.owner, self.attribute = layout.owner, layout.attribute
         self.blocks: Sequence[Any] = getattr(layout.owner, layout.attribute)
         self.n_layers = len(self.blocks)

@@ -245,7 +245,9 @@ class Standing:
 
 
 def rank(scores: Dictionary[str, float], samples: Dictionary[str, Array]) -> dict[str, Standing]:
-    """Ranks with tie groups. A row joins the group above it unless it is clear of the group's best.
+    """Ranks with tie groups.
+
+    A row joins the group above it unless it is clear of the group's best.
 
     scores : the point estimates; samples : their paired bootstrap samples.
     """

@@ -1,4 +1,7 @@
-"""A run's figure: propensity curves of each task, and scores with their intervals. SVG, one a pair."""
+"""A run's figure: propensity curves of each task, and scores with their intervals.
+
+SVG, one a pair.
+"""
 
 from __future__ import annotations
 

@@ -128,7 +128,10 @@ class MappingRecord(Record):
 
 
 class Settings(Record):
-    """What the scores depend on besides pair, mapping and data. Alphas are in units of `spread`."""
+    """What the scores depend on besides pair, mapping and data.
+
+    Alphas are in units of `spread`.
+    """
 
     alphas: tuple[float, ...]
     over_steering: tuple[float, ...]

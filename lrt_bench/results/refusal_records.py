@@ -38,7 +38,10 @@ class RefusalPoint(Record):
 
 
 class JudgeRecord(Record):
-    """Who judged. `unreadable` replies and `missing` ones are among the failures of this row's points."""
+    """Who judged.
+
+    `unreadable` replies and `missing` ones are among the failures of this row's points.
+    """
 
     model: Name
     host: Name

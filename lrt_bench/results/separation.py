@@ -180,7 +180,10 @@ def _kinds(shares: Array) -> tuple[list[int], list[int]]:
 
 
 def _adjusted(shares: Array, fits: Sequence[Spread]) -> Array:
-    """Holm's p-values of all pairs of rows [rows, rows], 1 on the diagonal. shares [rows, tasks]."""
+    """Holm's p-values of all pairs of rows [rows, rows], 1 on the diagonal.
+
+    shares [rows, tasks].
+    """
     rows = len(shares)
     variance = np.array([one.variance for one in fits])
     over = variance**2 / np.array([one.freedom for one in fits])

@@ -103,7 +103,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came back. `linear`, or `mapped`: the answers to the queries [n, d_target], float32."""
+    """What came back.
+
+    `linear`, or `mapped`: the answers to the queries [n, d_target], float32.
+    """
 
     stochastic: bool
     parameters: int
@@ -126,11 +129,13 @@ def fit_in_sandbox(
     code: Code, states: PairedStates, queries: Callable[[], Tensor], seed: int, limits: Limits, isolate: bool,
     bases: Bases | None = None,
 ) -> Fitted:  # fmt: skip
-    """Fit once in a fresh runner. Raises SandboxError with one line, IsolationError.
+    """Fit once in a fresh runner.
 
     queries : gives the source states [n, d_source] that a non-linear map is asked to map; called, and its
         result sent, only after the fit has ended.
     bases : shows both sides in other bases; what comes back is turned into the pair's own.
+
+    Raises SandboxError with one line, IsolationError.
     """
     threads = torch.get_num_threads()  # the same number gives the same rounding
     orders: dict[str, Any] = {"class": code.class_name, "seed": seed, "threads": threads}
@@ -209,7 +214,10 @@ class Answered(Mapping):
         """Do nothing: it was fitted in the runner."""
 
     def __call__(self, h: Tensor) -> Tensor:
-        """Return the answers to states that were among the queries. Raises ValueError for others."""
+        """Return the answers to states that were among the queries.
+
+        Raises ValueError for others.
+        """
         rows = h.float().cpu().contiguous().reshape(-1, h.shape[-1])
         index = [self._answers.get(row.tobytes(), -1) for row in rows.numpy()]
         places = torch.tensor(index, dtype=torch.long)

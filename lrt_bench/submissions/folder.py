@@ -120,7 +120,10 @@ class Submission:
         return not self.card.pairs or pair in self.card.pairs
 
     def read_weights(self, pair: str, d_source: int, d_target: int) -> FixedLinear:
-        """Return the fitted map for a pair. Raises TensorError."""
+        """Return the fitted map for a pair.
+
+        Raises TensorError.
+        """
         from lrt_bench.mappings import FixedLinear
 
         shapes = {"weight": (d_target, d_source), "bias": (d_target,)}
@@ -166,7 +169,10 @@ def check(path: Path) -> Report:
 
 
 def load(path: Path) -> Submission:
-    """Return a checked submission. Raises UserError with the first problem."""
+    """Return a checked submission.
+
+    Raises UserError with the first problem.
+    """
     report = check(path)
     if report.submission:
         return report.submission
@@ -204,7 +210,10 @@ def _weights_problem(data: bytes) -> str | None:
 
 
 def _read_folder(path: Path, problems: list[str]) -> dict[str, bytes]:
-    """Every allowed file's bytes. Links, special, sparse, large and unexpected files are problems."""
+    """Every allowed file's bytes.
+
+    Links, special, sparse, large and unexpected files are problems.
+    """
     if not path.is_dir():
         problems.append("no such folder")
         return {}

@@ -25,7 +25,10 @@ def pack_submission(
     isolate: bool,
     report: Callable[[str, float, float], None],
 ) -> list[Path]:
-    """Score a submission and write PATH/claimed. Raises UserError where it fails on a pair."""
+    """Score a submission and write PATH/claimed.
+
+    Raises UserError where it fails on a pair.
+    """
     submission = load(path)
     suite = narrowed(find_suite(suite_spec), pairs=pairs)
     chosen = [pair.name for pair in suite.pairs if submission.applies(pair.name)]

@@ -57,7 +57,10 @@ class {cls}(LinearMapping):
 def new_submission(
     name: str, parent: Path, weights: Path | None = None, pair: str | None = None
 ) -> list[Path]:
-    """Write the scaffold of a submission; with `weights`, of fitted weights for `pair`. Its files."""
+    """Write the scaffold of a submission; with `weights`, of fitted weights for `pair`.
+
+    Returns the paths of its files.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", name):
         raise UserError(f"submit new {name}: a name is lower-case letters, digits and hyphens, at most 60")
     if name in BUILT_IN or name in CONTROL_NAMES:

@@ -59,7 +59,10 @@ class Verification:
     report: Callable[[str, float, float], None] = lambda what, done, total: None
 
     def run(self) -> Outcome:
-        """Compute everything again. Raises UserError where that cannot be done here."""
+        """Compute everything again.
+
+        Raises UserError where that cannot be done here.
+        """
         results = [(path, read_record(path)) for path in self._files()]
         outcome = Outcome()
         for _, group in itertools.groupby(sorted(results, key=_group), key=_group):

@@ -54,7 +54,10 @@ class FittedMap:
         return hashlib.sha256(card.model_dump_json().encode()).hexdigest()
 
     def _tensor_bytes(self) -> bytes:
-        """Return what map.safetensors holds. Raises UserError where the mapping cannot be written."""
+        """Return what map.safetensors holds.
+
+        Raises UserError where the mapping cannot be written.
+        """
         from safetensors.torch import save
 
         kind = "linear mapping" if self.linear else "network mapping"
@@ -62,14 +65,20 @@ class FittedMap:
         return data
 
     def files(self) -> dict[str, bytes]:
-        """Return what its folder holds. Raises UserError where the mapping cannot be written."""
+        """Return what its folder holds.
+
+        Raises UserError where the mapping cannot be written.
+        """
         tensors = self._tensor_bytes()
         card = self.card.model_copy(update={"tensors": hashlib.sha256(tensors).hexdigest()})
         text = card.model_dump_json(indent=1) + "\n"
         return {TENSORS: tensors, README: map_readme(card), CARD: text.encode()}
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder, its card last. Raises UserError where something else lies there."""
+        """Write the folder, its card last.
+
+        Raises UserError where something else lies there.
+        """
         folder = Path(folder)
         check_folder(folder)
         for name, data in self.files().items():
@@ -112,7 +121,10 @@ def _tensors_of(fitted: FittedMap) -> dict[str, Tensor]:
 
 
 def load_map(folder: str | Path) -> FittedMap:
-    """Read a map's folder. Nothing of it is run; whatever is wrong is one UserError."""
+    """Read a map's folder.
+
+    Nothing of it is run; whatever is wrong is one UserError.
+    """
     folder = Path(folder)
     for name, most in ((CARD, MAX_CARD), (TENSORS, MAX_TENSORS)):
         if not (folder / name).is_file():
@@ -130,7 +142,10 @@ def load_map(folder: str | Path) -> FittedMap:
 
 
 def _mapping(card: MapCard, data: bytes) -> Mapping:
-    """Return the mapping behind a card: a built-in class with its tensors, or A x + b. Raises TensorError."""
+    """Return the mapping behind a card: a built-in class with its tensors, or A x + b.
+
+    Raises TensorError.
+    """
     d_source, d_target = card.source.width, card.target.width
     method: type[Mapping] = find_mapping(card.mapping) if card.mapping in BUILT_IN else FixedLinear
     if issubclass(method, NetworkMapping):

@@ -33,7 +33,10 @@ def push_map(
 
 
 def find_map(spec: str, report: Report = lambda line: None) -> FittedMap:
-    """Return the map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub. Raises UserError."""
+    """Return the map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub.
+
+    Raises UserError.
+    """
     path = Path(spec).expanduser()
     if path.is_dir():
         return load_map(path)
@@ -44,7 +47,10 @@ def find_map(spec: str, report: Report = lambda line: None) -> FittedMap:
 
 
 def pull_map(repo: str, *, revision: str | None = None, report: Report) -> FittedMap:
-    """Fetch a map. Raises UserError where the repository holds none, or it arrives damaged."""
+    """Fetch a map.
+
+    Raises UserError where the repository holds none, or it arrives damaged.
+    """
     check_name(repo)
     remote = Repo(repo, "model", write=False, report=report)
     head = remote.with_retries(lambda: remote.head(revision))

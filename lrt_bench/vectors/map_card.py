@@ -154,7 +154,10 @@ class MapCard(Strict):
 
 
 def read_card(data: bytes, place: str | Path) -> MapCard:
-    """Read a card from the bytes of map.json. Raises UserError, which names `place` and the field."""
+    """Read a card from the bytes of map.json.
+
+    Raises UserError, which names `place` and the field.
+    """
     try:
         return MapCard.model_validate_json(data)
     except ValidationError as error:

@@ -188,7 +188,10 @@ def try_vector(
 
 
 def _step(vector: SteeringVector, layer: int, unit: Unit, measure: Callable[[], float] | None) -> float:
-    """Return the length that alpha 1 adds. Raises UserError where it is not known."""
+    """Return the length that alpha 1 adds.
+
+    Raises UserError where it is not known.
+    """
     if unit == "norm":
         return vector.norm(layer)
     if layer in vector.spread:

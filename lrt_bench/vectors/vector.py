@@ -87,7 +87,10 @@ class SteeringVector:
         return len(next(iter(self.layers.values())))
 
     def layer(self, wanted: int | None = None) -> int:
-        """Return the layer that is meant: `wanted`, or the only one. Raises UserError where it is missing."""
+        """Return the layer that is meant: `wanted`, or the only one.
+
+        Raises UserError where it is missing.
+        """
         own = ", ".join(map(str, self.layers))
         if wanted is None and len(self.layers) > 1:
             raise UserError(f"the vector has layers {own}: say which one")
@@ -98,7 +101,10 @@ class SteeringVector:
         return wanted
 
     def at(self, wanted: int | None = None) -> Tensor:
-        """Return the direction [d] at a layer, or at the only one. Raises UserError where it is missing."""
+        """Return the direction [d] at a layer, or at the only one.
+
+        Raises UserError where it is missing.
+        """
         return self.layers[self.layer(wanted)]
 
     def norm(self, wanted: int | None = None) -> float:
@@ -113,7 +119,10 @@ class SteeringVector:
         return alpha * self.spread[layer] / self.norm(layer)
 
     def of_length(self, alpha: float) -> SteeringVector:
-        """Return the same directions, each `alpha` spreads long. Raises UserError for a length of zero."""
+        """Return the same directions, each `alpha` spreads long.
+
+        Raises UserError for a length of zero.
+        """
         if not math.isfinite(alpha) or alpha == 0:
             raise UserError(f"a steering vector {alpha:g} spreads long steers nothing: give another length")
         layers = {k: v.double() * self.coefficient(alpha, k) for k, v in self.layers.items()}
@@ -126,7 +135,10 @@ class SteeringVector:
 
 
 def _checked(layer: int, vector: Tensor) -> Tensor:
-    """Return a direction as float32 on the processor, its own copy. Raises UserError."""
+    """Return a direction as float32 on the processor, its own copy.
+
+    Raises UserError.
+    """
     if type(layer) is not int or not 1 <= layer <= MAX_LAYERS:
         raise UserError(f"a steering vector's layer {layer!r}: layers count from 1 to {MAX_LAYERS}")
     if vector.ndim != 1 or not 1 <= vector.numel() <= MAX_WIDTH or not vector.is_floating_point():

@@ -49,7 +49,10 @@ def row(checked: Verdict) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Print a line for each configuration; without names, write the page. 1 where one does not hold."""
+    """Print a line for each configuration; without names, write the page.
+
+    Returns the exit status: 1 where one does not hold, else 0.
+    """
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     verdicts = []

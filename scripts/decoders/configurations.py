@@ -41,7 +41,11 @@ _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "
 
 @dataclass(frozen=True)
 class Configuration:
-    """One decoder. config : the class's name. blocks : the path of the decoder blocks in the model."""
+    """One decoder.
+
+    config : the class's name.
+    blocks : the path of the decoder blocks in the model.
+    """
 
     name: str
     config: str

@@ -32,7 +32,9 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One concept at one layer. Slopes in logits for a spread.
+    """One concept at one layer.
+
+    Slopes in logits for a spread.
 
     Attributes
     ----------

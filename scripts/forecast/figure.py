@@ -1,4 +1,4 @@
-"""Forecast and measured steering R2 as a scatter. SVG."""
+"""Forecast and measured steering R2 as a scatter (SVG)."""
 
 from __future__ import annotations
 

@@ -107,7 +107,10 @@ def blocks(content: Content) -> Iterator[bytes]:
 
 
 class Repo:
-    """One repository of the Hub. Its methods raise ConflictError, TransientError or UserError."""
+    """One repository of the Hub.
+
+    Its methods raise ConflictError, TransientError or UserError.
+    """
 
     def __init__(self, name: str, kind: Kind, *, write: bool, report: Report) -> None:
         """Find the token; `write` says that one is needed, and has the Hub tell whose it is."""
@@ -193,7 +196,10 @@ class Repo:
         parent: str | None,
         create_pr: bool,
     ) -> Commit:
-        """Upload, then one commit: all or nothing. ConflictError where `parent` is no longer the head."""
+        """Upload, then one commit: all or nothing.
+
+        Raises ConflictError where `parent` is no longer the head.
+        """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         def send() -> Commit:

@@ -50,7 +50,10 @@ MARKS: dict[Kind, str] = {  # what a leaderboard's repository holds, and a fitte
 
 @dataclass(frozen=True)
 class Destination:
-    """A repository on the Hub. Raises UserError where `repo` is not ORG/NAME."""
+    """A repository on the Hub.
+
+    Raises UserError where `repo` is not ORG/NAME.
+    """
 
     repo: str
     kind: Kind
@@ -64,7 +67,10 @@ class Destination:
 
 @dataclass(frozen=True)
 class Published:
-    """What a publish did. `commit` is None where nothing was committed: nothing differed, or a dry run."""
+    """What a publish did.
+
+    `commit` is None where nothing was committed: nothing differed, or a dry run.
+    """
 
     repo: str
     kind: Kind

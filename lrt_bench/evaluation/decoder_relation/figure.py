@@ -1,4 +1,4 @@
-"""The figure of a decoder relation: each direction's error and explained share, and their nulls'. SVG."""
+"""The figure of a decoder relation: each direction's error and explained share, and their nulls'."""
 
 from __future__ import annotations
 

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
 
 
 class Engine(ABC):
-    """Runs an evaluation. Whatever the engine, cells have the same numbers and lie in the same files."""
+    """One way to run an evaluation.
+
+    Whatever the engine, cells have the same numbers and lie in the same files.
+    """
 
     @abstractmethod
     def run(self, evaluation: Evaluation) -> list[Cell]:
-        """Compute (or read) every cell, in the suite's order. Raises UserError as `Evaluation.run` does."""
+        """Compute (or read) every cell, in the suite's order.
+
+        Raises UserError as `Evaluation.run` does.
+        """
 
     def prepared(self, suite: Suite, config: RunConfig) -> Engine:
         """Return the engine for a run with these settings, started while the evaluation is imported."""

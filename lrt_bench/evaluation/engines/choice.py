@@ -108,7 +108,10 @@ def chosen_engine(config: RunConfig) -> Engine:
 
 
 def _ray() -> Any:
-    """Return the Ray engine's module. Raises UserError where Ray is not installed."""
+    """Return the Ray engine's module.
+
+    Raises UserError where Ray is not installed.
+    """
     # before Ray is imported: workers use this very Python, under `uv run` too, and nobody is told of it
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

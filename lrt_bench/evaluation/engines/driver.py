@@ -79,7 +79,10 @@ class WorkerPool(ABC):
 
 
 def run(evaluation: Evaluation, settings: WorkerSettings, pool: WorkerPool) -> list[Cell]:
-    """Compute every cell, as `Evaluation.run` does, by the workers of a pool. Raises UserError."""
+    """Compute every cell, as `Evaluation.run` does, by the workers of a pool.
+
+    Raises UserError.
+    """
     plan = evaluation.check()
     pairs = [
         PairRun(

@@ -44,7 +44,9 @@ WANTED = (
 
 @dataclass(frozen=True, eq=False)
 class Shelved:
-    """A value in a file: the pickle, then its arrays. The file goes with the driver's last mention of it.
+    """A value in a file: the pickle, then its arrays.
+
+    The file goes with the driver's last mention of it.
 
     parts : (start, end) of the pickle and of each array.
     """
@@ -127,7 +129,10 @@ class _WorkerProcess:
 
 
 class Processes(driver.WorkerPool):
-    """Worker processes. Their threads are the machine's, shared out."""
+    """Worker processes.
+
+    Their threads are the machine's, shared out.
+    """
 
     def __init__(self, count: int, threads: int, folder: Path) -> None:
         self.count, self._threads, self._folder = count, threads, folder
@@ -183,7 +188,10 @@ class Processes(driver.WorkerPool):
 
 
 def run(evaluation: Evaluation, count: int) -> list[Cell]:
-    """Compute every cell, as `Evaluation.run` does, by processes of this machine. Raises UserError."""
+    """Compute every cell, as `Evaluation.run` does, by processes of this machine.
+
+    Raises UserError.
+    """
     evaluation.check()
     settings = WorkerSettings.of(evaluation)
     try:

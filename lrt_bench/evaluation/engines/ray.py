@@ -117,7 +117,10 @@ def connected(wanted: Ray) -> Iterator[None]:
 
 
 def run(evaluation: Evaluation, wanted: Ray) -> list[Cell]:
-    """`Evaluation.run` by Ray workers. Raises UserError."""
+    """`Evaluation.run` by Ray workers.
+
+    Raises UserError.
+    """
     if evaluation.config.device.startswith("cuda:"):
         raise UserError(f"--device {evaluation.config.device}: Ray shares out the GPUs: give --device cuda")
     evaluation.check()  # before a cluster is started
@@ -190,7 +193,10 @@ def _check_machine(team: Team, nodes: Sequence[dict[str, float]], wanted: Ray) -
 
 
 def _sendable(evaluation: Evaluation) -> WorkerSettings:
-    """Return the settings. Raises UserError where lm-eval's tasks, which are code, cannot be sent."""
+    """Return the settings.
+
+    Raises UserError where lm-eval's tasks, which are code, cannot be sent.
+    """
     settings = WorkerSettings.of(evaluation)
     if evaluation.side_effects is not None:
         try:

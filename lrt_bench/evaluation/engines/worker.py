@@ -194,7 +194,10 @@ class Worker:
         return __version__, code_digest(), socket.gethostname(), os.getpid()
 
     def configure(self, settings: WorkerSettings) -> None:
-        """Take a run's settings. Raises UserError where they do not fit this machine."""
+        """Take a run's settings.
+
+        Raises UserError where they do not fit this machine.
+        """
         self._evaluation = settings.on_this_machine()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()

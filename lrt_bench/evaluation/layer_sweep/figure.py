@@ -1,4 +1,4 @@
-"""A layer sweep as a figure: heat maps of FVU and of steering R2, and where native steering works. SVG."""
+"""A layer sweep as a figure: heat maps of FVU and of steering R2, and where native steering works."""
 
 from __future__ import annotations
 

@@ -55,7 +55,10 @@ class NativeTask(Record):
 
 
 class TransferTask(Record):
-    """A task from one source layer. error [prompts] : sum over alphas of (D_transferred - D_native)^2."""
+    """A task from one source layer.
+
+    error [prompts] : sum over alphas of (D_transferred - D_native)^2.
+    """
 
     task: Name
     steering_r2: R2 | None
@@ -169,7 +172,10 @@ class LayerSweepRecord(Record):
 
 
 def read_sweep(path: Path) -> LayerSweepRecord:
-    """Read a sweep's record. Raises UserError naming the file and the field."""
+    """Read a sweep's record.
+
+    Raises UserError naming the file and the field.
+    """
     try:
         return LayerSweepRecord.model_validate_json(read_bounded(path))
     except OSError as error:

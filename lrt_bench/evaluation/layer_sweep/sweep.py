@@ -179,7 +179,10 @@ def _selection_digest(task: ChoiceTask) -> str:
 
 
 def chosen_layers(model: LanguageModel, layers: Layers | None, every: int) -> ManyLayers:
-    """Return the layers named, or every k-th. Raises UserError where there is no such layer."""
+    """Return the layers named, or every k-th.
+
+    Raises UserError where there is no such layer.
+    """
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
         if not layers:
@@ -225,7 +228,10 @@ class LayerSweep:
 
     @held_memory()
     def run(self, models: Models) -> LayerSweepRecord:
-        """Compute the sweep, or read it back. Raises UserError on bad input."""
+        """Compute the sweep, or read it back.
+
+        Raises UserError on bad input.
+        """
         self.report(f"{self.pair.name}: loading", 0, 1)
         bench = self._bench(models)
         key = self._key(bench)

@@ -183,7 +183,10 @@ class Judge(AnswerScorer):
         raise _NoAnswerError("no attempt was allowed")
 
     def _request(self, client: httpx2.Client, question: str) -> str:
-        """Send one request. Raises _NoAnswerError, and UserError where the settings must be wrong."""
+        """Send one request.
+
+        Raises _NoAnswerError, and UserError where the settings must be wrong.
+        """
         import httpx2
 
         body = {

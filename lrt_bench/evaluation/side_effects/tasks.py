@@ -97,7 +97,10 @@ class SideEffects:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def run(self, lm: SteeredLM) -> list[dict[str, Any]]:
-        """lm-eval's results, one for each of the model's offsets. Raises UserError where lm-eval fails."""
+        """lm-eval's results, one for each of the model's offsets.
+
+        Raises UserError where lm-eval fails.
+        """
         requests_of: dict[str, list[Any]] = {}
         for task in self.loaded["tasks"].values():
             for request in task.instances:

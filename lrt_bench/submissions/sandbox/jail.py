@@ -1,4 +1,6 @@
-"""Builds the cell that a stranger's code runs in, then starts the runner inside it. Standard library only.
+"""The cell that a stranger's code runs in: build it, then start the runner inside it.
+
+The module imports the standard library alone.
 
 Run by `launcher.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
 becomes three processes:
@@ -64,12 +66,18 @@ def prctl(option: int, *values: int) -> int:
 
 
 def syscall(number: int, what: str, *arguments: Any) -> int:
-    """Make a system call by its number. Raises JailError where it fails."""
+    """Make a system call by its number.
+
+    Raises JailError where it fails.
+    """
     return checked(int(libc.syscall(ctypes.c_long(number), *arguments)), what)
 
 
 def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    """Call mount(2). Raises JailError."""
+    """Call mount(2).
+
+    Raises JailError.
+    """
     result = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
     checked(result, f"mount {(kind or b'').decode()} on {target.decode()}")
 
@@ -84,7 +92,10 @@ def set_attributes(folder: int, path: bytes, flags: int, attributes: int) -> Non
 
 
 def read_exactly(fd: int, size: int) -> bytes:
-    """Read so many bytes. Raises JailError where fewer come."""
+    """Read so many bytes.
+
+    Raises JailError where fewer come.
+    """
     parts, missing = [], size
     while missing:
         part = os.read(fd, min(missing, 1 << 20))
@@ -310,7 +321,10 @@ def start_runner(plan: dict[str, Any], status: int, output: int) -> NoReturn:
 def run_init(
     plan: dict[str, Any], trees: list[tuple[int, str, bool]], gate: tuple[int, int], ends: tuple[int, int]
 ) -> int:
-    """Process 1 of the cell: build, start the runner, wait for it. Its return is the cell's end."""
+    """Process 1 of the cell: build, start the runner, wait for it.
+
+    Its return is the cell's end.
+    """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.write(gate[1], b"x")
     if os.read(gate[0], 1) != b"x":  # the process outside is gone: its death signal would never come

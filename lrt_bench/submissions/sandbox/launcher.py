@@ -61,7 +61,10 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one fit may use. `memory` counts addresses, the interpreter and torch (about 1 GiB) included."""
+    """What one fit may use.
+
+    `memory` counts addresses, the interpreter and torch (about 1 GiB) included.
+    """
 
     seconds: float = 300.0
     memory: int = 6 * GIB
@@ -268,7 +271,10 @@ class SandboxProcess:
         self._deadline += seconds
 
     def line(self, limit: int = 4096) -> bytes:
-        """Return the answer's next line. Raises SandboxError."""
+        """Return the answer's next line.
+
+        Raises SandboxError.
+        """
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > limit:
                 raise SandboxError("answered junk")
@@ -279,7 +285,10 @@ class SandboxProcess:
         return line
 
     def rest(self, limit: int) -> bytes:
-        """All that the runner sends from here to its end, at most `limit` bytes. Raises SandboxError."""
+        """All that the runner sends from here to its end, at most `limit` bytes.
+
+        Raises SandboxError.
+        """
         while self._turn():
             if len(self._buffer) > limit:
                 raise SandboxError(f"sent more than the {limit} bytes that its answer may have")

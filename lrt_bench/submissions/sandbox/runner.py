@@ -86,7 +86,10 @@ def filter_calls() -> None:
 
 
 def read_exactly(size: int) -> bytearray:
-    """Read so many bytes from standard input. Raises EOFError where fewer come."""
+    """Read so many bytes from standard input.
+
+    Raises EOFError where fewer come.
+    """
     data = bytearray()
     while len(data) < size:
         part = os.read(0, min(size - len(data), 1 << 20))

@@ -1,4 +1,4 @@
-"""How well will a transferred vector steer? Said before any behaviour of its concept is seen in the target.
+"""A forecast of how well a transferred vector steers, before the target shows its concept in behaviour.
 
 The forecast reads the user's corpus, what the map does to the vector, and how the built-in concepts transfer
 on the same pair; the embedded family says how much each of these tells (`forecast_model`), and how good the

@@ -130,7 +130,10 @@ class _Entry:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """Return the vector in a file. Raises FormatError."""
+    """Return the vector in a file.
+
+    Raises FormatError.
+    """
     reader = _Reader(data)
     tensors = reader.count(MAX_LAYERS, "tensors")
     fields = {reader.text(): reader.value() for _ in range(reader.count(MAX_FIELDS, "fields"))}
@@ -161,7 +164,10 @@ def _entry(reader: _Reader) -> _Entry:
 
 
 def _directions(entries: list[_Entry]) -> dict[int, _Entry]:
-    """Return the entries of directions, by layer counted from 1. Raises FormatError where one is no row."""
+    """Return the entries of directions, by layer counted from 1.
+
+    Raises FormatError where one is no row.
+    """
     directions: dict[int, _Entry] = {}
     for entry in entries:
         block = _block(entry.name)

@@ -13,7 +13,10 @@ from lrt_bench.vectors.vector import SteeringVector
 
 
 def encode(vector: SteeringVector) -> bytes:
-    """Return the file's bytes. Raises FormatError for a vector of several layers."""
+    """Return the file's bytes.
+
+    Raises FormatError for a vector of several layers.
+    """
     if len(vector.layers) > 1:
         layers = ", ".join(map(str, vector.layers))
         raise FormatError(f"an .npy file holds one layer, the vector has {layers}: take another format")
@@ -23,7 +26,10 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """Return the vector in a file, at `layer`. Raises FormatError."""
+    """Return the vector in a file, at `layer`.
+
+    Raises FormatError.
+    """
     if layer is None:
         raise FormatError("an .npy file does not say its layer: give it")
     stream = io.BytesIO(data)

@@ -48,7 +48,10 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """Return the vector in a file. Raises FormatError."""
+    """Return the vector in a file.
+
+    Raises FormatError.
+    """
     try:
         metadata = read_metadata(data)
         tensors = read_chosen_tensors(data, lambda name: layer_number(name) is not None)

@@ -66,7 +66,10 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
-    """Return the vector in a file. Raises FormatError."""
+    """Return the vector in a file.
+
+    Raises FormatError.
+    """
     _check_archive(data)
     try:
         with torch.serialization.safe_globals([(_StandIn, f"{MODULE}.{NAME}")]):
@@ -98,7 +101,10 @@ def _check_archive(data: bytes) -> None:
 
 
 def _check_names(text: bytes) -> None:
-    """Refuse a pickle that names anything but tensors; nothing of it is run. Raises FormatError."""
+    """Refuse a pickle that names anything but tensors; nothing of it is run.
+
+    Raises FormatError.
+    """
     try:
         for code, argument, _ in pickletools.genops(text):
             if code.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
@@ -113,7 +119,10 @@ def _check_names(text: bytes) -> None:
 
 
 def _layers(content: Any, layer: int | None) -> dict[int, Tensor]:
-    """Directions by layer, whichever of the three kinds the file is. Raises FormatError."""
+    """Directions by layer, whichever of the three kinds the file is.
+
+    Raises FormatError.
+    """
     if isinstance(content, _StandIn):
         return _package_layers(content)
     if isinstance(content, Tensor):
