@@ -1,0 +1,238 @@
+"""Behaviour share: how much of what native steering does to a model's predictions a vector does too.
+
+The natively steered target writes on from each prompt. Along that text three models predict each next token:
+the target unsteered, steered natively, and steered by a row's vector. With D a divergence of distributions
+over the whole vocabulary,
+
+    share = 1 - sum D(native, row) / sum D(native, unsteered)
+
+over prompts, alphas and tokens: 1 predicts as native steering does, 0 as no steering does, and less than 0 is
+worse than none. The first token counts beside the ones after it (`weighted`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lrt_bench.errors import UserError
+from lrt_bench.models.batching import forwards, pad
+from lrt_bench.models.memory import halving
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.continuation import Positions, steered_tokens, write_greedily
+from lrt_bench.steering.divergences import Divergence, kullback_leibler
+from lrt_bench.steering.sweep import unit
+
+HELD = 2**22  # logits over the vocabulary that are held at a time, for each of the two sides
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How behaviour is measured.
+
+    alphas : strengths other than 0, in units of `length`; tokens : written after each prompt.
+    positions : the tokens that are steered (`continuation.steered_tokens`).
+    """
+
+    alphas: tuple[float, ...]
+    length: float
+    tokens: int
+    divergence: Divergence = kullback_leibler
+    positions: Positions = "all"
+
+    def __post_init__(self) -> None:
+        if not self.alphas or 0.0 in self.alphas:
+            raise ValueError(f"alphas {self.alphas}: give one or more, none of them 0")
+        if not self.length > 0 or self.tokens < 1:
+            raise ValueError(f"length {self.length}, tokens {self.tokens}: both are above 0")
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A prompt and what native steering at one alpha writes on from it."""
+
+    prompt: int
+    alpha: int
+    ids: list[int]
+    first: int  # the place of the prompt's last token, from which predictions are read
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts of like length: states at the site [b, t, d], what is read of them, and native's final states.
+
+    read [b, q] : places of the tokens whose predictions are read, padded; real [b, q] says which are.
+    native [n, d] : what the head reads under native steering, at the n real ones.
+    """
+
+    texts: list[_Text]
+    states: Tensor
+    steered: Tensor
+    read: Tensor
+    real: Tensor
+    native: Tensor
+
+
+class Behaviour:
+    """The behaviour of a target under native steering on some prompts, to which rows are compared.
+
+    Parameters
+    ----------
+    site : the target model and layer.
+    prompts : token ids; the texts that fit into the model's context with `setting.tokens` after them.
+    native : native vectors [groups, d]; one is the reference of each prompt.
+    group : the prompts' references [p], places in `native`.
+    rows : texts in one forward.
+
+    Attributes
+    ----------
+    unsteered : D(native, unsteered) by prompt, alpha and token [p, alphas, tokens + 1], float64; 0 after a
+        text's end. The first token is the one after the prompt.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        prompts: Sequence[list[int]],
+        native: Tensor,
+        group: Sequence[int],
+        setting: Setting,
+        rows: int = 64,
+    ) -> None:
+        self.site, self.setting, self.rows = site, setting, rows
+        self.prompts = len(prompts)
+        self._group = torch.tensor(list(group), dtype=torch.long)
+        if self._group.shape != (len(prompts),) or native.ndim != 2:
+            raise ValueError(f"native {tuple(native.shape)}: want [groups, d] and a group for each prompt")
+        self._check(native)
+        self._steps = torch.tensor(setting.alphas, dtype=torch.float32) * setting.length
+        texts = self._written(prompts, native)
+        lengths = [len(text.ids) for text in texts]
+        self._batches = [
+            batch
+            for places in forwards(site.model, lengths, rows)
+            for _, batch in halving(lambda part: self._batch([texts[i] for i in part], native), places)
+        ]
+        self.unsteered = self._divergence(torch.zeros_like(native)[None])[0]
+
+    @torch.inference_mode()
+    def divergence(self, vectors: Tensor) -> Tensor:
+        """D(native, row) under each row's vectors [v, groups, d]: [v, p, alphas, tokens + 1], float64.
+
+        A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector that is not finite.
+        """
+        self._check(vectors)
+        zero = ~vectors.flatten(1).any(1)
+        found = self.unsteered[None].repeat(len(vectors), 1, 1, 1)
+        if not bool(zero.all()):
+            found[~zero] = self._divergence(vectors[~zero])
+        return found
+
+    def _check(self, vectors: Tensor) -> None:
+        if not torch.isfinite(vectors).all():
+            raise UserError("a steering vector holds NaN or infinity")
+
+    def _written(self, prompts: Sequence[list[int]], native: Tensor) -> list[_Text]:
+        """What native steering writes, for every prompt and alpha."""
+        jobs = [(p, a) for p in range(len(prompts)) for a in range(len(self._steps))]
+        offsets = self._offsets(native[None], jobs)[0]
+        written = write_greedily(
+            self.site,
+            [prompts[p] for p, _ in jobs],
+            offsets,
+            self.setting.tokens,
+            positions=self.setting.positions,
+            rows=4 * self.rows,
+        )
+        return [
+            _Text(p, a, [*prompts[p], *text], len(prompts[p]) - 1)
+            for (p, a), text in zip(jobs, written, strict=True)
+        ]
+
+    def _offsets(self, vectors: Tensor, jobs: Sequence[tuple[int, int]]) -> Tensor:
+        """What is added for each (prompt, alpha): vectors [v, groups, d] -> [v, jobs, d]."""
+        groups = self._group[[p for p, _ in jobs]]
+        steps = self._steps[[a for _, a in jobs]]
+        return unit(vectors.float())[:, groups] * steps[None, :, None]
+
+    @torch.inference_mode()
+    def _batch(self, texts: list[_Text], native: Tensor) -> _Batch:
+        """The lower layers of some texts, once, and what native steering makes of them."""
+        ids = pad([text.ids for text in texts])
+        states = self.site.model.states(ids, [self.site.layer])[self.site.layer]
+        steered = torch.stack([
+            steered_tokens(self.setting.positions, text.first + 1, ids.shape[1]) for text in texts
+        ])  # fmt: skip
+        ahead = torch.arange(self.setting.tokens + 1)[None]
+        first = torch.tensor([text.first for text in texts])[:, None]
+        last = torch.tensor([len(text.ids) - 1 for text in texts])[:, None]
+        real = first + ahead <= last
+        read = torch.minimum(first + ahead, last)
+        bare = _Batch(texts, states, steered, read, real, torch.empty(0))
+        final = self._final(bare, native[None])[0]
+        return _Batch(texts, states, steered, read, real, final)
+
+    def _final(self, batch: _Batch, vectors: Tensor) -> Tensor:
+        """What the head reads where `batch` is read, under vectors [v, groups, d]: [v, n, d]."""
+        model, layer = self.site.model, self.site.layer
+        offsets = self._offsets(vectors, [(text.prompt, text.alpha) for text in batch.texts])
+        device = batch.states.device
+        added = offsets.to(device)[:, :, None] * batch.steered.to(device)[None, :, :, None]
+        states = (batch.states[None].float() + added).flatten(0, 1)
+        final = model.resume_at(states, layer, batch.read.repeat(len(vectors), 1))
+        kept = final.view(len(vectors), *batch.read.shape, -1)[:, batch.real.to(final.device)]
+        return model.finish(kept.flatten(0, 1)[:, None])[:, 0].view(len(vectors), kept.shape[1], -1)
+
+    def _divergence(self, vectors: Tensor) -> Tensor:
+        """`divergence` of rows that do steer."""
+        shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1)
+        found = torch.zeros(shape, dtype=torch.float64)
+        for batch in self._batches:
+            together = max(1, self.rows // len(batch.texts))
+            for start in range(0, len(vectors), together):
+                chunk = range(start, min(start + together, len(vectors)))
+                for part, values in halving(lambda rows, b=batch: self._compared(b, vectors[list(rows)]), chunk):
+                    for v, own in zip(part, values, strict=True):
+                        laid = torch.zeros(batch.real.shape, dtype=torch.float64)
+                        laid[batch.real] = own
+                        for row, text in enumerate(batch.texts):
+                            found[v, text.prompt, text.alpha] = laid[row]
+        return found
+
+    @torch.inference_mode()
+    def _compared(self, batch: _Batch, vectors: Tensor) -> Tensor:
+        """D at each token that is read: [v, n]; the vocabulary's logits are held for a block of tokens."""
+        head = self.site.model.head
+        final = self._final(batch, vectors)
+        size = max(1, HELD // (len(vectors) * len(head.weight)))
+        parts = []
+        for native, rows in zip(batch.native.split(size), final.split(size, 1), strict=True):
+            reference = head.all(native).log_softmax(-1)
+            others = head.all(rows).log_softmax(-1)
+            parts.append(torch.stack([self.setting.divergence(reference, other) for other in others]).cpu())
+        found = torch.cat(parts, 1).double()
+        if not bool(torch.isfinite(found).all()):
+            name = self.site.model.name
+            raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
+        return found
+
+
+def weighted(divergence: Tensor, first: float) -> Tensor:
+    """One number a prompt: the first token's divergence and the mean of the later ones', summed over alphas.
+
+    divergence [..., p, alphas, tokens + 1]; first : the first token's weight, 0 to 1 -> [..., p].
+    """
+    later = divergence[..., 1:].mean(-1)
+    return (first * divergence[..., 0] + (1 - first) * later).sum(-1)
+
+
+def share(row: Tensor, unsteered: Tensor) -> float | None:
+    """1 - sum D(native, row) / sum D(native, unsteered), seeds averaged: [..., p], [p].
+
+    None where native steering changes nothing.
+    """
+    whole = float(unsteered.double().sum())
+    return 1 - float(row.double().sum(-1).mean()) / whole if whole > 0 else None

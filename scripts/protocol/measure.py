@@ -1,0 +1,69 @@
+"""Measure every candidate on every rung: divergences of each row, by prompt, alpha and token.
+
+    python -m scripts.protocol.measure --out build/protocol
+
+One file a pair, divergence and task; what is there is not measured again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from lrt_bench.data.corpus import encode
+from lrt_bench.data.tasks import find_task
+from lrt_bench.models.loading import Models
+from lrt_bench.steering.behaviour import Behaviour, Setting
+from lrt_bench.steering.damage import NeutralText, damage_unit
+from lrt_bench.steering.divergences import DIVERGENCES
+from scripts.protocol.rows import PAIRS, SEED, Case, load_case, rungs
+
+ALPHAS = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0)
+TOKENS = 12
+
+
+def unit_of(case: Case) -> float:
+    """The length of alpha 1 at the pair's target, from the perplexity task's neutral texts."""
+    texts = [row.prompt for row in find_task("perplexity").prompts]
+    ids = [tokens.ids for tokens in encode(case.target.model.tokenizer, texts)]
+    return damage_unit(NeutralText(case.target, ids), case.target.width, case.spread, seed=SEED).length
+
+
+def measure(case: Case, out: Path) -> None:
+    """Write what is missing of one pair."""
+    rows, length = rungs(case), unit_of(case)
+    for kind, divergence in DIVERGENCES.items():
+        for task in case.concepts:
+            path = out / f"{case.name}--{kind}--{task}.npz"
+            if path.exists():
+                continue
+            setting = Setting(ALPHAS, length, TOKENS, divergence)
+            prompts = case.prompts[task]
+            behaviour = Behaviour(case.target, prompts, case.native(task)[None], [0] * len(prompts), setting)
+            arrays = {
+                name: behaviour.divergence(vectors[task][:, None]).float().numpy()
+                for name, vectors in rows.items()
+            }
+            with open(path.with_suffix(".part"), "wb") as file:
+                np.savez_compressed(file, unsteered=behaviour.unsteered.float().numpy(), **arrays)
+            path.with_suffix(".part").replace(path)
+            click.echo(f"{case.name} {kind} {task}")
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build/protocol"))
+@click.option("--threads", default=1)
+def main(out: Path, threads: int) -> None:
+    """Measure every candidate on every pair."""
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    models = Models()
+    for name in PAIRS:
+        measure(load_case(name, models), out)
+
+
+if __name__ == "__main__":
+    main()
