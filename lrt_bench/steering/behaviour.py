@@ -34,13 +34,14 @@ class Setting:
     """How behaviour is measured.
 
     alphas : strengths other than 0, in units of `length`; tokens : written after each prompt.
+    divergences : the kinds that are measured, at once.
     positions : the tokens that are steered (`continuation.steered_tokens`).
     """
 
     alphas: tuple[float, ...]
     length: float
     tokens: int
-    divergence: Divergence = kullback_leibler
+    divergences: tuple[Divergence, ...] = (kullback_leibler,)
     positions: Positions = "all"
 
     def __post_init__(self) -> None:
@@ -48,6 +49,11 @@ class Setting:
             raise ValueError(f"alphas {self.alphas}: give one or more, none of them 0")
         if not self.length > 0 or self.tokens < 1:
             raise ValueError(f"length {self.length}, tokens {self.tokens}: both are above 0")
+
+    @property
+    def kinds(self) -> int:
+        """How many divergences are measured."""
+        return len(self.divergences)
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,8 @@ class Behaviour:
 
     Attributes
     ----------
-    unsteered : D(native, unsteered) by prompt, alpha and token [p, alphas, tokens + 1], float64; 0 after a
-        text's end. The first token is the one after the prompt.
+    unsteered : D(native, unsteered) by prompt, alpha, token and divergence [p, alphas, tokens + 1, kinds], float64;
+        0 after a text's end. The first token is the one after the prompt.
     """
 
     def __init__(
@@ -120,13 +126,14 @@ class Behaviour:
 
     @torch.inference_mode()
     def divergence(self, vectors: Tensor) -> Tensor:
-        """D(native, row) under each row's vectors [v, groups, d]: [v, p, alphas, tokens + 1], float64.
+        """D(native, row) under each row's vectors [v, groups, d]: [v, p, alphas, tokens + 1, kinds], float64.
 
-        A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector that is not finite.
+        A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector that is
+        not finite.
         """
         self._check(vectors)
         zero = ~vectors.flatten(1).any(1)
-        found = self.unsteered[None].repeat(len(vectors), 1, 1, 1)
+        found = self.unsteered[None].repeat(len(vectors), 1, 1, 1, 1)
         if not bool(zero.all()):
             found[~zero] = self._divergence(vectors[~zero])
         return found
@@ -188,7 +195,7 @@ class Behaviour:
 
     def _divergence(self, vectors: Tensor) -> Tensor:
         """`divergence` of rows that do steer."""
-        shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1)
+        shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1, self.setting.kinds)
         found = torch.zeros(shape, dtype=torch.float64)
         for batch in self._batches:
             together = max(1, self.rows // len(batch.texts))
@@ -196,7 +203,7 @@ class Behaviour:
                 chunk = range(start, min(start + together, len(vectors)))
                 for part, values in halving(lambda rows, b=batch: self._compared(b, vectors[list(rows)]), chunk):
                     for v, own in zip(part, values, strict=True):
-                        laid = torch.zeros(batch.real.shape, dtype=torch.float64)
+                        laid = torch.zeros(*batch.real.shape, self.setting.kinds, dtype=torch.float64)
                         laid[batch.real] = own
                         for row, text in enumerate(batch.texts):
                             found[v, text.prompt, text.alpha] = laid[row]
@@ -204,7 +211,7 @@ class Behaviour:
 
     @torch.inference_mode()
     def _compared(self, batch: _Batch, vectors: Tensor) -> Tensor:
-        """D at each token that is read: [v, n]; the vocabulary's logits are held for a block of tokens."""
+        """D at each token that is read: [v, n, kinds]; the vocabulary's logits are held for a block of tokens."""
         head = self.site.model.head
         final = self._final(batch, vectors)
         size = max(1, HELD // (len(vectors) * len(head.weight)))
@@ -212,7 +219,11 @@ class Behaviour:
         for native, rows in zip(batch.native.split(size), final.split(size, 1), strict=True):
             reference = head.all(native).log_softmax(-1)
             others = head.all(rows).log_softmax(-1)
-            parts.append(torch.stack([self.setting.divergence(reference, other) for other in others]).cpu())
+            compared = [
+                torch.stack([divergence(reference, other) for divergence in self.setting.divergences], -1)
+                for other in others
+            ]
+            parts.append(torch.stack(compared).cpu())
         found = torch.cat(parts, 1).double()
         if not bool(torch.isfinite(found).all()):
             name = self.site.model.name

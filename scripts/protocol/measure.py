@@ -2,7 +2,7 @@
 
     python -m scripts.protocol.measure --out build/protocol
 
-One file a pair, divergence and task; what is there is not measured again.
+One file a pair and task, arrays [draws, prompts, alphas, tokens, divergences]; what is there is not measured again.
 """
 
 from __future__ import annotations
@@ -35,22 +35,21 @@ def unit_of(case: Case) -> float:
 def measure(case: Case, out: Path) -> None:
     """Write what is missing of one pair."""
     rows, length = rungs(case), unit_of(case)
-    for kind, divergence in DIVERGENCES.items():
-        for task in case.concepts:
-            path = out / f"{case.name}--{kind}--{task}.npz"
-            if path.exists():
-                continue
-            setting = Setting(ALPHAS, length, TOKENS, divergence)
-            prompts = case.prompts[task]
-            behaviour = Behaviour(case.target, prompts, case.native(task)[None], [0] * len(prompts), setting)
-            arrays = {
-                name: behaviour.divergence(vectors[task][:, None]).float().numpy()
-                for name, vectors in rows.items()
-            }
-            with open(path.with_suffix(".part"), "wb") as file:
-                np.savez_compressed(file, unsteered=behaviour.unsteered.float().numpy(), **arrays)
-            path.with_suffix(".part").replace(path)
-            click.echo(f"{case.name} {kind} {task}")
+    setting = Setting(ALPHAS, length, TOKENS, tuple(DIVERGENCES.values()))
+    for task in case.concepts:
+        path = out / f"{case.name}--{task}.npz"
+        if path.exists():
+            continue
+        prompts = case.prompts[task]
+        behaviour = Behaviour(case.target, prompts, case.native(task)[None], [0] * len(prompts), setting)
+        arrays = {
+            name: behaviour.divergence(vectors[task][:, None]).float().numpy() for name, vectors in rows.items()
+        }
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, unsteered=behaviour.unsteered.float().numpy(), **arrays)
+        part.replace(path)
+        click.echo(f"{case.name} {task}")
 
 
 @click.command()
