@@ -68,6 +68,22 @@ class Row(ABC):
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         """The vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
+    def half_vectors(self, bench: PairBench, task: Task, vectors: Tensor) -> Tensor:
+        """The row's vectors from one half of the task's pairs, for each group of prompts: [seeds, groups, d_target].
+
+        `vectors` [seeds, d_target] are those of all pairs; a row that is made of no pairs has the same ones.
+        """
+        references = bench.behaviour
+        assert references is not None
+        if not self.mappings:
+            return vectors[:, None].expand(-1, references.groups, -1)
+        halves = [own for own, _ in references.halves(bench.inputs.source_states(task))]
+        mapped = [
+            torch.stack([mapping.transfer(own.positive, own.negative).float().cpu() for own in halves])
+            for mapping in self.mappings
+        ]
+        return torch.stack(mapped)
+
 
 class Native(Row):
     """The target's own vector: what transfer is compared with."""
@@ -77,6 +93,10 @@ class Native(Row):
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
+    def half_vectors(self, bench: PairBench, task: Task, vectors: Tensor) -> Tensor:
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
+
 
 class NativeSplit(Row):
     """The target's vectors from two disjoint halves of the prompts: the ceiling."""
@@ -85,6 +105,10 @@ class NativeSplit(Row):
 
     def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
         return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
+
+    def half_vectors(self, bench: PairBench, task: Task, vectors: Tensor) -> Tensor:
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
 
 
 class Nothing(Row):
@@ -163,6 +187,12 @@ class Readout(Row):
                 if mean.norm() > 1e-4 * each.norm(dim=1).mean():
                     found[task.name] = mean[None]
         return found
+
+    def half_vectors(self, bench: PairBench, task: Task, vectors: Tensor) -> Tensor:
+        """The readout through the final norm's gain, which `vectors` leave out."""
+        assert bench.behaviour is not None
+        readout = bench.behaviour.of(task).readout
+        return readout.expand(1, bench.behaviour.groups, -1)
 
 
 @dataclass

@@ -81,6 +81,10 @@ class PlantedModel(LanguageModel):
         rows = self.base.unembedding(tokens)
         return None if rows is None else rows @ self.basis.T.cpu()
 
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        rows = self.base.readout(tokens)
+        return None if rows is None else rows @ self.basis.T.cpu()
+
     def finish(self, states: Tensor) -> Tensor:
         return self.base.finish(self._in(states))
 
@@ -121,6 +125,9 @@ class RetokenizedModel(PlantedModel):
 
     def unembedding(self, tokens: Tensor) -> Tensor | None:
         return super().unembedding(self.order[tokens.cpu()])
+
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        return super().readout(self.order[tokens.cpu()])
 
 
 def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded, write_whole
+from lrt_bench.results.behaviour import BehaviourRecord
 from lrt_bench.results.records import (
     CONTROL_NAMES,
     AuditRecord,
@@ -66,6 +67,7 @@ class Result(Record):
     lm_eval: tuple[LmEvalFigures, ...] = ()
     refusal: tuple[RefusalFigures, ...] = ()
     fidelity: FidelityFigures | None
+    behaviour: BehaviourRecord | None = None
     cost: Cost
     provenance: Provenance
     audit: AuditRecord | None = None

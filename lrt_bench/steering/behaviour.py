@@ -12,7 +12,8 @@ worse than none. The first token counts beside the ones after it (`weighted`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,7 +123,7 @@ class Behaviour:
             for places in forwards(site.model, lengths, rows)
             for _, batch in halving(lambda part: self._batch([texts[i] for i in part], native), places)
         ]
-        self.unsteered = self._divergence(torch.zeros_like(native)[None])[0]
+        self.unsteered = self._measured(torch.zeros_like(native)[None], self._to_native)[0]
 
     @torch.inference_mode()
     def divergence(self, vectors: Tensor) -> Tensor:
@@ -135,8 +136,14 @@ class Behaviour:
         zero = ~vectors.flatten(1).any(1)
         found = self.unsteered[None].repeat(len(vectors), 1, 1, 1, 1)
         if not bool(zero.all()):
-            found[~zero] = self._divergence(vectors[~zero])
+            found[~zero] = self._measured(vectors[~zero], self._to_native)
         return found
+
+    @torch.inference_mode()
+    def effect(self, vectors: Tensor) -> Tensor:
+        """D(row, unsteered) along native's text, shaped as `divergence`: how much a row changes at all."""
+        self._check(vectors)
+        return self._measured(vectors, self._to_unsteered)
 
     def _check(self, vectors: Tensor) -> None:
         if not torch.isfinite(vectors).all():
@@ -193,42 +200,60 @@ class Behaviour:
         kept = final.view(len(vectors), *batch.read.shape, -1)[:, batch.real.to(final.device)]
         return model.finish(kept.flatten(0, 1)[:, None])[:, 0].view(len(vectors), kept.shape[1], -1)
 
-    def _divergence(self, vectors: Tensor) -> Tensor:
-        """`divergence` of rows that do steer."""
+    def _measured(self, vectors: Tensor, compare: Callable[[_Batch, Tensor], Tensor]) -> Tensor:
+        """What `compare` gives for every text under each row, laid out as `divergence` says."""
         shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1, self.setting.kinds)
         found = torch.zeros(shape, dtype=torch.float64)
         for batch in self._batches:
+            compared = functools.partial(_compared_rows, compare, batch, vectors)
             together = max(1, self.rows // len(batch.texts))
+            places = [text.prompt for text in batch.texts], [text.alpha for text in batch.texts]
             for start in range(0, len(vectors), together):
                 chunk = range(start, min(start + together, len(vectors)))
-                for part, values in halving(lambda rows, b=batch: self._compared(b, vectors[list(rows)]), chunk):
-                    for v, own in zip(part, values, strict=True):
-                        laid = torch.zeros(*batch.real.shape, self.setting.kinds, dtype=torch.float64)
-                        laid[batch.real] = own
-                        for row, text in enumerate(batch.texts):
-                            found[v, text.prompt, text.alpha] = laid[row]
+                for part, values in halving(compared, chunk):
+                    laid = torch.zeros(len(part), *batch.real.shape, self.setting.kinds, dtype=torch.float64)
+                    laid[:, batch.real] = values
+                    found[part.start : part.stop, places[0], places[1]] = laid
         return found
 
+    def _to_native(self, batch: _Batch, vectors: Tensor) -> Tensor:
+        """D(native, row) at each token that is read: [v, n, kinds]."""
+        return self._between(batch.native[None], self._final(batch, vectors))
+
+    def _to_unsteered(self, batch: _Batch, vectors: Tensor) -> Tensor:
+        """D(row, unsteered) at each token that is read: [v, n, kinds]."""
+        unsteered = self._final(batch, torch.zeros_like(vectors[:1]))
+        return self._between(self._final(batch, vectors), unsteered)
+
     @torch.inference_mode()
-    def _compared(self, batch: _Batch, vectors: Tensor) -> Tensor:
-        """D at each token that is read: [v, n, kinds]; the vocabulary's logits are held for a block of tokens."""
-        head = self.site.model.head
-        final = self._final(batch, vectors)
-        size = max(1, HELD // (len(vectors) * len(head.weight)))
+    def _between(self, reference: Tensor, other: Tensor) -> Tensor:
+        """D of what the head reads, [a, n, d] and [b, n, d], one of a and b being 1 or both equal: [v, n, kinds].
+
+        The vocabulary's logits are held for a block of tokens.
+        """
+        head, count = self.site.model.head, max(len(reference), len(other))
+        size = max(1, HELD // (count * len(head.weight)))
         parts = []
-        for native, rows in zip(batch.native.split(size), final.split(size, 1), strict=True):
-            reference = head.all(native).log_softmax(-1)
-            others = head.all(rows).log_softmax(-1)
-            compared = [
-                torch.stack([divergence(reference, other) for divergence in self.setting.divergences], -1)
-                for other in others
-            ]
-            parts.append(torch.stack(compared).cpu())
+        for sides in zip(reference.split(size, 1), other.split(size, 1), strict=True):
+            first, second = (head.all(side).log_softmax(-1) for side in sides)
+            rows = [(first[v % len(first)], second[v % len(second)]) for v in range(count)]
+            parts.append(torch.stack([self._kinds(*row) for row in rows]).cpu())
         found = torch.cat(parts, 1).double()
         if not bool(torch.isfinite(found).all()):
             name = self.site.model.name
             raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
         return found
+
+    def _kinds(self, reference: Tensor, other: Tensor) -> Tensor:
+        """Every divergence of log-probabilities [n, vocabulary]: [n, kinds]."""
+        return torch.stack([divergence(reference, other) for divergence in self.setting.divergences], -1)
+
+
+def _compared_rows(
+    compare: Callable[[_Batch, Tensor], Tensor], batch: _Batch, vectors: Tensor, rows: Sequence[int]
+) -> Tensor:
+    """`compare` of some of the rows."""
+    return compare(batch, vectors[list(rows)])
 
 
 def weighted(divergence: Tensor, first: float) -> Tensor:

@@ -1,0 +1,154 @@
+"""A row's behaviour on every choice task: shares, ceilings, the readout's part, damage, and the record of it all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping as Dictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrt_bench.data.tasks import Task
+from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import RandomDirections, Row
+from lrt_bench.results import metrics
+from lrt_bench.results.behaviour import (
+    OUTPUT_LEVEL,
+    BehaviourRecord,
+    DamageRecord,
+    TaskBehaviour,
+    behaviour_score,
+    control_score,
+    ratio,
+    slope_free_r2,
+)
+from lrt_bench.results.metrics import Array
+from lrt_bench.steering.behaviour import Behaviour
+from lrt_bench.steering.readout import without
+from lrt_bench.steering.sweep import unit
+
+DIVERGENCE = "kullback-leibler"
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceDeltas:
+    """D = m - m(alpha 0) of the choice sweep: the row's [seeds, prompts, alphas], native's [prompts, alphas]."""
+
+    row: Array
+    native: Array
+
+
+def behaviour_record(
+    bench: PairBench, row: Row, vectors: Vectors, deltas: Dictionary[str, ChoiceDeltas]
+) -> BehaviourRecord | None:
+    """A row's behaviour on the pair; None where the suite does not measure it, or no task can be scored."""
+    references, spec = bench.behaviour, bench.suite.behaviour
+    if references is None or spec is None or not bench.choice_sweep.tasks:
+        return None
+    tasks = tuple(
+        task_behaviour(bench, row, task, vectors[task.name], deltas[task.name])
+        for task in bench.choice_sweep.tasks
+    )
+    readout = control_score(tasks, {task.task: task.readout_share for task in tasks})
+    unembedding = control_score(tasks, {task.task: task.unembedding_share for task in tasks})
+    errors = {task.task: task.errors for task in tasks if task.clear}
+    samples = metrics.bootstrap_scores(
+        {row.name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed
+    )
+    return BehaviourRecord(
+        divergence=DIVERGENCE,
+        alphas=spec.alphas,
+        tokens=spec.tokens,
+        first=spec.first,
+        splits=spec.splits,
+        positions=spec.positions,
+        unit=DamageRecord(**dataclasses.asdict(references.unit)),
+        score=behaviour_score(tasks),
+        ci95=metrics.interval(samples[row.name]) if errors else None,
+        not_clear=tuple(task.task for task in tasks if not task.clear),
+        readout_score=readout,
+        unembedding_score=unembedding,
+        output_level=max(readout or 0.0, unembedding or 0.0) >= 100 * OUTPUT_LEVEL,
+        tasks=tasks,
+    )
+
+
+def task_behaviour(
+    bench: PairBench, row: Row, task: Task, vectors: Tensor, deltas: ChoiceDeltas
+) -> TaskBehaviour:
+    """A row's behaviour on one task; vectors [seeds, d_target] from all prompts, halves are asked of the row."""
+    references = bench.behaviour
+    assert references is not None
+    reference = references.of(task)
+    halves = row.half_vectors(bench, task, vectors)
+    measured = reference.whole.divergence(halves)
+    divergence = references.per_prompt(measured)
+    bare = references.per_prompt(reference.without_readout.divergence(without(halves, reference.readout)))
+    controls = control_shares(references, task)
+    drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
+    alphas = np.asarray(bench.suite.alphas)
+    return TaskBehaviour(
+        task=task.name,
+        prompts=reference.whole.prompts,
+        failures=reference.failures,
+        clear=reference.clear and ratio(reference.ceiling[None], reference.native) is not None,
+        effect=reference.effect,
+        share=ratio(divergence, reference.native),
+        ceiling_share=ratio(reference.ceiling[None], reference.native),
+        first_share=_part(measured, reference.whole, slice(1)),
+        later_share=_part(measured, reference.whole, slice(1, None)),
+        without_readout=ratio(bare, reference.bare_native),
+        without_readout_ceiling=ratio(reference.bare_ceiling[None], reference.bare_native),
+        readout_share=controls[0],
+        unembedding_share=controls[1],
+        slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
+        damage=_damage(references, vectors),
+        native_damage=_damage(references, bench.inputs.target_states(task).vector[None]),
+        divergence=tuple(map(_floats, divergence)),
+        native=_floats(reference.native),
+        ceiling=_floats(reference.ceiling),
+    )
+
+
+def control_shares(references: BehaviourReferences, task: Task) -> tuple[float | None, float | None]:
+    """Shares of the two controls that know nothing but unembeddings: the readout, and the unembeddings' map."""
+    reference = references.of(task)
+    shares: list[float | None] = []
+    weight = references.unembedding_map
+    mapped = None
+    if weight is not None:
+        halves = references.halves(references.inputs.source_states(task))
+        mapped = torch.stack([own.vector for own, _ in halves]) @ weight.T
+    readout = reference.readout.expand(references.groups, -1) if bool(reference.readout.any()) else None
+    for vectors in (readout, mapped):
+        if vectors is None:
+            shares.append(None)
+        else:
+            shares.append(ratio(_prompts(references, reference, vectors[None]), reference.native))
+    return shares[0], shares[1]
+
+
+def _prompts(references: BehaviourReferences, reference: BehaviourReference, vectors: Tensor) -> Array:
+    return references.per_prompt(reference.whole.divergence(vectors))
+
+
+def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None:
+    """The share over some of the tokens alone."""
+    row, native = (side[..., tokens, 0].sum((-1, -2)).numpy() for side in (measured, behaviour.unsteered))
+    return ratio(row, native)
+
+
+def _damage(references: BehaviourReferences, vectors: Tensor) -> float | None:
+    """Mean damage of vectors [v, d] to neutral text over the measured alphas, nats; None for a zero vector."""
+    if not bool(vectors.any(1).all()):
+        return None
+    steps = torch.tensor(references.spec.alphas) * references.unit.length
+    offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
+    return float(references.text.damage(offsets).mean())
+
+
+def _floats(values: Array) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
