@@ -98,7 +98,8 @@ class BehaviourSpec(Strict):
 
     alphas : other than 0, in units of damage; nats : of damage that one unit does (`steering.damage`).
     tokens : written on from each prompt. first : the first token's weight beside the later ones' mean.
-    splits : of a concept's pairs into halves; a row's vector from one half is set against native from the other.
+    splits : of a concept's pairs into halves; a row's vector from one half is set against native from the
+        other.
     positions : the tokens that are steered (`steering.continuation`).
     """
 

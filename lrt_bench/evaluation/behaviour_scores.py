@@ -1,4 +1,4 @@
-"""A row's behaviour on every choice task: shares, ceilings, the readout's part, damage, and the record of it all."""
+"""A row's behaviour on every choice task: shares, ceilings, the readout's part, damage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DIVERGENCE = "kullback-leibler"
 
 @dataclasses.dataclass(frozen=True)
 class ChoiceDeltas:
-    """D = m - m(alpha 0) of the choice sweep: the row's [seeds, prompts, alphas], native's [prompts, alphas]."""
+    """D of the choice sweep: the row's [seeds, prompts, alphas], native's [prompts, alphas]."""
 
     row: Array
     native: Array
@@ -55,9 +55,7 @@ def behaviour_record(
     readout = control_score(tasks, {task.task: task.readout_share for task in tasks})
     unembedding = control_score(tasks, {task.task: task.unembedding_share for task in tasks})
     errors = {task.task: task.errors for task in tasks if task.clear}
-    samples = metrics.bootstrap_scores(
-        {row.name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed
-    )
+    samples = metrics.bootstrap_scores({row.name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
     return BehaviourRecord(
         divergence=DIVERGENCE,
         alphas=spec.alphas,
@@ -79,7 +77,7 @@ def behaviour_record(
 def task_behaviour(
     bench: PairBench, row: Row, task: Task, vectors: Tensor, deltas: ChoiceDeltas
 ) -> TaskBehaviour:
-    """A row's behaviour on one task; vectors [seeds, d_target] from all prompts, halves are asked of the row."""
+    """A row's behaviour on one task; vectors [seeds, d_target] are those of all pairs."""
     references = bench.behaviour
     assert references is not None
     reference = references.of(task)
@@ -114,7 +112,7 @@ def task_behaviour(
 
 
 def control_shares(references: BehaviourReferences, task: Task) -> tuple[float | None, float | None]:
-    """Shares of the two controls that know nothing but unembeddings: the readout, and the unembeddings' map."""
+    """Shares of the controls that know unembeddings only: the readout, the unembeddings' map."""
     reference = references.of(task)
     shares: list[float | None] = []
     weight = references.unembedding_map
@@ -142,7 +140,7 @@ def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None
 
 
 def _damage(references: BehaviourReferences, vectors: Tensor) -> float | None:
-    """Mean damage of vectors [v, d] to neutral text over the measured alphas, nats; None for a zero vector."""
+    """Mean damage of vectors [v, d] over the measured alphas, nats; None for a zero vector."""
     if not bool(vectors.any(1).all()):
         return None
     steps = torch.tensor(references.spec.alphas) * references.unit.length

@@ -69,7 +69,7 @@ class Row(ABC):
         """The vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
     def half_vectors(self, bench: PairBench, task: Task, vectors: Tensor) -> Tensor:
-        """The row's vectors from one half of the task's pairs, for each group of prompts: [seeds, groups, d_target].
+        """The row's vectors from half of a task's pairs, for each group of prompts: [seeds, groups, d].
 
         `vectors` [seeds, d_target] are those of all pairs; a row that is made of no pairs has the same ones.
         """

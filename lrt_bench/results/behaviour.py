@@ -1,7 +1,7 @@
 """Behaviour in a result: how much of what native steering does to predictions a row does too.
 
-`steering.behaviour` measures the divergences. A row's vector from one half of a concept's pairs is set against
-native from the other half, beside native of the first half: the ceiling compares like with like.
+`steering.behaviour` measures the divergences. A row's vector from one half of a concept's pairs is set
+against native from the other half, beside native of the first half: the ceiling compares like with like.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ Divergences = tuple[Annotated[float, Field(ge=0, le=1e9)], ...]
 class DamageRecord(Record):
     """The unit of alpha: the length at which the median random direction does `nats` of damage.
 
-    Damage is the mean KL that a vector does to predictions of neutral text, in nats a token. `interval` is 95% of
-    the length, by the bootstrap over directions; medians, lower, upper : damage at each of `lengths`, its quartiles.
+    Damage is the mean KL that a vector does to predictions of neutral text, in nats a token. `interval` is
+    95% of the length, by the bootstrap over directions; medians, lower, upper : damage at each of `lengths`,
+        its quartiles.
     """
 
     nats: float
@@ -53,10 +54,11 @@ class DamageRecord(Record):
 
 
 class TaskBehaviour(Record):
-    """Behaviour on one task. Sums over alphas, the first token and the mean later one weighted, for each prompt.
+    """Behaviour on one task. Sums over alphas, the first token and the mean later one weighted, for each
+    prompt.
 
-    divergence : D(native, row), one list a fit seed; native : D(native, unsteered); ceiling : D(native, native of
-        the other half). clear : whether native moves predictions further than random directions do.
+    divergence : D(native, row), one list a fit seed; native : D(native, unsteered); ceiling : D(native,
+        native of the other half). clear : whether native moves predictions further than random directions do.
     """
 
     task: Name
@@ -99,7 +101,8 @@ class TaskBehaviour(Record):
 class BehaviourRecord(Record):
     """Behaviour of one row on a pair. `score` is 100 x the mean over clear tasks of share over its ceiling.
 
-    output_level : whether a readout control, which knows nothing but the unembeddings, reaches 80% of the ceiling.
+    output_level : whether a readout control, which knows nothing but the unembeddings, reaches 80% of the
+        ceiling.
     """
 
     divergence: Name
@@ -125,7 +128,7 @@ class BehaviourRecord(Record):
 
 
 def ratio(row: Array, native: Array) -> float | None:
-    """1 - sum D(native, row) / sum D(native, unsteered): [seeds, prompts], [prompts]. None where native is 0."""
+    """1 - sum D(native, row) [seeds, prompts] / sum D(native, unsteered) [prompts]; or None."""
     whole = float(native.sum())
     return None if whole <= 0 else 1 - float(row.sum()) / len(row) / whole
 
@@ -176,4 +179,6 @@ def slope_free_r2(row: Array, native: Array, alphas: Array) -> float | None:
         scaled.append(seed / slope)
     wanted = native / own
     energy = float(np.square(wanted).sum())
-    return 1 - float(np.mean([np.square(seed - wanted).sum() for seed in scaled])) / energy if energy else None
+    return (
+        1 - float(np.mean([np.square(seed - wanted).sum() for seed in scaled])) / energy if energy else None
+    )

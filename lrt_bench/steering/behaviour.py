@@ -96,8 +96,8 @@ class Behaviour:
 
     Attributes
     ----------
-    unsteered : D(native, unsteered) by prompt, alpha, token and divergence [p, alphas, tokens + 1, kinds], float64;
-        0 after a text's end. The first token is the one after the prompt.
+    unsteered : D(native, unsteered) by prompt, alpha, token and divergence [p, alphas, tokens + 1, kinds],
+        float64; 0 after a text's end. The first token is the one after the prompt.
     """
 
     def __init__(
@@ -129,8 +129,8 @@ class Behaviour:
     def divergence(self, vectors: Tensor) -> Tensor:
         """D(native, row) under each row's vectors [v, groups, d]: [v, p, alphas, tokens + 1, kinds], float64.
 
-        A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector that is
-        not finite.
+        A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector
+        that is not finite.
         """
         self._check(vectors)
         zero = ~vectors.flatten(1).any(1)
@@ -213,7 +213,7 @@ class Behaviour:
                 for part, values in halving(compared, chunk):
                     laid = torch.zeros(len(part), *batch.real.shape, self.setting.kinds, dtype=torch.float64)
                     laid[:, batch.real] = values
-                    found[part.start : part.stop, places[0], places[1]] = laid
+                    found[part[0] : part[-1] + 1, places[0], places[1]] = laid
         return found
 
     def _to_native(self, batch: _Batch, vectors: Tensor) -> Tensor:
@@ -227,7 +227,8 @@ class Behaviour:
 
     @torch.inference_mode()
     def _between(self, reference: Tensor, other: Tensor) -> Tensor:
-        """D of what the head reads, [a, n, d] and [b, n, d], one of a and b being 1 or both equal: [v, n, kinds].
+        """D of what the head reads, [a, n, d] and [b, n, d], one of a and b being 1 or both equal: [v, n,
+        kinds].
 
         The vocabulary's logits are held for a block of tokens.
         """

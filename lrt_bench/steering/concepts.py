@@ -39,7 +39,6 @@ class ConceptStates:
         chosen = (index if len(index) < 4 else index // 2) % 2 == which
         return ConceptStates(self.positive[chosen], self.negative[chosen])
 
-
     def halves(self, split: int) -> tuple[ConceptStates, ConceptStates]:
         """Two halves that share no prompt, drawn anew by every `split`; split 0 is that of `half`.
 

@@ -37,7 +37,8 @@ def write_greedily(
     positions: Positions = "all",
     rows: int = 256,
 ) -> list[list[int]]:
-    """The `tokens` likeliest tokens after each prompt, one after another; fewer where the model ends the text.
+    """The `tokens` likeliest tokens after each prompt, one after another; fewer where the model ends the
+    text.
 
     offsets [p, d] : what is added at the site to each prompt's steered tokens, the written ones included. The
     end-of-text token itself is left out.
@@ -56,7 +57,7 @@ def write_greedily(
 
 
 def _write(site: Site, ids: Tensor, offsets: Tensor, tokens: int, positions: Positions) -> list[list[int]]:
-    """Continue prompts [b, t] of one length with a cache of keys and values; cut before the end of the text."""
+    """Continue prompts [b, t] of one length with a KV cache; cut before the end of the text."""
     model, length = site.model, ids.shape[1]
     model.check_length(length + tokens)
     cache = model.new_cache()

@@ -1,8 +1,9 @@
 """The unit of alpha: the length at which a random direction does a fixed damage to neutral text.
 
 Damage is the mean KL of the next-token distributions, unsteered to steered, in nats a token. One unit is the
-length at which the median of some random directions does `NATS` of it. A spread of the states costs .1 nats at
-one site and 5 at another; a unit of damage costs the same everywhere, so that no site is over-steered unseen.
+length at which the median of some random directions does `NATS` of it. A spread of the states costs .1 nats
+at one site and 5 at another; a unit of damage costs the same everywhere, so that no site is over-steered
+unseen.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from lrt_bench.models.sites import Site
 from lrt_bench.results.metrics import Array, interval
 from lrt_bench.steering.divergences import kullback_leibler
 from lrt_bench.steering.resume import Steered
-from lrt_bench.steering.sweep import unit
 
 NATS = 0.5  # of damage that one unit does: half a unit does about .1
 DIRECTIONS = 64  # their median then lies within a few percent of all directions'
@@ -30,7 +30,9 @@ CLOSE = 0.01  # relative distance to the wanted damage at which the search ends
 STEPS = 24  # of the search, each way
 CURVE = (0.25, 0.5)  # lengths, in units, at which the curve is read too
 REPLICATES = 1000  # of the bootstrap over directions
-NO_LENGTH = "unit of alpha: no length of a random direction does the damage of one unit; is the model trained?"
+NO_LENGTH = (
+    "unit of alpha: no length of a random direction does the damage of one unit; is the model trained?"
+)
 HELD = 2**22  # logits over the vocabulary that are held at a time, for each of the two sides
 STEERED = 1024  # tokens that the upper blocks are run on at a time
 
@@ -54,11 +56,11 @@ class NeutralText:
             raise UserError("neutral text: there is none on which the unit of alpha could be measured")
         self.tokens = sum(map(len, cut))
         self._batches: list[tuple[Steered, Tensor, Tensor]] = []
-        for batch in forwards(site.model, [len(ids) for ids in cut], rows):
+        for batch in forwards(site.model, [len(row) for row in cut], rows):
             chosen = [cut[i] for i in batch]
-            ids = pad(chosen)
-            real = torch.arange(ids.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
-            states = site.model.states(ids, [site.layer])[site.layer]
+            padded = pad(chosen)
+            real = torch.arange(padded.shape[1])[None] < torch.tensor([len(row) for row in chosen])[:, None]
+            states = site.model.states(padded, [site.layer])[site.layer]
             own = self._final(Steered(site, states).run(torch.zeros(1, site.width)), real)
             self._batches.append((Steered(site, states), real, own))
 
@@ -186,14 +188,16 @@ def _search(excess: Callable[[float], float], guess: float) -> float:
         if abs(excess(length)) <= CLOSE:
             break
         share = -excess(low) / (excess(high) - excess(low))
-        share = 0.5 if step % 3 == 2 else min(max(share, 0.05), 0.95)  # a halving now and then bounds the steps
+        share = (
+            0.5 if step % 3 == 2 else min(max(share, 0.05), 0.95)
+        )  # a halving now and then bounds the steps
         length = math.exp((1 - share) * math.log(low) + share * math.log(high))
         low, high = (length, high) if excess(length) < 0 else (low, length)
     return length
 
 
 def _stride(missing: float) -> float:
-    """By what factor to change a length whose log damage is `missing` off: damage grows about as its square."""
+    """The factor for a length whose log damage is `missing` off: damage grows about as its square."""
     return min(max(1.2 * math.exp(missing / 2), 1.5), 16.0)
 
 

@@ -36,8 +36,8 @@ def hellinger(reference: Tensor, other: Tensor) -> Tensor:
 def log_ratio_variance(reference: Tensor, other: Tensor) -> Tensor:
     """Variance of log q - log p under p, in nats squared.
 
-    With `other` unsteered it is the variance of the reference's shift of log-probabilities: 1 less the ratio of the
-    two is the R2 of a row's shifts, weighted by the reference's probabilities.
+    With `other` unsteered it is the variance of the reference's shift of log-probabilities: 1 less the ratio
+    of the two is the R2 of a row's shifts, weighted by the reference's probabilities.
     """
     weight, ratio = reference.exp(), other - reference
     mean = (weight * ratio).sum(-1, keepdim=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.planted import PlantedModel
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.sweep import Encoded, unit
 
@@ -16,7 +17,8 @@ CANCELLED = 1e-4  # of the options' mean norm: what is left below it of balanced
 
 
 def choice_readout(model: LanguageModel, prompts: Sequence[Encoded]) -> Tensor:
-    """The direction [d] that raises the positive options' logits over the negative ones', through the final norm.
+    """The direction [d] that raises the positive options' logits over the negative ones', through the final
+    norm.
 
     Zeros where the options cancel over the prompts, or where the head reads another width.
     """
@@ -39,10 +41,13 @@ def without(vectors: Tensor, direction: Tensor) -> Tensor:
 def unembedding_map(source: Site, target: Site) -> Tensor | None:
     """The linear map [d_target, d_source] made of two unembeddings, with no corpus and no state.
 
-    It carries a vector to the one whose direct effect on the logits of the tokens that both models have is the
-    nearest, by least squares over those tokens, to the vector's own in the source. None where the source has not the states of one layer,
-    where a head reads another width, or where fewer tokens are shared than the target is wide.
+    It carries a vector to the one whose direct effect on the logits of the tokens that both models have is
+    the nearest, by least squares over those tokens, to the vector's own in the source. None where the source
+    has not the states of one layer, where a head reads another width, where fewer tokens are shared than the
+    target is wide, and on a planted pair, whose unembeddings are its true map: there it is no control.
     """
+    if isinstance(target.model, PlantedModel):
+        return None
     models = source.model, target.model
     if source.width != models[0].width:
         return None

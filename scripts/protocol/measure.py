@@ -2,7 +2,8 @@
 
     python -m scripts.protocol.measure --out build/protocol
 
-One file a pair and task, arrays [draws, prompts, alphas, tokens, divergences]; what is there is not measured again.
+One file a pair and task, arrays [draws, prompts, alphas, tokens, divergences]; what is there is not measured
+again.
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def measure(case: Case, out: Path) -> None:
         prompts = case.prompts[task]
         behaviour = Behaviour(case.target, prompts, case.native(task)[None], [0] * len(prompts), setting)
         arrays = {
-            name: behaviour.divergence(vectors[task][:, None]).float().numpy() for name, vectors in rows.items()
+            name: behaviour.divergence(vectors[task][:, None]).float().numpy()
+            for name, vectors in rows.items()
         }
         part = path.with_suffix(".part")
         with part.open("wb") as file:
-            np.savez_compressed(file, unsteered=behaviour.unsteered.float().numpy(), **arrays)
+            arrays["unsteered"] = behaviour.unsteered.float().numpy()
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         part.replace(path)
         click.echo(f"{case.name} {task}")
 

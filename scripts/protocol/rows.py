@@ -1,7 +1,8 @@
 """Vectors whose order of goodness is known, on a pair of the embedded family.
 
-Every ladder is a list of rungs from better to worse: mixtures of the native vector with a random one, affine fits
-on fewer and fewer tokens, and affine fits on a planted pair whose source states were blurred by more and more noise.
+Every ladder is a list of rungs from better to worse: mixtures of the native vector with a random one, affine
+fits on fewer and fewer tokens, and affine fits on a planted pair whose source states were blurred by more and
+more noise.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lrt_bench.data.suites import CorpusSpec
-from lrt_bench.data.tasks import Task, find_task
 from lrt_bench.data.datasets import Data
+from lrt_bench.data.suites import CorpusSpec
+from lrt_bench.data.tasks import find_task
 from lrt_bench.mappings.affine import Affine
 from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.mappings.ridge import Ridge
@@ -33,7 +34,13 @@ TASKS = (
 )  # fmt: skip
 COSINES = (0.9, 0.7, 0.5, 0.3)
 FIT_TOKENS = (40_000, 5_000, 1_000, 200)
-NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)  # standard deviation of the blur, in standard deviations of a source dimension
+NOISE = (
+    0.0,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+)  # standard deviation of the blur, in standard deviations of a source dimension
 DRAWS = 3  # of a rung that has luck in it
 PROMPTS = 16  # of a task's scored prompts, evenly spaced
 SEED = 15
@@ -131,7 +138,7 @@ def _fitted(case: Case, count: int) -> dict[str, Tensor]:
 
 
 def _blurred(case: Case, level: float) -> dict[str, Tensor]:
-    """Fits on 5,000 tokens whose source states carry noise of `level` standard deviations, white in each one's units."""
+    """Fits on 5,000 tokens whose source states carry noise of `level` standard deviations."""
     moments = []
     for draw in range(DRAWS if level else 1):
         x, y = _drawn(case, 5_000, draw)

@@ -1,7 +1,8 @@
-"""Behaviour share computed plainly, for tests: transformers' own forward with a hook, numpy, one text at a time.
+"""Behaviour share computed plainly, for tests: transformers' own forward with a hook, numpy, one text at a
+time.
 
-It shares no code with lrt_bench and knows none of its tricks: no cache, no batches, no resumed layers. Distances
-are by their definitions in float64.
+It shares no code with lrt_bench and knows none of its tricks: no cache, no batches, no resumed layers.
+Distances are by their definitions in float64.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def blocks_of(module):
 
 
 def forward(module, ids, layer, offset, steered):
-    """(logits [t, vocabulary], states after `layer` [t, d]) with `offset` added where `steered` [t] is true."""
+    """Logits [t, vocabulary] and states after `layer` [t, d], `offset` added where `steered` [t]."""
     kept = {}
 
     def steer(block, arguments, output):
@@ -97,7 +98,7 @@ def written(module, tokenizer, prompt, layer, offset, tokens, positions):
 
 
 def plain_divergences(module, tokenizer, prompts, layer, native, row, lengths, tokens, kind, positions="all"):
-    """D(native, row) and D(native, unsteered) of each prompt, length and token: two [p, lengths, tokens + 1]."""
+    """D(native, row) and D(native, unsteered), [p, lengths, tokens + 1] each."""
     shape = (len(prompts), len(lengths), tokens + 1)
     of_row, of_nothing = np.zeros(shape), np.zeros(shape)
     for p, prompt in enumerate(prompts):

@@ -1,4 +1,4 @@
-"""Behaviour share against a plain script (`helpers/plain_behaviour.py`), and what must hold of it anywhere."""
+"""Behaviour share against a plain script (`helpers/plain_behaviour.py`), and its properties."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_every_divergence_and_position_on_other_architectures(random_model, arch
     own = behaviour.divergence(row[None, None])[0]
     for place, kind in enumerate(DIVERGENCES):
         expected, unsteered = plain_divergences(
-            model.module, model.tokenizer, prompts_of(model), 2, native.double().numpy(), row.double().numpy(),
-            [-LENGTH, LENGTH], TOKENS, kind, positions,
+            model.module, model.tokenizer, prompts_of(model), 2, native.double().numpy(),
+            row.double().numpy(), [-LENGTH, LENGTH], TOKENS, kind, positions,
         )  # fmt: skip
         np.testing.assert_allclose(behaviour.unsteered[..., place], unsteered, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(own[..., place], expected, rtol=1e-3, atol=1e-5)

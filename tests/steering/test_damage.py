@@ -27,7 +27,7 @@ def encoded(model, texts=TEXTS):
 
 
 def massive(tokenizer, count):
-    """A small random Llama of which `count` dimensions of the residual stream are 30 times as large as the others."""
+    """A small random Llama of which `count` dimensions of the states are 30 times as large."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The measurement of behaviour: native references from halves, the unit of alpha, chance, readout controls."""
+"""The measurement of behaviour: native references from halves, unit of alpha, chance."""
 
 from __future__ import annotations
 
