@@ -103,10 +103,10 @@ class BehaviourSpec(Strict):
     positions : the tokens that are steered (`steering.continuation`).
     """
 
-    alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.5, 0.5)
+    alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.25, 0.25)
     nats: Annotated[float, Field(gt=0, le=10)] = 0.5
     tokens: Annotated[int, Field(ge=1, le=64)] = 8
-    first: Annotated[float, Field(ge=0, le=1)] = 0.5
+    first: Annotated[float, Field(ge=0, le=1)] = 0.25
     splits: Annotated[int, Field(ge=1, le=16)] = 4
     positions: Literal["all", "but-last", "last"] = "all"
 

@@ -30,7 +30,7 @@ from lrt_bench.steering.behaviour import Behaviour
 from lrt_bench.steering.readout import without
 from lrt_bench.steering.sweep import unit
 
-DIVERGENCE = "kullback-leibler"
+DIVERGENCE = "hellinger"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lrt_bench.models.batching import forwards, pad
 from lrt_bench.models.memory import halving
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.continuation import Positions, steered_tokens, write_greedily
-from lrt_bench.steering.divergences import Divergence, kullback_leibler
+from lrt_bench.steering.divergences import Divergence, hellinger
 from lrt_bench.steering.sweep import unit
 
 HELD = 2**22  # logits over the vocabulary that are held at a time, for each of the two sides
@@ -42,7 +42,7 @@ class Setting:
     alphas: tuple[float, ...]
     length: float
     tokens: int
-    divergences: tuple[Divergence, ...] = (kullback_leibler,)
+    divergences: tuple[Divergence, ...] = (hellinger,)
     positions: Positions = "all"
 
     def __post_init__(self) -> None:

@@ -29,8 +29,8 @@ def jensen_shannon(reference: Tensor, other: Tensor) -> Tensor:
 
 
 def hellinger(reference: Tensor, other: Tensor) -> Tensor:
-    """Squared Hellinger distance 1 - sum sqrt(p q): symmetric, at most 1."""
-    return (1 - ((reference + other) / 2).exp().sum(-1)).clamp_min(0)
+    """Squared Hellinger distance, sum (sqrt p - sqrt q)^2 / 2: symmetric, at most 1."""
+    return ((reference / 2).exp() - (other / 2).exp()).square().sum(-1) / 2
 
 
 def log_ratio_variance(reference: Tensor, other: Tensor) -> Tensor:

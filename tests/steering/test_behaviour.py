@@ -44,7 +44,7 @@ def test_the_share_of_a_concept_is_the_plain_scripts(nano, size, layer, length):
     lengths = [alpha * length for alpha in setting.alphas]
     expected, unsteered = plain_divergences(
         model.module, model.tokenizer, prompts, layer, native.double().numpy(), row.double().numpy(), lengths,
-        TOKENS, "kullback-leibler",
+        TOKENS, "hellinger",
     )  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-5)
     kept = share(weighted(found, 0.5), weighted(behaviour.unsteered[..., 0], 0.5))
