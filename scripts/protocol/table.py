@@ -2,7 +2,7 @@
 
     python -m scripts.protocol.table --measured build/protocol --out docs/protocol.md
 
-A candidate is a divergence, a number of later tokens, a set of alphas and the first token's weight. Adjacent
+A candidate is a divergence, a number of later tokens, alphas and the first token's weight. Adjacent
 rungs of a ladder are compared by the t of their difference over tasks. A candidate is good where that is large,
 where few tasks have two rungs in the wrong order, and where chance lies near 0.
 """
@@ -127,7 +127,9 @@ def best_table(measured: dict[str, Measured]) -> str:
     ]
     scored = {candidate: separation(measured, candidate) for candidate in candidates()}
     for kind, first in itertools.product(DIVERGENCES, FIRST):
-        chosen = [candidate for candidate in scored if (candidate.divergence, candidate.first) == (kind, first)]
+        chosen = [
+            candidate for candidate in scored if (candidate.divergence, candidate.first) == (kind, first)
+        ]
         best = max(chosen, key=scored.__getitem__)
         lines.append(_line(best, scored[best], chance(measured, best)))
     return "\n".join(lines) + "\n"
@@ -151,8 +153,10 @@ def settings_table(measured: dict[str, Measured], chosen: Candidate) -> str:
     varied += [Candidate(chosen.divergence, chosen.later, strength, chosen.first) for strength in STRENGTHS]
     varied += [Candidate(chosen.divergence, chosen.later, chosen.strength, first) for first in FIRST]
     varied += [Candidate(kind, chosen.later, max(STRENGTHS), chosen.first) for kind in DIVERGENCES]
-    for candidate in dict.fromkeys(varied):
-        lines.append(_line(candidate, separation(measured, candidate), chance(measured, candidate)))
+    lines += [
+        _line(candidate, separation(measured, candidate), chance(measured, candidate))
+        for candidate in dict.fromkeys(varied)
+    ]
     return "\n".join(lines) + "\n"
 
 
