@@ -3,8 +3,8 @@
     python -m scripts.protocol.table --measured build/protocol --out docs/protocol.md
 
 A candidate is a divergence, a number of later tokens, alphas and the first token's weight. Adjacent
-rungs of a ladder are compared by the t of their difference over tasks. A candidate is good where that is large,
-where few tasks have two rungs in the wrong order, and where chance lies near 0.
+rungs of a ladder are compared by the t of their difference over tasks. A candidate is good where that is
+large, where few tasks have two rungs in the wrong order, and where chance lies near 0.
 """
 
 from __future__ import annotations
