@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Mapping as Dictionary
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lrt_bench.data.tasks import Task
-from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import RandomDirections, Row
@@ -28,7 +26,6 @@ from lrt_bench.results.behaviour import (
 from lrt_bench.results.metrics import Array
 from lrt_bench.steering.behaviour import Behaviour
 from lrt_bench.steering.readout import without
-from lrt_bench.steering.sweep import unit
 
 DIVERGENCE = "hellinger"
 
@@ -85,7 +82,6 @@ def task_behaviour(
     measured = reference.whole.divergence(halves)
     divergence = references.per_prompt(measured)
     bare = references.per_prompt(reference.without_readout.divergence(without(halves, reference.readout)))
-    controls = control_shares(references, task)
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     alphas = np.asarray(bench.suite.alphas)
     return TaskBehaviour(
@@ -100,52 +96,21 @@ def task_behaviour(
         later_share=_part(measured, reference.whole, slice(1, None)),
         without_readout=ratio(bare, reference.bare_native),
         without_readout_ceiling=ratio(reference.bare_ceiling[None], reference.bare_native),
-        readout_share=controls[0],
-        unembedding_share=controls[1],
+        readout_share=reference.readout_share,
+        unembedding_share=reference.unembedding_share,
         slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
-        damage=_damage(references, vectors),
-        native_damage=_damage(references, bench.inputs.target_states(task).vector[None]),
+        damage=references.damage(vectors),
+        native_damage=reference.damage,
         divergence=tuple(map(_floats, divergence)),
         native=_floats(reference.native),
         ceiling=_floats(reference.ceiling),
     )
 
 
-def control_shares(references: BehaviourReferences, task: Task) -> tuple[float | None, float | None]:
-    """Shares of the controls that know unembeddings only: the readout, the unembeddings' map."""
-    reference = references.of(task)
-    shares: list[float | None] = []
-    weight = references.unembedding_map
-    mapped = None
-    if weight is not None:
-        halves = references.halves(references.inputs.source_states(task))
-        mapped = torch.stack([own.vector for own, _ in halves]) @ weight.T
-    readout = reference.readout.expand(references.groups, -1) if bool(reference.readout.any()) else None
-    for vectors in (readout, mapped):
-        if vectors is None:
-            shares.append(None)
-        else:
-            shares.append(ratio(_prompts(references, reference, vectors[None]), reference.native))
-    return shares[0], shares[1]
-
-
-def _prompts(references: BehaviourReferences, reference: BehaviourReference, vectors: Tensor) -> Array:
-    return references.per_prompt(reference.whole.divergence(vectors))
-
-
 def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None:
     """The share over some of the tokens alone."""
     row, native = (side[..., tokens, 0].sum((-1, -2)).numpy() for side in (measured, behaviour.unsteered))
     return ratio(row, native)
-
-
-def _damage(references: BehaviourReferences, vectors: Tensor) -> float | None:
-    """Mean damage of vectors [v, d] over the measured alphas, nats; None for a zero vector."""
-    if not bool(vectors.any(1).all()):
-        return None
-    steps = torch.tensor(references.spec.alphas) * references.unit.length
-    offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
-    return float(references.text.damage(offsets).mean())
 
 
 def _floats(values: Array) -> tuple[float, ...]:

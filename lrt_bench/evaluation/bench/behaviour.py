@@ -11,15 +11,17 @@ from torch import Tensor
 
 from lrt_bench.data.suites import BehaviourSpec
 from lrt_bench.data.tasks import Task
+from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
-from lrt_bench.results.behaviour import clear_of_chance
+from lrt_bench.results.behaviour import clear_of_chance, ratio
 from lrt_bench.results.metrics import Array
 from lrt_bench.steering.behaviour import Behaviour, Setting, weighted
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.damage import DamageUnit, NeutralText, damage_unit
 from lrt_bench.steering.readout import choice_readout, unembedding_map, without
+from lrt_bench.steering.sweep import unit
 
 UNIT_GUESS = 0.65  # spreads: about a unit of damage on the embedded family; the search begins there
 
@@ -38,6 +40,10 @@ class BehaviourReference:
         The same without the readout's direction.
     readout
         The readout's direction [d_target], zeros where there is none.
+    readout_share, unembedding_share
+        Shares of the controls that know unembeddings only: the readout, and the unembeddings' map.
+    damage
+        What native does to neutral text (`BehaviourReferences.damage`).
     clear, effect
         Whether native moves predictions further than random directions do, and the interval of its lead.
     """
@@ -49,6 +55,9 @@ class BehaviourReference:
     bare_native: Array
     bare_ceiling: Array
     readout: Tensor
+    readout_share: float | None
+    unembedding_share: float | None
+    damage: float | None
     clear: bool
     effect: tuple[float, float]
     failures: int
@@ -115,37 +124,77 @@ class BehaviourReferences:
         """Sum over alphas, the first token and the mean later one weighted: [..., p, a, t, 1] -> [..., p]."""
         return np.asarray(weighted(divergence[..., 0], self.spec.first).numpy())
 
+    def damage(self, vectors: Tensor) -> float | None:
+        """Mean damage of vectors [v, d_target] over the alphas, nats a token; None for a zero vector."""
+        if not bool(vectors.any(1).all()):
+            return None
+        steps = torch.tensor(self.spec.alphas) * self.unit.length
+        offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
+        return float(self.text.damage(offsets).mean())
+
+    def _by_unembeddings(self, task: Task) -> Tensor | None:
+        """Source vectors of the halves, carried by the unembeddings' map: [groups, d_target]."""
+        weight = self.unembedding_map
+        if weight is None:
+            return None
+        halves = self.halves(self.inputs.source_states(task))
+        return torch.stack([own.vector for own, _ in halves]) @ weight.T
+
     def of(self, task: Task) -> BehaviourReference:
         """Return one task's references, measured at the first call."""
         if task.name not in self._references:
             self._references[task.name] = self._reference(task)
         return self._references[task.name]
 
+    def _prompts(self, task: Task) -> list[list[int]]:
+        """The task's scored prompts that leave room for what is written. Raises UserError where none does."""
+        model, tokens = self.inputs.target.model, self.spec.tokens
+        encoded = [row.ids for row in self.sweep.of(task).encoded]
+        prompts = [ids for ids in encoded if len(ids) <= model.context - tokens]
+        if not prompts:
+            raise UserError(
+                f"suite: behaviour.tokens {tokens}: no prompt of {task.name} leaves room for them in "
+                f"{model.name}, which reads {model.context}; give fewer"
+            )
+        return prompts
+
     def _reference(self, task: Task) -> BehaviourReference:
         spec, target = self.spec, self.inputs.target
-        room = target.model.context - spec.tokens
-        encoded = [row.ids for row in self.sweep.of(task).encoded]
-        prompts = [ids for ids in encoded if len(ids) <= room]
+        prompts = self._prompts(task)
         group = [place % self.groups for place in range(len(prompts))]
-        native = torch.stack([other.vector for _, other in self.halves(self.inputs.target_states(task))])
+        other = torch.stack([other.vector for _, other in self.halves(self.inputs.target_states(task))])
         own = self.own_halves(task)
         readout = choice_readout(target.model, self.sweep.of(task).encoded)
         setting = Setting(spec.alphas, self.unit.length, spec.tokens, positions=spec.positions)
-        whole = Behaviour(target, prompts, native, group, setting, self.batch_size)
-        bare = Behaviour(target, prompts, without(native, readout), group, setting, self.batch_size)
-        unsteered = self.per_prompt(whole.unsteered)
-        directions = self.random[:, None].expand(-1, self.groups, -1)
-        chance = self.per_prompt(whole.effect(directions))
-        clear, effect = clear_of_chance(unsteered, chance, replicates=self.bootstrap, seed=self.seed)
+        whole = Behaviour(target, prompts, other, group, setting, self.batch_size)
+        bare = Behaviour(target, prompts, without(other, readout), group, setting, self.batch_size)
+        native = self.per_prompt(whole.unsteered)
+        chance = self.per_prompt(whole.effect(self.random[:, None].expand(-1, self.groups, -1)))
+        clear, effect = clear_of_chance(native, chance, replicates=self.bootstrap, seed=self.seed)
+        controls = [
+            vectors if vectors is None else ratio(self._compared(whole, vectors), native)
+            for vectors in (self._by_readout(readout), self._by_unembeddings(task))
+        ]
         return BehaviourReference(
-            whole,
-            bare,
-            unsteered,
-            self.per_prompt(whole.divergence(own[None]))[0],
-            self.per_prompt(bare.unsteered),
-            self.per_prompt(bare.divergence(without(own, readout)[None]))[0],
-            readout,
-            clear,
-            effect,
-            len(task.choices) - len(prompts),
+            whole=whole,
+            without_readout=bare,
+            native=native,
+            ceiling=self._compared(whole, own)[0],
+            bare_native=self.per_prompt(bare.unsteered),
+            bare_ceiling=self._compared(bare, without(own, readout))[0],
+            readout=readout,
+            readout_share=controls[0],
+            unembedding_share=controls[1],
+            damage=self.damage(self.inputs.target_states(task).vector[None]),
+            clear=clear,
+            effect=effect,
+            failures=len(task.choices) - len(prompts),
         )
+
+    def _compared(self, behaviour: Behaviour, vectors: Tensor) -> Array:
+        """D(native, row) of one row's vectors [groups, d_target]: [1, prompts]."""
+        return self.per_prompt(behaviour.divergence(vectors[None]))
+
+    def _by_readout(self, readout: Tensor) -> Tensor | None:
+        """The readout for every group [groups, d_target]; None where there is none."""
+        return readout.expand(self.groups, -1) if bool(readout.any()) else None
