@@ -33,9 +33,14 @@ def choice_readout(model: LanguageModel, prompts: Sequence[Encoded]) -> Tensor:
 
 
 def without(vectors: Tensor, direction: Tensor) -> Tensor:
-    """Vectors [..., d] less their component along a direction [d]; a zero direction takes nothing away."""
+    """Vectors [..., d] less their component along a direction [d]; a zero direction takes nothing away.
+
+    A vector along the direction leaves zeros: what rounding leaves of it is no direction.
+    """
     axis = unit(direction.float())
-    return vectors - (vectors @ axis)[..., None] * axis
+    rest = vectors - (vectors @ axis)[..., None] * axis
+    left = rest.norm(dim=-1, keepdim=True) > CANCELLED * vectors.norm(dim=-1, keepdim=True)
+    return torch.where(left, rest, 0.0)
 
 
 def unembedding_map(source: Site, target: Site) -> Tensor | None:

@@ -144,8 +144,8 @@ def test_a_text_that_ends_is_read_up_to_its_end(random_folder):
     assert text[0] != text[1]
     model.tokenizer.eos_token = model.tokenizer.convert_ids_to_tokens(text[1])
     cut = Behaviour(site, prompts, native, [0], setting)
-    torch.testing.assert_close(cut.unsteered[..., :2], whole.unsteered[..., :2], rtol=1e-4, atol=1e-6)
-    assert not cut.unsteered[..., 2:].any()
+    torch.testing.assert_close(cut.unsteered[..., :2, 0], whole.unsteered[..., :2, 0], rtol=1e-4, atol=1e-6)
+    assert not cut.unsteered[..., 2:, 0].any()
 
 
 def test_what_cannot_be_measured_is_refused(nano):

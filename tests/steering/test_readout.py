@@ -71,6 +71,7 @@ def test_projecting_out_leaves_nothing_along(nano):
     axis = torch.randn(8, generator=torch.Generator().manual_seed(1))
     assert (without(vectors, axis) @ axis).abs().max() < 1e-5
     assert torch.equal(without(vectors, torch.zeros(8)), vectors)
+    assert not without(-3 * axis[None], axis).any()
     torch.testing.assert_close(without(without(vectors, axis), axis), without(vectors, axis))
 
 
