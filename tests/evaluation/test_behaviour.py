@@ -35,7 +35,7 @@ from lrt_bench.mappings import LinearMapping
 class Fixed(LinearMapping):
     "A matrix that is known beforehand."
     def solve(self, states):
-        return torch.randn(192, 96, generator=torch.Generator().manual_seed(3))
+        return torch.randn(192, 96, generator=torch.Generator().manual_seed(3)).double()
 """
 
 
