@@ -132,7 +132,7 @@ def print_tables(cells: Sequence[Cell]) -> None:
     for rows in ranked_pairs(cells):
         out.print(_table(rows))
         out.print(_footnote(rows), style="dim")
-        for line in _side_effects(rows):
+        for line in (*_behaviour(rows), *_side_effects(rows)):
             out.print(line, style="dim")
         out.print()
 
@@ -188,6 +188,26 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
     if not result.complete:
         text += "; incomplete (--task): not ranked"
     return text
+
+
+def _behaviour(rows: Sequence[RankedRow]) -> Iterator[str]:
+    """Lines of the rows' behaviour scores, where the suite measures them."""
+    records = [(row.result.mapping.name, row.result.behaviour) for row in rows if row.result.behaviour]
+    if not records:
+        return
+    first = records[0][1]
+    scores = ", ".join(f"{name} {number(record.score, 1)}" for name, record in records)
+    yield (
+        f"behaviour ({first.unit.nats:g} nats a unit, {first.tokens} tokens, {first.positions} steered): "
+        f"{scores}"
+    )
+    if first.not_clear:
+        yield f"behaviour not clear of random directions': {', '.join(first.not_clear)}"
+    if first.output_level:
+        yield (
+            f"output-level: of the ceiling's 100 the readout alone has {number(first.readout_score, 1)}, the "
+            f"unembeddings' map {number(first.unembedding_score, 1)}; it says little of a representation"
+        )
 
 
 def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:

@@ -127,12 +127,38 @@ class CorpusSpec(Strict):
         return Corpus(self.source, self.context, self.mix, data, remembered=REMEMBERED, column=self.column)
 
 
+class BehaviourSpec(Strict):
+    """How behaviour is measured beside the sweeps (`steering.behaviour`).
+
+    alphas : other than 0, in units of damage; nats : of damage that one unit does (`steering.damage`).
+    tokens : written on from each prompt. first : the first token's weight beside the later ones' mean.
+    splits : of a concept's pairs into halves; a row's vector from one half is set against native from the
+        other.
+    positions : the tokens that are steered (`steering.continuation`).
+    """
+
+    alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.25, 0.25)
+    nats: Annotated[float, Field(gt=0, le=10)] = 0.5
+    tokens: Annotated[int, Field(ge=1, le=64)] = 8
+    first: Annotated[float, Field(ge=0, le=1)] = 0.25
+    splits: Annotated[int, Field(ge=1, le=16)] = 4
+    positions: Literal["all", "but-last", "last"] = "all"
+
+    @field_validator("alphas")
+    @classmethod
+    def _steering(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.0 in alphas or len(set(alphas)) != len(alphas):
+            raise ValueError("give different alphas, none of them 0")
+        return tuple(sorted(alphas))
+
+
 class Suite(Strict):
     """A whole benchmark: everything that a score depends on besides the mapping.
 
     alphas : the scored grid, in units of the target layer's spread; holds 0.
     over_steering : alphas past it, swept and reported apart, never scored.
     fit_seeds : how many seeds a stochastic mapping is fitted with.
+    behaviour : how behaviour is measured beside the sweeps; not at all without it.
     """
 
     name: Name
@@ -145,6 +171,7 @@ class Suite(Strict):
     shuffles: Annotated[int, Field(ge=1, le=1000)] = 8
     fit_seeds: Annotated[int, Field(ge=1, le=100)] = 2
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    behaviour: BehaviourSpec | None = None
     tasks: tuple[Named, ...] = Field(min_length=1, max_length=1000)
     mappings: tuple[Named, ...] = Field(min_length=1, max_length=1000)
     pairs: tuple[PairSpec, ...] = Field(min_length=1, max_length=1000)
@@ -179,6 +206,8 @@ class Suite(Strict):
             del content["corpus"]["mix"]
         if self.corpus.column is None:  # nor does a column that is not named change it
             del content["corpus"]["column"]
+        if self.behaviour is None:
+            del content["behaviour"]
         content["task_digests"] = [task.digest for task in self.read_tasks()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from lrt_bench._version import __version__
 from lrt_bench.data.tasks import GenerationTask, RefusalTask, SideEffectTask, VectorTask
 from lrt_bench.errors import SubmissionError
+from lrt_bench.evaluation.behaviour_scores import ChoiceDeltas, behaviour_record
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
 from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
@@ -33,6 +34,7 @@ from lrt_bench.evaluation.task_scores import (
 )
 from lrt_bench.files.schema import first_problem
 from lrt_bench.results import inference, metrics
+from lrt_bench.results.behaviour import BehaviourRecord
 from lrt_bench.results.inference import TaskSample
 from lrt_bench.results.records import Cost, LayersChosen, LmEvalScores, PairRecord, Settings, TaskRecord
 from lrt_bench.results.storage import Result, read_propensities
@@ -188,6 +190,7 @@ class PairJob:
             lm_eval=self._lm_eval(row, vectors),
             refusal=tuple(refusal),
             fidelity=fidelity_scores(bench, row),
+            behaviour=self._behaviour(row, vectors, m),
             cost=self._cost(row),
             provenance=provenance(
                 bench.suite.corpus.named,
@@ -201,6 +204,17 @@ class PairJob:
             propensities="0" * 64,
         )
         return result, m
+
+    def _behaviour(
+        self, row: Row, vectors: dict[str, Tensor], m: dict[str, Tensor]
+    ) -> BehaviourRecord | None:
+        """Return the row's behaviour, where the suite measures it."""
+        sweep, references = self.bench.choice_sweep, self.references()
+        deltas = {
+            task.name: ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
+            for task in sweep.tasks
+        }
+        return behaviour_record(self.bench, row, vectors, deltas)
 
     def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""

@@ -69,6 +69,22 @@ class Row(ABC):
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers each task with: {task: [seeds, d_target]}."""
 
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the row's vectors from half of a task's pairs, by group of prompts: [seeds, groups, d].
+
+        `vectors` [seeds, d_target] are those of all pairs; a row that is made of no pairs has the same ones.
+        """
+        references = bench.behaviour
+        assert references is not None
+        if not self.mappings:
+            return vectors[:, None].expand(-1, references.groups, -1)
+        halves = [own for own, _ in references.halves(bench.inputs.source_states(task))]
+        mapped = [
+            torch.stack([mapping.transfer(own.positive, own.negative).float().cpu() for own in halves])
+            for mapping in self.mappings
+        ]
+        return torch.stack(mapped)
+
 
 class Native(Row):
     """The target's own vector: what transfer is compared with."""
@@ -79,6 +95,11 @@ class Native(Row):
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
 
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the target's own vectors from the half that a prompt's group is not scored on."""
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
+
 
 class NativeSplit(Row):
     """The target's vectors from two disjoint halves of the prompts: the ceiling."""
@@ -88,6 +109,11 @@ class NativeSplit(Row):
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the target's own vectors from the half that a prompt's group is not scored on."""
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
 
 
 class Nothing(Row):
@@ -173,6 +199,12 @@ class Readout(Row):
                 if mean.norm() > 1e-4 * each.norm(dim=1).mean():
                     vectors_of[task.name] = mean[None]
         return vectors_of
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the readout through the final norm's gain, which `vectors` leave out."""
+        assert bench.behaviour is not None
+        readout = bench.behaviour.of(task).readout
+        return readout.expand(1, bench.behaviour.groups, -1)
 
 
 @dataclass

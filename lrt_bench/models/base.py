@@ -112,6 +112,14 @@ class LanguageModel(ABC):
     def unembedding(self, tokens: Tensor) -> Tensor | None:
         """Rows of the unembedding as directions of the residual stream [n, d]; None where widths differ."""
 
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Directions of the residual stream that raise tokens' logits [n, d]; None where widths differ.
+
+        They are rows of the unembedding times the final norm's gain, which is the same direction whether a
+        model keeps its gain in the norm or has it folded into the unembedding.
+        """
+        return self.unembedding(tokens)
+
     @abstractmethod
     def finish(self, states: Tensor) -> Tensor:
         """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""

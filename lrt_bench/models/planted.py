@@ -94,6 +94,11 @@ class PlantedModel(LanguageModel):
         rows = self.base.unembedding(tokens)
         return None if rows is None else rows @ self.basis.T.cpu()
 
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the base's readout, in the basis [n, d]."""
+        rows = self.base.readout(tokens)
+        return None if rows is None else rows @ self.basis.T.cpu()
+
     def finish(self, states: Tensor) -> Tensor:
         """Return what the base's head reads of states in the basis."""
         return self.base.finish(self._in(states))
@@ -142,6 +147,10 @@ class RetokenizedModel(PlantedModel):
     def unembedding(self, tokens: Tensor) -> Tensor | None:
         """Return rows of the base's unembedding for the tokens that the ids stand for."""
         return super().unembedding(self.order[tokens.cpu()])
+
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the readout for this tokenizer's ids [n, d]."""
+        return super().readout(self.order[tokens.cpu()])
 
 
 def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:

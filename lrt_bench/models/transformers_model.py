@@ -167,6 +167,24 @@ class TransformersModel(LanguageModel):
         return rows if rows.shape[1] == self.width else None
 
     @torch.inference_mode()
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the unembedding times the final norm's gain [n, d]; None where widths differ."""
+        rows = self.unembedding(tokens)
+        return None if rows is None else rows * self._final_gain()
+
+    def _final_gain(self) -> Tensor:
+        """Return the final norm's gain [d], read off what the norm makes of states of ones and minus ones.
+
+        A norm without bias gives back such a state, times its gain; half the difference of a state's and its
+        opposite's leaves a bias out. The signs are balanced: a norm that centres finds nothing to remove.
+        """
+        signs = torch.ones(self.width)
+        signs[1::2] = -1
+        both = torch.stack([signs, -signs])[:, None].to(self.device)
+        plus, minus = self.finish(both)[:, 0].float().cpu()
+        return (plus - minus) / 2 * signs
+
+    @torch.inference_mode()
     def finish(self, states: Tensor) -> Tensor:
         """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
         if self._final is not None:

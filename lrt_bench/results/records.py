@@ -230,15 +230,15 @@ class TaskRecord(TaskScores):
 
     @field_serializer("error", "energy", "split_error", "split_energy")
     def _shorter(self, value: tuple[object, ...]) -> object:
-        return _rounded(value)
+        return rounded(value)
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
     """Nine significant digits: more than the propensities have, half the bytes."""
     if isinstance(value, float):
         return float(f"{value:.9g}")
     assert isinstance(value, tuple)
-    return tuple(_rounded(item) for item in value)
+    return tuple(rounded(item) for item in value)
 
 
 class GenerationScores(Record):

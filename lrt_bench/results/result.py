@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lrt_bench.results.behaviour import BehaviourRecord
 from lrt_bench.results.bounds import R2, Correlation, Count, Name, TransferScore
 from lrt_bench.results.records import (
     CONTROL_NAMES,
@@ -53,6 +54,7 @@ class ResultSummary(Record):
     lm_eval: tuple[LmEvalScores, ...] = ()
     refusal: tuple[RefusalScores, ...] = ()
     fidelity: FidelityScores | None
+    behaviour: BehaviourRecord | None = None
     cost: Cost
     provenance: Provenance
     audit: AuditRecord | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,26 @@ class ConceptStates:
         index = torch.arange(len(self.positive))
         chosen = (index if len(index) < 4 else index // 2) % 2 == which
         return ConceptStates(self.positive[chosen], self.negative[chosen])
+
+    def halves(self, split: int) -> tuple[ConceptStates, ConceptStates]:
+        """Two halves that share no prompt, drawn anew by every `split`; split 0 is that of `half`.
+
+        Pairs go two by two, as in `half`. The draw depends on the number of pairs and on `split` alone: both
+        sites of a pair are split alike.
+        """
+        if split == 0:
+            return self.half(0), self.half(1)
+        count = len(self.positive)
+        size = 1 if count < 4 else 2
+        blocks = -(-count // size)
+        order = np.random.default_rng([split, 505]).permutation(blocks)
+        first = torch.zeros(blocks, dtype=torch.bool)
+        first[torch.from_numpy(order[: blocks // 2].copy())] = True
+        chosen = first.repeat_interleave(size)[:count]
+        return (
+            ConceptStates(self.positive[chosen], self.negative[chosen]),
+            ConceptStates(self.positive[~chosen], self.negative[~chosen]),
+        )
 
 
 def last_states(site: Site, texts: Sequence[str], batch_size: int = 64) -> Tensor:

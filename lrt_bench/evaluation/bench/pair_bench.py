@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.tasks import Task
+from lrt_bench.evaluation.bench.behaviour import BehaviourReferences
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.references import FidelityReferences, RefusalAlphas, random_directions
@@ -66,6 +67,17 @@ class PairBench:
         return ChoiceSweep(
             self.inputs, self.target, suite.alphas, suite.over_steering, self.spread, self.batch_size
         )
+
+    @functools.cached_property
+    def behaviour(self) -> BehaviourReferences | None:
+        """The measurement of behaviour; None where the suite asks for none."""
+        suite = self.suite
+        if suite.behaviour is None:
+            return None
+        return BehaviourReferences(
+            suite.behaviour, self.inputs, self.choice_sweep, self.states_source, self.spread,
+            self.random_directions(), suite.bootstrap, self.seed, self.batch_size,
+        )  # fmt: skip
 
     @functools.cached_property
     def writer(self) -> Writer:
