@@ -19,8 +19,8 @@ CANCELLED = 1e-4  # of the options' mean norm: what is left below it of balanced
 def choice_readout(model: LanguageModel, prompts: Sequence[Encoded]) -> Tensor:
     """Return the direction [d] that raises the positive options' logits over the negative ones'.
 
-    It is read through the final norm's gain. Zeros where the options cancel over the prompts, or where the head reads
-    another width.
+    It is read through the final norm's gain. Zeros where the options cancel over the prompts, or where the
+    head reads another width.
     """
     nothing = torch.zeros(model.width)
     tokens = torch.tensor([[row.positive, row.negative] for row in prompts], dtype=torch.long)

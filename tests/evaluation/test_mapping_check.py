@@ -9,6 +9,7 @@ import torch
 
 from lrt_bench.data.suites import PairSpec, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.mapping_check import check_mapping, random_states, widths
 from lrt_bench.evaluation.rows import mapping_row
@@ -56,7 +57,7 @@ def test_faults_are_told_before_a_model_is_loaded(tmp_path, monkeypatch, old, ne
     suite = find_suite("nano")
     suite = suite.model_copy(update={"pairs": suite.pairs[:1]})
     with pytest.raises(UserError, match=message):
-        Evaluation(suite, mappings=[spec], out=tmp_path / "out").run()
+        Evaluation(suite, RunConfig(mappings=[spec], out=tmp_path / "out")).run()
     assert not (tmp_path / "out").exists()
 
 

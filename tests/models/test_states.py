@@ -34,7 +34,7 @@ def sites(nano):
 
 @pytest.fixture(scope="module")
 def states(sites, corpus_file):
-    return collect(*sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6))
+    return collect(*sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6))
 
 
 def slow_states(sites, corpus_file, split):
@@ -71,7 +71,7 @@ def test_moments_are_those_of_a_plain_loop(states, sites, corpus_file):
 
 def test_without_s_yy_the_rest_of_the_moments_is_the_same(sites, corpus_file, states):
     lean = collect(
-        *sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6), begin=Moments.without_s_yy
+        *sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6), begin=Moments.without_s_yy
     ).moments
     for name in ("mean_x", "mean_y", "s_xx", "s_xy", "variance_y"):
         wanted = getattr(states.moments, name)
@@ -99,7 +99,7 @@ def test_affine_from_streamed_moments_is_scikit_learns(states, sites, corpus_fil
 
 
 def test_the_batch_size_does_not_matter(sites, corpus_file, states):
-    other = collect(*sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6), batch_size=7)
+    other = collect(*sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6), batch_size=7)
     torch.testing.assert_close(other.moments.s_xy, states.moments.s_xy, rtol=1e-3, atol=0.1)
     assert other.digest == states.digest
 
