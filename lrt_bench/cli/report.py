@@ -57,7 +57,8 @@ def paper(results: Path, out: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(record, indent=1))
     else:
         _print(read, lines, paths)
-    sys.exit(1 if problems else 0)
+    if problems:
+        sys.exit(1)
 
 
 def _published(line: Line) -> dict[str, Any] | None:

@@ -129,7 +129,10 @@ class Evaluation:
         UserError
             One line that names the option, the file or the field.
         """
-        self.models()  # its device and dtype
+        models = self.models()  # its device and dtype
+        for pair in self.suite.pairs:
+            for spec in (pair.source, pair.target):
+                models.check(spec)
         rows, chosen = self.rows(), self._chosen_tasks()
         tasks = {pair.name: self._tasks_of(pair, chosen) for pair in self.suite.pairs}
         for pair in self.suite.pairs:

@@ -84,6 +84,12 @@ class Models:
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
         return self._loaded[spec]
 
+    def check(self, spec: str) -> None:
+        """Raise UserError where a name is wrong for what is on this disk; nothing is loaded, no Hub asked."""
+        planted = PLANTED.fullmatch(spec)
+        base = planted["base"] if planted else spec
+        _check_place(self.local.get(base.partition("@")[0], base))
+
     def keep(self, specs: set[str]) -> None:
         """Forget every model but these and the bases that they are planted in."""
         bases = {planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec))}
@@ -185,25 +191,34 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device}: not available here: {first_line(error)}") from error
 
 
-def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
-    """Where transformers finds it: (path or id, further arguments, digest or "")."""
-    if spec.startswith("nano/"):
-        size = FAMILY.get(spec.removeprefix("nano/"))
-        if size is None:
-            raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
-        return str(size.folder), {}, folder_digest(size.folder)
+def _check_place(spec: str) -> None:
+    """Raise UserError where a name is no member of the family, no model on this disk, and no Hub id."""
     path = Path(spec).expanduser()
-    if path.suffix.lower() == ".gguf":
+    if spec.startswith("nano/"):
+        if spec.removeprefix("nano/") not in FAMILY:
+            raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
+    elif path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise UserError(f"{spec}: no such GGUF file")
+    elif path.is_dir():
+        _check_folder(path)
+    elif path.exists():
+        raise UserError(f"{spec}: not a model folder nor a .gguf file")
+    elif not MODEL_ID.fullmatch(spec):
+        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
+
+
+def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
+    """Where transformers finds it: (path or id, further arguments, digest or "")."""
+    _check_place(spec)
+    if spec.startswith("nano/"):
+        folder = FAMILY[spec.removeprefix("nano/")].folder
+        return str(folder), {}, folder_digest(folder)
+    path = Path(spec).expanduser()
+    if path.is_file():
         return str(path.parent), {"gguf_file": path.name}, gguf_digest(path)
     if path.is_dir():
-        _check_folder(path)
         return str(path), {}, folder_digest(path)
-    if path.exists():
-        raise UserError(f"{spec}: not a model folder nor a .gguf file")
-    if not MODEL_ID.fullmatch(spec):
-        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
     name, _, revision = spec.partition("@")
     options: dict[str, Any] = {"revision": revision} if revision else {}
     if not hub_answers():

@@ -88,7 +88,8 @@ def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
 
 
 def test_figures_of_the_report_are_those_of_the_results(tmp_path, small_run):
-    found = paper_table.read_results(small_run)
+    found, problems = paper_table.read_results(small_run)
+    assert not problems
     lines = paper_table.lines(found)
     line = next(line for line in lines if line.steerable)
     result = next(r for r in found if r.mapping.name == "ridge" and r.pair.name == line.pair)

@@ -343,5 +343,5 @@ def test_a_record_has_one_value_an_alpha():
         "value": [0.5, 0.5], "value_stderr": [None, None],
     }  # fmt: skip
     assert LmEvalScores.model_validate(fields).filter == "none"
-    with pytest.raises(ValueError, match="want 2 numbers"):
+    with pytest.raises(ValueError, match="1 numbers, but alphas has 2"):
         LmEvalScores.model_validate(fields | {"value": [0.5]})

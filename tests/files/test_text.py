@@ -88,4 +88,7 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
 
 def test_an_error_never_prints_control_characters():
     message = str(UserError("a\x1b[31mred\u202e and \ud83d\nend"))
-    assert message == "a\\x1b[31mred\\u202e and \\ud83d end"
+    assert (
+        message
+        == "a\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER} and \N{REPLACEMENT CHARACTER} end"
+    )

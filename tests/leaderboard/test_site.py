@@ -393,7 +393,7 @@ def test_the_command_that_reproduces_a_result_is_one_that_the_program_takes(resu
         command = shlex.split(views.reproduce(entry.result))
         assert command[:2] == ["lrt-bench", "evaluate"]
         context = main.commands["evaluate"].make_context("evaluate", command[2:])
-        assert context.params["suite_spec"] == "small"
+        assert context.params["suite"] == "small"
         assert context.params["pairs"] == (entry.result.pair.name,)
 
 
@@ -402,7 +402,7 @@ def test_an_ad_hoc_result_is_reproduced_by_its_models_and_layers(results):
     ad_hoc = record.model_copy(update={"suite": "nano-ad-hoc"})
     command = shlex.split(views.reproduce(ad_hoc))
     context = main.commands["evaluate"].make_context("evaluate", command[2:])
-    assert context.params["suite_spec"] == "nano"
+    assert context.params["suite"] == "nano"
     assert context.params["source"] == record.pair.source.model
     assert context.params["target_layer"] == record.pair.target.layer
     assert context.params["corpus"] == record.provenance.corpus

@@ -214,7 +214,7 @@ def test_a_text_that_gives_no_token_is_refused(folder):
         lambda: TextLoss(site, texts),
         lambda: generate(site, texts, torch.zeros(1, 48), 2),
     ):
-        with pytest.raises(UserError, match=r"2 of 2 \('\\u200b'\) gives no token"):
+        with pytest.raises(UserError, match=r"2 of 2: '\\u200b' gives no token"):
             read()
 
 

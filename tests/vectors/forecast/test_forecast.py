@@ -63,7 +63,7 @@ def test_states_paired_at_random_are_forecast_not_to_transfer(rotated: ForecastP
 def test_random_directions_are_forecast_lower_than_concepts(across: ForecastPair) -> None:
     noise = torch.randn(4, across.source.width, generator=torch.Generator().manual_seed(3))
     bench = bench_of(across.source, across.target, across.states, across.tasks)
-    concepts = torch.stack([bench.source_states(task).vector for task in across.tasks])
+    concepts = torch.stack([bench.inputs.source_states(task).vector for task in across.tasks])
     vectors = torch.cat([concepts, noise])
     found = vector_features(across.ridge.weight, across.states, vectors)
     (known,) = known_concepts(bench, [across.ridge])
