@@ -12,6 +12,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+LONGEST = 2000  # letters of a message: a field of a stranger's file may be of any length
 # commands to a terminal, letters that turn the direction of writing, and halves of letters
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -27,11 +28,12 @@ class UserError(Exception):
     The command line prints the message as one line and exits with code 2.
 
     What a stranger's file holds may stand in the message: characters that are not visible, such as a
-    terminal's escape codes, are replaced.
+    terminal's escape codes, are replaced, and a line is cut at `LONGEST` letters.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable(" ".join(message.split())))
+        line = printable(" ".join(message[: 4 * LONGEST].split()))
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ...")
 
 
 class SubmissionError(UserError):

@@ -98,11 +98,23 @@ def read_with_arrays(path: Path) -> tuple[Result, dict[str, Array]]:
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
-    """Return a result's propensities, or None where they are missing or not those that it vouches for."""
+    """Return a result's propensities, or None where they are missing or not those that it vouches for.
+
+    Raises
+    ------
+    UserError
+        Where the file is the one that the result vouches for, and no safetensors.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     sidecar = path.with_suffix(".safetensors")
     if not sidecar.is_file():
         return None
     data = read_bounded(sidecar)
-    return load(data) if hashlib.sha256(data).hexdigest() == result.propensities else None
+    if hashlib.sha256(data).hexdigest() != result.propensities:
+        return None
+    try:
+        return load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{sidecar}: not a safetensors file ({error}): delete it and run again") from error
