@@ -130,13 +130,12 @@ class Evaluation:
             One line that names the option, the file or the field.
         """
         models = self.models()  # its device and dtype
-        for pair in self.suite.pairs:
-            for spec in (pair.source, pair.target):
-                models.check(spec)
         rows, chosen = self.rows(), self._chosen_tasks()
         tasks = {pair.name: self._tasks_of(pair, chosen) for pair in self.suite.pairs}
         for pair in self.suite.pairs:
             check_layer_search(pair)
+            for spec in (pair.source, pair.target):
+                models.check(spec)
         self.suite.corpus.corpus(self.data).check()
         sizes = {widths(pair, self.config.models) for pair in self.suite.pairs}
         for row in rows:

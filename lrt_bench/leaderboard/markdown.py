@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lrt_bench.errors import printable
 from lrt_bench.files.format import number, seconds
 from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.results.frame import records
@@ -75,7 +76,7 @@ def _figure(rows: list[Row]) -> Iterator[str]:
 
 def _escaped(text: str) -> str:
     """Text in which nothing is markup, a mention or a link."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _word(text: str) -> str:

@@ -226,7 +226,7 @@ def bad(tmp_path: Path) -> list[tuple[tuple[object, ...], str]]:
         ((*carry, "--map", "no-such"), "--map no-such: no such folder, and not a repository"),
         ((*carry, "--map", "a/b", "--mapping", "ridge"), "--map is fitted already"),
         (("transfer", "--concept", tmp_path / "empty.txt", v, *SITES), "empty.txt: no text there"),
-        (("transfer", "--concept", v, v, *SITES), "not a UTF-8 text file"),
+        (("transfer", "--concept", v, v, *SITES), "is not UTF-8"),
         (("fit", *SITES), "nowhere to keep the map"),
         (("fit", *SITES, "--save", tmp_path), "holds something that is no map"),
         (("fit", *SITES, "--save", tmp_path / "m", "--mapping", "rigde"), "rigde: no such mapping"),

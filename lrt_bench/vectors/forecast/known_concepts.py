@@ -88,7 +88,8 @@ def bench_of(
     )
     suite = known_suite(source.model.name, target.model.name)
     handed_in = ReceivedStates(received=states)
-    return PairBench(suite, pair, source, target, list(tasks), handed_in, seed, batch_size)
+    chosen = list(tasks) or suite.tasks_of(pair)
+    return PairBench(suite, pair, source, target, chosen, handed_in, seed, batch_size)
 
 
 def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[list[KnownConcept]]:
