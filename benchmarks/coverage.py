@@ -26,9 +26,9 @@ import numpy as np
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results import inference, separation
-from lrt_bench.results.inference import GateSample, TaskSample
 from lrt_bench.results.metrics import MIN_CEILING, Array
+from lrt_bench.results.statistics import inference, separation
+from lrt_bench.results.statistics.inference import GateSample, TaskSample
 from lrt_bench.results.storage import read_result
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from lrt_bench.files.format import DASH, number
-from lrt_bench.results.pair_figure import draw_pair
+from lrt_bench.results.figures.pair_figure import draw_pair
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.storage import read_result
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.cli import terminal as report
+from lrt_bench.cli.terminal import tables as report
 from lrt_bench.data.suites import Suite, find_suite, narrowed
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation

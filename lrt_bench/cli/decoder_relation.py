@@ -13,7 +13,7 @@ from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.decoder_relation.relation import Matching, Relation
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
     from lrt_bench.models.sites import Features
 
 
@@ -54,9 +54,9 @@ def decoder_relation(
     as_json: bool,
 ) -> None:
     """Least squares between two decoders, both ways, beside permuted and random rows (paper, figure 2)."""
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.evaluation.decoder_relation.relation import relate
-    from lrt_bench.models.sae_files import load_sae
+    from lrt_bench.models.autoencoders.sae_files import load_sae
 
     saes = load_sae(source_sae), load_sae(target_sae)
     rows, matching = [sae.w_dec for sae in saes], None
@@ -91,8 +91,8 @@ def decoder_relation(
 
 def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side: str) -> Features:
     """Return the site whose coefficients are read: the one given, or the one that an embedded name gives."""
+    from lrt_bench.models.autoencoders.sae_files import EMBEDDED
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae_files import EMBEDDED
     from lrt_bench.models.sites import Features
 
     if named := EMBEDDED.fullmatch(sae.name):

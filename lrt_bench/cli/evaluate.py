@@ -129,7 +129,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
     side_effects = _side_effects(config)
     engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
     scorers, submissions = _scorers(config), _submissions(config, suite)
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.evaluation.evaluation import Evaluation
 
     with report.progress() as update, report.Drawing() as drawing:

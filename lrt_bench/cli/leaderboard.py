@@ -47,7 +47,7 @@ def _build(results: Path, out: Path, ledger: Path | None) -> Board:
     """Read, check against the ledger, render, and say what was made."""
     # one thread a process: the work is shared out to processes, and their threads would fight for the cores
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.leaderboard.entries import read_board
     from lrt_bench.leaderboard.site import build_site, check_replaceable
 

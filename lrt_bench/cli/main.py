@@ -46,7 +46,7 @@ def list_(what: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
 
     report.print_rows(rows, leave_out=("digest",))
 
@@ -57,7 +57,7 @@ def _described(what: str) -> list[dict[str, Any]]:
 
         return [{"name": name, "description": entry[2]} for name, entry in BUILT_IN.items()]
     if what == "tasks":
-        from lrt_bench.data.task_folders import describe_tasks
+        from lrt_bench.data.task_reading.task_folders import describe_tasks
 
         return describe_tasks()
     from lrt_bench.data.suites import describe_pairs, describe_suites
@@ -77,7 +77,7 @@ def show(result: Path, as_json: bool) -> None:
     if as_json:
         click.echo(record.model_dump_json(indent=1))
         return
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
 
     report.print_result(record)
 
@@ -96,7 +96,7 @@ def summary(results: Path) -> None:
 @one_line_errors
 def schema() -> None:
     """Print the JSON Schema of a result file."""
-    from lrt_bench.results.result import json_schema
+    from lrt_bench.results.schema.result import json_schema
 
     click.echo(json_schema(), nl=False)
 

@@ -16,8 +16,8 @@ from lrt_bench.errors import one_line_errors
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrt_bench.results.paper_table import Line, Measured
-    from lrt_bench.results.result import Result
+    from lrt_bench.results.figures.paper_table import Line, Measured
+    from lrt_bench.results.schema.result import Result
 
 
 @click.group(name="report")
@@ -32,9 +32,9 @@ def reports() -> None:
 @one_line_errors
 def paper(results: Path, out: Path | None, as_json: bool) -> None:
     """Our table beside the paper's table 1, and its figures 3, 4 and 5, with random and shuffled controls."""
-    from lrt_bench.results import paper_table
+    from lrt_bench.results.figures import paper_table
+    from lrt_bench.results.figures.refusal_figure import draw_refusal
     from lrt_bench.results.frame import records, refusal_frame
-    from lrt_bench.results.refusal_figure import draw_refusal
 
     read, problems = paper_table.read_results(results)
     for problem in problems:
@@ -66,9 +66,9 @@ def _published(line: Line) -> dict[str, Any] | None:
 
 
 def _print(results: list[Result], lines: list[Line], paths: list[Path]) -> None:
-    from lrt_bench.cli.screen import print_line, screen
-    from lrt_bench.cli.terminal_refusal import print_refusal
-    from lrt_bench.results import paper_table
+    from lrt_bench.cli.terminal.refusal import print_refusal
+    from lrt_bench.cli.terminal.screen import print_line, screen
+    from lrt_bench.results.figures import paper_table
 
     out = screen(width=200)
     for title, group in paper_table.by_pair(lines):
@@ -88,7 +88,7 @@ def _print_pair(out: Console, title: str, group: list[Line]) -> None:
     from rich.table import Table
 
     from lrt_bench.files.format import DASH
-    from lrt_bench.results.paper_table import mappings_of
+    from lrt_bench.results.figures.paper_table import mappings_of
 
     names = [*mappings_of(group), "random", "shuffled"]
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

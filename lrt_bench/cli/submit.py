@@ -70,7 +70,7 @@ def check(path: Path) -> None:
 @one_line_errors
 def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox: bool) -> None:
     """Run a submission and write PATH/claimed: what its pull request needs."""
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.submissions.pack import pack_submission
 
     with report.progress() as update:
@@ -90,7 +90,7 @@ def verify(path: Path, suite_spec: str | None, submission: Path | None, mapping:
 
     Exit code 0: the same; 1: something differs; 2: bad input.
     """
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.submissions.verify import Verification
 
     with report.progress() as update:

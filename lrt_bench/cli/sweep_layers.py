@@ -103,7 +103,7 @@ def _run(
     suite: Suite, specs: tuple[str, ...], device_map: str | None, local: dict[str, str], **settings: Any
 ) -> list[tuple[LayerSweep, LayerSweepRecord, Path]]:
     """Sweep each pair of models once, draw, with a progress bar."""
-    from lrt_bench.cli.terminal import progress
+    from lrt_bench.cli.terminal.tables import progress
     from lrt_bench.evaluation.layer_sweep.figure import draw_sweep
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
     from lrt_bench.models.loading import Models
@@ -123,7 +123,7 @@ def _run(
 
 def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[ChoiceTask]:
     """Return the choice tasks named, or the suite's."""
-    from lrt_bench.data.task_folders import find_task
+    from lrt_bench.data.task_reading.task_folders import find_task
     from lrt_bench.data.tasks import ChoiceTask
 
     tasks = [find_task(spec) for spec in specs] or suite.tasks_of(pair)
@@ -159,7 +159,7 @@ def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
 
 def _print(record: LayerSweepRecord) -> None:
     """Two tables, where native steering works, and the choice."""
-    from lrt_bench.cli.screen import print_line, screen
+    from lrt_bench.cli.terminal.screen import print_line, screen
 
     out = screen()
     names = record.source.model, record.target.model

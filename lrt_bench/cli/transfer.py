@@ -57,8 +57,8 @@ def fit(
 
     `map.json` and the README tell what it was fitted on and how well it explains validation states.
     """
-    from lrt_bench.cli.screen import print_line
-    from lrt_bench.cli.terminal_vectors import print_map
+    from lrt_bench.cli.terminal.screen import print_line
+    from lrt_bench.cli.terminal.vectors import print_map
     from lrt_bench.data.hub.repository import check_name
     from lrt_bench.mappings import BUILT_IN, find_mapping
     from lrt_bench.mappings.moments import Moments
@@ -126,7 +126,7 @@ def _corpus(pair: Pair, settings: dict[str, Any]) -> str | CorpusSpec | None:
 def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     """Fit with a progress bar."""
     from lrt_bench import api
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
 
     spec = api.corpus_of(pair, settings["corpus"], settings["tokens"])
     with report.progress() as update:
@@ -190,8 +190,8 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api
-    from lrt_bench.cli.screen import print_line
-    from lrt_bench.cli.terminal_vectors import print_transfer, summary
+    from lrt_bench.cli.terminal.screen import print_line
+    from lrt_bench.cli.terminal.vectors import print_transfer, summary
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors import vector_files as formats
 

@@ -141,7 +141,7 @@ def _print(shown: Tryout, html: Path | None) -> None:
     from rich import box
     from rich.table import Table
 
-    from lrt_bench.cli.screen import print_line, screen
+    from lrt_bench.cli.terminal.screen import print_line, screen
 
     unit = "spreads" if shown.unit == "spread" else "lengths of the vector"
     subject = f"{shown.concept or 'vector'} on {shown.model}, layer {shown.layer}"

@@ -18,9 +18,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lrt_bench.data.chat import Turn, plain, shared
-from lrt_bench.data.columns import Document
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.documents import GRAMMAR, Part, check_sources, fingerprint, interleave, read_documents
+from lrt_bench.data.reading.columns import Document
 from lrt_bench.errors import UserError
 
 Split = Literal["fit", "validation"]

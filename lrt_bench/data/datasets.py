@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lrt_bench.data.folders import find_data_file, list_data
-from lrt_bench.data.readers import Located, Record, read_located
+from lrt_bench.data.reading.folders import find_data_file, list_data
+from lrt_bench.data.reading.readers import Located, Record, read_located
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import hash_files
 

@@ -11,10 +11,10 @@ from typing import Annotated
 from pydantic import Field
 
 from lrt_bench.data.chat import Turn, plain
-from lrt_bench.data.columns import Document, TextColumn
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.folders import list_data
-from lrt_bench.data.readers import Located
+from lrt_bench.data.reading.columns import Document, TextColumn
+from lrt_bench.data.reading.folders import list_data
+from lrt_bench.data.reading.readers import Located
 from lrt_bench.errors import UserError
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.files.schema import Strict

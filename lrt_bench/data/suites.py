@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_
 from lrt_bench.data.corpus import BUDGET_LIMITS, Budget, Corpus
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.documents import Part
-from lrt_bench.data.task_folders import TaskShelf
+from lrt_bench.data.task_reading.task_folders import TaskShelf
 from lrt_bench.data.tasks import Alphas, Kind, Task
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import SUITES

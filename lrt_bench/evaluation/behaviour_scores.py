@@ -13,7 +13,8 @@ from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.results import metrics
-from lrt_bench.results.behaviour import (
+from lrt_bench.results.metrics import Array
+from lrt_bench.results.schema.behaviour import (
     OUTPUT_LEVEL,
     BehaviourRecord,
     DamageRecord,
@@ -23,7 +24,6 @@ from lrt_bench.results.behaviour import (
     ratio,
     slope_free_r2,
 )
-from lrt_bench.results.metrics import Array
 from lrt_bench.steering.behaviour import Behaviour
 from lrt_bench.steering.readout import without
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from lrt_bench.data.suites import Layers, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict, read_yaml
-from lrt_bench.results.records import MOST_CONFIG
+from lrt_bench.results.schema.records import MOST_CONFIG
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 Bytes = Annotated[float, Field(ge=0)]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.task_folders import find_task
-from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.task_tokens import check_tokens
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.task_tokens import check_tokens
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
@@ -24,9 +24,9 @@ from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.loading import Models, check_stand_ins
-from lrt_bench.models.sae import SparseAutoencoder
-from lrt_bench.models.sae_files import load_sae
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects

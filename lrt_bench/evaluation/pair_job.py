@@ -33,10 +33,18 @@ from lrt_bench.evaluation.task_scores import (
     side_effect_scores,
 )
 from lrt_bench.files.schema import first_problem
-from lrt_bench.results import inference, metrics
-from lrt_bench.results.behaviour import BehaviourRecord
-from lrt_bench.results.inference import TaskSample
-from lrt_bench.results.records import Cost, LayersChosen, LmEvalScores, PairRecord, Settings, TaskRecord
+from lrt_bench.results import metrics
+from lrt_bench.results.schema.behaviour import BehaviourRecord
+from lrt_bench.results.schema.records import (
+    Cost,
+    LayersChosen,
+    LmEvalScores,
+    PairRecord,
+    Settings,
+    TaskRecord,
+)
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.results.storage import Result, read_propensities
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 
 from lrt_bench._version import __version__
 from lrt_bench.files.resources import PACKAGE
-from lrt_bench.results.records import Provenance
+from lrt_bench.results.schema.records import Provenance
 
 
 def provenance(

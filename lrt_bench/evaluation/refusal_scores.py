@@ -14,7 +14,7 @@ from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
-from lrt_bench.results.refusal_records import JudgeRecord, Mean, RefusalPoint, RefusalScores
+from lrt_bench.results.schema.refusal_records import JudgeRecord, Mean, RefusalPoint, RefusalScores
 from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too

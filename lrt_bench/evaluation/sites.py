@@ -7,14 +7,14 @@ from typing import Any
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, PairSpec
-from lrt_bench.data.task_folders import find_task
-from lrt_bench.data.task_sources import resolve
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.task_reading.task_sources import resolve
 from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.sae import SparseAutoencoder
 from lrt_bench.models.sites import Features, ManyLayers, Site, many_layers
-from lrt_bench.results.records import LayersChosen, SiteRecord
+from lrt_bench.results.schema.records import LayersChosen, SiteRecord
 from lrt_bench.steering.refusal_selection import ChosenLayer, choose_layer, layers_at, spreads
 
 DEFAULT_DEPTH = 0.7  # of a model's layers, where no layer is given: steering works at 60-80% depth

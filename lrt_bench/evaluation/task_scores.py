@@ -18,7 +18,7 @@ from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.records import FidelityScores, GenerationScores, SideEffectScores, TaskRecord
+from lrt_bench.results.schema.records import FidelityScores, GenerationScores, SideEffectScores, TaskRecord
 from lrt_bench.steering.generation import Written, offsets_for
 
 

@@ -20,8 +20,8 @@ from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import ScoredResult, ranked_rows
-from lrt_bench.results.records import PairRecord
-from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.schema.records import PairRecord
+from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.storage import read_with_arrays, result_files
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from lrt_bench.files.format import DASH, count, number, seconds
 from lrt_bench.leaderboard.entries import slug
-from lrt_bench.results.records import SiteRecord, TaskScores
+from lrt_bench.results.schema.records import SiteRecord, TaskScores
 
 Row = dict[str, Any]  # of `Board.frame`, None where a value is missing
 TIE = '<span title="shares its rank: the paired difference\'s interval holds 0">=</span>'

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment
 
 from lrt_bench._version import __version__
-from lrt_bench.data.task_folders import find_task, known_tasks
+from lrt_bench.data.task_reading.task_folders import find_task, known_tasks
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.files import format as formats

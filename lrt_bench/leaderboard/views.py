@@ -15,8 +15,8 @@ from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.results import metrics
 from lrt_bench.results.frame import records
 from lrt_bench.results.ranking import RANKED_TRACKS
-from lrt_bench.results.records import TaskScores
-from lrt_bench.results.result import ResultSummary
+from lrt_bench.results.schema.records import TaskScores
+from lrt_bench.results.schema.result import ResultSummary
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

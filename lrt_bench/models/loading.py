@@ -24,8 +24,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.checkpoint import LoadOptions, check_complete, load_checkpoint
-from lrt_bench.models.digests import folder_digest, gguf_digest
+from lrt_bench.models.checks.checkpoint import LoadOptions, check_complete, load_checkpoint
+from lrt_bench.models.checks.digests import folder_digest, gguf_digest
 from lrt_bench.models.model_code import first_line
 from lrt_bench.models.state_cache import StateMemory
 from lrt_bench.models.transformers_model import TransformersModel

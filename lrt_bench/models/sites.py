@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.sae import SparseAutoencoder
 
 
 @dataclass(frozen=True)

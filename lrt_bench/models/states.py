@@ -23,8 +23,8 @@ from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
 from lrt_bench.data.sufficiency import check_floors, enough_first
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.batching import by_length, pad, paired_forwards
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.memory import give_back, halving
-from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 

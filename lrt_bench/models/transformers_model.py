@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from lrt_bench.errors import UserError
-from lrt_bench.models import probes
 from lrt_bench.models.base import Frame, LanguageModel
 from lrt_bench.models.blocks import llama as llama_block
 from lrt_bench.models.blocks import llama_offsets as shifted_block
 from lrt_bench.models.blocks.llama_offsets import Shifted, ShiftedLlama
-from lrt_bench.models.layouts import Layout, cache_name, head_of, layouts, window
+from lrt_bench.models.checks import probes
+from lrt_bench.models.checks.layouts import Layout, cache_name, head_of, layouts, window
 from lrt_bench.models.model_code import ModelError, model_code
 from lrt_bench.models.shell import Shell
 

@@ -19,9 +19,9 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.results.columns import COLUMNS, DTYPES, TASK_COLUMNS
 from lrt_bench.results.ranking import ranked
-from lrt_bench.results.records import TaskRecord
-from lrt_bench.results.refusal_records import RefusalScores
-from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.schema.records import TaskRecord
+from lrt_bench.results.schema.refusal_records import RefusalScores
+from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.storage import read_result, result_files
 
 if TYPE_CHECKING:

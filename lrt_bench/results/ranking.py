@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lrt_bench.results import inference, metrics, separation
-from lrt_bench.results.inference import TaskSample
+from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.result import Result, ResultSummary
+from lrt_bench.results.schema.result import Result, ResultSummary
+from lrt_bench.results.statistics import inference, separation
+from lrt_bench.results.statistics.inference import TaskSample
 
 RANKED_TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively

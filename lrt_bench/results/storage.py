@@ -17,9 +17,9 @@ from pydantic import ValidationError
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded, write_whole
-from lrt_bench.results.consistency import contradiction
 from lrt_bench.results.metrics import Array
-from lrt_bench.results.result import Result as Result
+from lrt_bench.results.schema.consistency import contradiction
+from lrt_bench.results.schema.result import Result as Result
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,8 @@ from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.memory import halving
-from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids
 

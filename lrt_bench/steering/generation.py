@@ -12,8 +12,8 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, forwards, pad
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.decoding import Decoding
-from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.resume import Steered

@@ -18,7 +18,7 @@ from lrt_bench.data.corpus import encode
 from lrt_bench.data.tasks import ContrastPair, Prompt, RefusalTask, TaskCard
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
-from lrt_bench.models.probes import check_finite
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.generation import generate, offsets_for

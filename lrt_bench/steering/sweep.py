@@ -20,9 +20,9 @@ from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.checks.probes import check_finite, tolerance
 from lrt_bench.models.memory import halving, out_of_memory
 from lrt_bench.models.model_code import ModelError
-from lrt_bench.models.probes import check_finite, tolerance
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.prefix_tree import forest_states, prefix_trees, tree_frame

@@ -23,8 +23,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_header, read_tensors
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results.bounds import LINK
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.bounds import LINK
+from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.submissions.code_check import read_code
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
-from lrt_bench.results.records import AuditRecord
+from lrt_bench.results.schema.records import AuditRecord
 from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_sandbox, plain
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries

@@ -8,7 +8,7 @@ from pathlib import Path
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.records import CONTROL_NAMES
 
 CARD = """\
 name: {name}

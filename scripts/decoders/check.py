@@ -16,7 +16,7 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, pad
-from lrt_bench.models.checkpoint import quiet
+from lrt_bench.models.checks.checkpoint import quiet
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids

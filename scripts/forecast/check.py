@@ -30,8 +30,8 @@ from lrt_bench.evaluation.rows import controls
 from lrt_bench.evaluation.sites import source_site, target_site
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear, LinearMapping, find_mapping
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.loading import Models
-from lrt_bench.models.sae_files import load_sae
 from lrt_bench.models.states import PairedStates, collect
 from lrt_bench.results.metrics import Array, steering_r2
 from lrt_bench.vectors.forecast.features import NeutralText, vector_features

@@ -20,7 +20,7 @@ UNIT_DOCUMENTS = 200
 def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     """Mean change of propensity from -1/2 to +1/2 of the centred norm under the native vector, in logits."""
     from lrt_bench.data.corpus import Corpus
-    from lrt_bench.data.task_folders import find_task
+    from lrt_bench.data.task_reading.task_folders import find_task
     from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.errors import UserError
     from lrt_bench.mappings.moments import Moments

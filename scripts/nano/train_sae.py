@@ -25,7 +25,7 @@ from lrt_bench.nano.grammar import documents
 if TYPE_CHECKING:
     import torch
 
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
     from lrt_bench.models.sites import Site
 
 BATCH = 1024
@@ -136,7 +136,7 @@ def train(plan: Plan, site: Site) -> SparseAutoencoder:
     import torch
     from rich.progress import track
 
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 
     x = read_states(site, SAE_STREAM, plan.states)
     mean = x.mean(0)
@@ -163,7 +163,7 @@ def export(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype, **metadata:
     from safetensors.torch import save
 
     from lrt_bench.files.whole import write_whole
-    from lrt_bench.models.sae_files import CONFIG, WEIGHT_FILE
+    from lrt_bench.models.autoencoders.sae_files import CONFIG, WEIGHT_FILE
 
     config: dict[str, object] = {
         "architecture": sae.architecture,
@@ -187,7 +187,7 @@ def measure(plan: Plan, site: Site) -> dict[str, float]:
     """Return what the shipped weights reach on held-out text."""
     from lrt_bench.data.corpus import PairedTokens, encode
     from lrt_bench.evaluation.fidelity import Stitching, state_fidelity
-    from lrt_bench.models.sae_files import load_sae
+    from lrt_bench.models.autoencoders.sae_files import load_sae
 
     sae = load_sae(f"nano/{plan.name}")
     states = read_states(site, VALIDATION_STREAM, 60_000)
@@ -246,8 +246,8 @@ def main(names: tuple[str, ...], card_only: bool) -> None:
     """Train sparse autoencoders of the embedded family (all of them, if none is named)."""
     import torch
 
+    from lrt_bench.models.autoencoders.sae_files import embedded_folder
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae_files import embedded_folder
     from lrt_bench.models.sites import Site
 
     torch.set_num_threads(1)

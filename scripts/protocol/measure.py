@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from lrt_bench.data.corpus import encode
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import SideEffectTask
 from lrt_bench.models.loading import Models
 from lrt_bench.steering.behaviour import Behaviour, Setting

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.mappings.affine import Affine
 from lrt_bench.mappings.moments import Moments, spread

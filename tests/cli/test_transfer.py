@@ -17,7 +17,7 @@ from vector_desk import real_vector, texts_of
 
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation

@@ -12,7 +12,7 @@ import pytest
 from lrt_bench.data.corpus import BUDGET_LIMITS, Budget, Corpus, encode, split_of
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.documents import Part
-from lrt_bench.data.folders import list_data
+from lrt_bench.data.reading.folders import list_data
 from lrt_bench.data.sufficiency import enough_first
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model

@@ -10,7 +10,7 @@ import pytest
 from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results import paper_table
+from lrt_bench.results.figures import paper_table
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from refusal import TASK, advbench
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.task_folders import describe_tasks, find_task, read_task
-from lrt_bench.data.task_sources import resolve, split_instructions
+from lrt_bench.data.task_reading.task_folders import describe_tasks, find_task, read_task
+from lrt_bench.data.task_reading.task_sources import resolve, split_instructions
 from lrt_bench.data.tasks import Column, InstructionData
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import TASKS

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from tokenizers import normalizers
 
 from lrt_bench.data.suites import Suite, ad_hoc, find_suite, known_suites, narrowed
-from lrt_bench.data.task_folders import find_task, folder_hash, known_tasks, read_task
-from lrt_bench.data.task_tokens import check_tokens
+from lrt_bench.data.task_reading.task_folders import find_task, folder_hash, known_tasks, read_task
+from lrt_bench.data.task_reading.task_tokens import check_tokens
 from lrt_bench.data.tasks import TASK_KINDS, ChoicePrompt, ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.text import score_text

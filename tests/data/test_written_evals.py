@@ -10,14 +10,14 @@ import pytest
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.task_folders import find_task
-from lrt_bench.data.task_sources import resolve
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.written_evals import read_question, split_evals
 from lrt_bench.data.tasks import EvalData
-from lrt_bench.data.written_evals import read_question, split_evals
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.sites import Site
-from lrt_bench.results.paper_table import TABLE_1
+from lrt_bench.results.figures.paper_table import TABLE_1
 from lrt_bench.steering.concepts import readable
 from lrt_bench.steering.sweep import encode_choices
 

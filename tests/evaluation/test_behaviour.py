@@ -13,15 +13,15 @@ import torch
 from plain_behaviour import concept_vector, plain_divergences, tokenized
 
 from lrt_bench.data.suites import BehaviourSpec, PairSpec, find_suite
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.behaviour import BehaviourReferences
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.files.resources import TASKS
 from lrt_bench.models.loading import Models
-from lrt_bench.results.behaviour import ratio
 from lrt_bench.results.metrics import MIN_CEILING
+from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.sweep import unit
 
 ROTATED = PairSpec(

@@ -13,8 +13,8 @@ from command_line import error_of, output_of
 from lrt_bench.data.corpus import Corpus
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.decoder_relation.relation import greedy, match_by_activations, relate
-from lrt_bench.models.sae import SparseAutoencoder
-from lrt_bench.models.sae_files import load_sae
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.sites import Features
 from scripts.nano.train_sae import export
 

@@ -13,7 +13,7 @@ from command_line import error_of, output_of, run
 
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation

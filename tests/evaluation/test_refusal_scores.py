@@ -11,7 +11,7 @@ import torch
 import yaml
 from refusal import REFUSAL_SUITE, TASK, advbench
 
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation

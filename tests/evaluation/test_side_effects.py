@@ -21,7 +21,7 @@ from lrt_bench.evaluation.side_effects.tasks import load
 from lrt_bench.files.format import number, signed
 from lrt_bench.models.sites import Site
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results.records import LmEvalScores
+from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.results.storage import read_result
 
 TASK = """

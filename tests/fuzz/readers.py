@@ -50,7 +50,7 @@ def make_task(name: str, folder: Path) -> None:
 
 
 def read_task(folder: Path) -> None:
-    from lrt_bench.data.task_folders import find_task
+    from lrt_bench.data.task_reading.task_folders import find_task
 
     find_task(str(folder))
 
@@ -275,7 +275,7 @@ def make_sae(folder: Path) -> None:
 
 
 def read_sae(folder: Path) -> None:
-    from lrt_bench.models.sae_files import load_sae
+    from lrt_bench.models.autoencoders.sae_files import load_sae
 
     assert load_sae(str(folder)).digest
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lrt_bench.data.corpus import Budget, Corpus
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import Task
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.mappings.ridge import Ridge

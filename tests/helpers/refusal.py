@@ -6,7 +6,7 @@ import json
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 
 TASK = find_task("nano-refusal")
 REFUSAL_SUITE = Suite(

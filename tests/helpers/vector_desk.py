@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lrt_bench.api import concept_vector
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import Task
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sites import Site

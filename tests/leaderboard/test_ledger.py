@@ -17,7 +17,7 @@ from lrt_bench.files.resources import PACKAGE
 from lrt_bench.leaderboard import entries
 from lrt_bench.leaderboard.ledger import HEADER, changes, read_ledger
 from lrt_bench.results import metrics
-from lrt_bench.results.result import Result
+from lrt_bench.results.schema.result import Result
 
 
 def run(*words):

@@ -356,7 +356,7 @@ def test_every_file_that_a_loader_may_read_is_in_the_digest(folder):
     (folder / "templates" / "tools.jinja").write_text("x")
 
     def digest() -> str:
-        from lrt_bench.models.digests import folder_digest
+        from lrt_bench.models.checks.digests import folder_digest
 
         return folder_digest(folder)
 
@@ -381,7 +381,7 @@ def test_every_file_that_a_loader_may_read_is_in_the_digest(folder):
 
 
 def test_a_gguf_files_digest_holds_what_lies_beside_it(tmp_path):
-    from lrt_bench.models.digests import gguf_digest
+    from lrt_bench.models.checks.digests import gguf_digest
 
     (tmp_path / "a.gguf").write_bytes(b"one")
     before = gguf_digest(tmp_path / "a.gguf")

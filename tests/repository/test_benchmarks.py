@@ -17,7 +17,7 @@ from benchmarks.floor import Shape, Tree, full_operations, operations, product_w
 from benchmarks.record import Line, Settings, UnavailableError, ratio, same
 from benchmarks.report import HERE, Report
 from benchmarks.timing import Timing, interleaved, machine
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import squared_error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from lrt_bench.results.behaviour import (
+from lrt_bench.results.schema.behaviour import (
     TaskBehaviour,
     behaviour_score,
     clear_of_chance,

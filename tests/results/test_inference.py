@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from benchmarks import coverage
-from lrt_bench.results import inference, metrics
-from lrt_bench.results.inference import GateSample, TaskSample
+from lrt_bench.results import metrics
 from lrt_bench.results.metrics import TaskErrors
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import GateSample, TaskSample
 
 
 def sample(rng, share=0.8, prompts=48, seeds=1, spread=0.0, ceiling=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from click.testing import CliRunner
 
 from lrt_bench.cli.main import main
+from lrt_bench.results.figures.refusal_figure import draw_refusal
 from lrt_bench.results.frame import records, refusal_frame
-from lrt_bench.results.refusal_figure import draw_refusal
 from lrt_bench.results.storage import read_result
 
 

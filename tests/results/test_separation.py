@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks import coverage
-from lrt_bench.results import separation
-from lrt_bench.results.inference import Spread
+from lrt_bench.results.statistics import separation
+from lrt_bench.results.statistics.inference import Spread
 
 
 def board(rows):

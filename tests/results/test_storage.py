@@ -17,8 +17,8 @@ from boards import read, write
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results.records import CONTROL_NAMES
-from lrt_bench.results.result import Result, json_schema
+from lrt_bench.results.schema.records import CONTROL_NAMES
+from lrt_bench.results.schema.result import Result, json_schema
 from lrt_bench.results.storage import (
     pack_propensities,
     read_propensities,

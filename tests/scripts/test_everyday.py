@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from lrt_bench.data.suites import CorpusSpec, ad_hoc, find_suite
-from lrt_bench.data.task_folders import find_task, folder_hash, known_tasks
+from lrt_bench.data.task_reading.task_folders import find_task, folder_hash, known_tasks
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.files.resources import TASKS

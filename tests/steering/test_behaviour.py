@@ -7,7 +7,7 @@ import pytest
 import torch
 from plain_behaviour import concept_vector, plain_divergences, tokenized, written
 
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.planted import plant

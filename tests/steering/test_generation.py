@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.models.transformers_model import TransformersModel

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lrt_bench.data.corpus import Corpus, encode
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import Prompt
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.answers import Phrases

@@ -7,7 +7,7 @@ import torch
 from architectures import ARCHITECTURES
 
 from lrt_bench.data.corpus import encode
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import ChoicePrompt, ContrastPair
 from lrt_bench.errors import UserError
 from lrt_bench.models.planted import plant

@@ -20,7 +20,7 @@ from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.mappings.base import FixedLinear
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.results.storage import read_result
 from lrt_bench.submissions.folder import check, load
 from lrt_bench.submissions.row import submission_rows

@@ -15,8 +15,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
-from lrt_bench.results.behaviour import clear_of_chance, ratio
 from lrt_bench.results.metrics import Array
+from lrt_bench.results.schema.behaviour import clear_of_chance, ratio
 from lrt_bench.steering.behaviour import Behaviour, Setting, weighted
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.damage import DamageUnit, NeutralText, damage_unit

@@ -33,7 +33,7 @@ from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates, Shard, ShardStates, read_shard
-from lrt_bench.results.records import LayersChosen
+from lrt_bench.results.schema.records import LayersChosen
 from lrt_bench.results.storage import Result
 from lrt_bench.steering.refusal_selection import AlphaChoice
 

@@ -15,9 +15,9 @@ from pydantic import ValidationError, field_serializer
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded
-from lrt_bench.results.bounds import R2, Count, Name, Seconds
 from lrt_bench.results.metrics import Array, interval, mean_of, rank
-from lrt_bench.results.records import Provenance, Record
+from lrt_bench.results.schema.bounds import R2, Count, Name, Seconds
+from lrt_bench.results.schema.records import Provenance, Record
 
 FLOOR = -1.0  # of a task's steering R2 where tasks are averaged, as in the Transfer Score
 WORKS = 0.5  # share of the tasks that must be steerable at a target layer that may be chosen

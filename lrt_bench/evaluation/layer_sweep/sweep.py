@@ -21,8 +21,8 @@ from torch import Tensor
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import Layers, PairSpec, Suite
-from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.task_tokens import check_tokens
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.task_tokens import check_tokens
 from lrt_bench.data.tasks import ChoiceTask, Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep

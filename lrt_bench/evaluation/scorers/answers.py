@@ -17,8 +17,8 @@ from typing import Any
 from lrt_bench.data.tasks import ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.text import score_text
-from lrt_bench.models.checkpoint import quiet
-from lrt_bench.models.digests import folder_digest
+from lrt_bench.models.checks.checkpoint import quiet
+from lrt_bench.models.checks.digests import folder_digest
 
 CLASSIFIED = 512  # tokens of an answer that a classifier reads at most
 Scores = list[float | None]

@@ -14,8 +14,8 @@ from torch import Tensor
 from lrt_bench.data.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.decoding import Decoding
-from lrt_bench.models.probes import check_finite
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.resume import Steered
 

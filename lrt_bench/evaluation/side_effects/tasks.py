@@ -29,7 +29,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
-from lrt_bench.results.records import LmEvalScores
+from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.steering.generation import offsets_for
 
 VERSION = importlib.metadata.version("lm_eval")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from forecast_pairs import KNOWN, ForecastPair, forecast_pair
 
-from lrt_bench.data.task_folders import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.mappings.base import Spectrum

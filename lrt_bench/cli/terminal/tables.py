@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from lrt_bench.cli.screen import Screen, print_line, screen
-from lrt_bench.cli.terminal_refusal import print_refusal
+from lrt_bench.cli.terminal.refusal import print_refusal
+from lrt_bench.cli.terminal.screen import Screen, print_line, screen
 from lrt_bench.errors import printable
 from lrt_bench.files.format import number, signed
 from lrt_bench.files.process import switch_interval
@@ -25,8 +25,8 @@ from lrt_bench.results.ranking import RankedRow, ranked
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
-    from lrt_bench.results.records import LmEvalScores
-    from lrt_bench.results.result import Result, ResultSummary
+    from lrt_bench.results.schema.records import LmEvalScores
+    from lrt_bench.results.schema.result import Result, ResultSummary
 
 
 SWITCH = 5e-4  # seconds for which a drawing thread may keep the run's own from going on
@@ -64,7 +64,7 @@ def ranked_pairs(cells: Sequence[Cell]) -> list[list[RankedRow]]:
 
 def draw(cells: Sequence[Cell]) -> list[Path]:
     """Draw a picture for each pair beside its results; return the pictures' paths."""
-    from lrt_bench.results.pair_figure import draw_pair
+    from lrt_bench.results.figures.pair_figure import draw_pair
 
     return [
         draw_pair([row.result for row in rows], group[0].path.parent / "figure.svg")

@@ -9,7 +9,7 @@ from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
 
 if TYPE_CHECKING:
-    from lrt_bench.results.result import Result
+    from lrt_bench.results.schema.result import Result
 
 ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
 RELATIVE = 1e-3  # the same of a steering R2, relatively

@@ -9,8 +9,8 @@ from typing import Any
 
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.frame import chosen_alphas
-from lrt_bench.results.refusal_records import RefusalScores
-from lrt_bench.results.result import Result
+from lrt_bench.results.schema.refusal_records import RefusalScores
+from lrt_bench.results.schema.result import Result
 
 CONTROL_STYLES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 AXES = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from lrt_bench.cli.screen import print_line, screen
+from lrt_bench.cli.terminal.screen import print_line, screen
 
 if TYPE_CHECKING:
     from lrt_bench.vectors.fitted_map import FittedMap

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lrt_bench.data.datasets import Data
+from lrt_bench.data.task_reading.written_evals import Splits, split_evals
 from lrt_bench.data.tasks import TEXT_LIMIT, Column, ContrastPair, EvalData, InstructionData, Prompt, TaskKind
-from lrt_bench.data.written_evals import Splits, split_evals
 from lrt_bench.errors import UserError
 
 

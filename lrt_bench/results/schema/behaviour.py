@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_serializer, model_validator
 
-from lrt_bench.results.bounds import Count, Name
 from lrt_bench.results.metrics import (
     MIN_CEILING,
     NORMAL_97_5,
@@ -23,7 +22,8 @@ from lrt_bench.results.metrics import (
     slopes,
     transfer_score,
 )
-from lrt_bench.results.records import Record, rounded
+from lrt_bench.results.schema.bounds import Count, Name
+from lrt_bench.results.schema.records import Record, rounded
 
 OUTPUT_LEVEL = 0.8  # of the ceiling: from where a readout control says that a pair tests the output alone
 Divergences = tuple[Annotated[float, Field(ge=0, le=1e9)], ...]

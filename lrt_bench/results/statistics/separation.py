@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from lrt_bench.results.inference import Spread
 from lrt_bench.results.metrics import Array
+from lrt_bench.results.statistics.inference import Spread
 
 FALSE_STEPS = 0.05  # how often a board of equal rows may show any step
 RESOLUTION = 5e-4  # shares: by less, two machines' arithmetic parts the same row

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lrt_bench.results.behaviour import BehaviourRecord
-from lrt_bench.results.bounds import R2, Correlation, Count, Name, TransferScore
-from lrt_bench.results.records import (
+from lrt_bench.results.schema.behaviour import BehaviourRecord
+from lrt_bench.results.schema.bounds import R2, Correlation, Count, Name, TransferScore
+from lrt_bench.results.schema.records import (
     CONTROL_NAMES,
     AuditRecord,
     Cost,
@@ -25,7 +25,7 @@ from lrt_bench.results.records import (
     TaskRecord,
     TaskScores,
 )
-from lrt_bench.results.refusal_records import RefusalScores
+from lrt_bench.results.schema.refusal_records import RefusalScores
 
 
 class ResultSummary(Record):

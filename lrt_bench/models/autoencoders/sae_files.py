@@ -33,9 +33,9 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.hub import hub_answers
-from lrt_bench.models.digests import files_digest
+from lrt_bench.models.autoencoders.sae import UNTRAINED, SparseAutoencoder, check_tensors, untrained
+from lrt_bench.models.checks.digests import files_digest
 from lrt_bench.models.model_code import first_line
-from lrt_bench.models.sae import UNTRAINED, SparseAutoencoder, check_tensors, untrained
 from lrt_bench.nano.family import WEIGHTS
 
 EMBEDDED = re.compile(r"(?P<model>nano/\w+):(?P<layer>\d+)")

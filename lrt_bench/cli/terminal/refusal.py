@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lrt_bench.files.format import DASH, number, signed
+from lrt_bench.results.figures.refusal_figure import AXES
 from lrt_bench.results.frame import chosen_alphas
-from lrt_bench.results.refusal_figure import AXES
-from lrt_bench.results.refusal_records import Mean, RefusalPoint, RefusalScores
+from lrt_bench.results.schema.refusal_records import Mean, RefusalPoint, RefusalScores
 
 
 def print_refusal(out: Console, task: RefusalScores) -> None:

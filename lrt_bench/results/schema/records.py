@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, field_serializer, field_validator, model_validator
 
 from lrt_bench.files.schema import Strict
-from lrt_bench.results.bounds import (
+from lrt_bench.results.metrics import Array, TaskErrors
+from lrt_bench.results.schema.bounds import (
     LARGEST,
     R2,
     AtLeastZero,
@@ -23,7 +24,6 @@ from lrt_bench.results.bounds import (
     Prompts,
     Seconds,
 )
-from lrt_bench.results.metrics import Array, TaskErrors
 
 MOST_CONFIG = 100_000  # characters of a run's settings
 CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")

@@ -14,8 +14,8 @@ from typing import Any
 import matplotlib
 
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results.records import TaskScores
-from lrt_bench.results.result import ResultSummary
+from lrt_bench.results.schema.records import TaskScores
+from lrt_bench.results.schema.result import ResultSummary
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 COLUMNS = 5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lrt_bench.results.bounds import AtLeastZero, Count, Name, Prompts
-from lrt_bench.results.records import Record
+from lrt_bench.results.schema.bounds import AtLeastZero, Count, Name, Prompts
+from lrt_bench.results.schema.records import Record
 
 
 class Mean(Record):

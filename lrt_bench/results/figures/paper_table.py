@@ -17,8 +17,8 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.metrics import mean_of
-from lrt_bench.results.records import CONTROL_NAMES, TaskScores
-from lrt_bench.results.result import Result
+from lrt_bench.results.schema.records import CONTROL_NAMES, TaskScores
+from lrt_bench.results.schema.result import Result
 from lrt_bench.results.storage import read_result, result_files
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lrt_bench.data.chat import Turn, plain, turns_of
-from lrt_bench.data.readers import Located, Record
+from lrt_bench.data.reading.readers import Located, Record
 from lrt_bench.errors import UserError
 
 COLUMNS = ("text", "content", "messages", "conversation", "conversations")  # the first that a row has

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lrt_bench.data.readers import READERS
+from lrt_bench.data.reading.readers import READERS
 from lrt_bench.errors import UserError
 from lrt_bench.files.text import PACKINGS, unpacked_suffix
 
