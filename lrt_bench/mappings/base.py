@@ -22,7 +22,7 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import Moments
 
-BLOCK = 1024  # validation pairs that are put in float64 at a time
+CHECKED_AT_ONCE = 1024  # validation pairs that are put in float64 at a time
 
 
 class FitStates(Protocol):
@@ -244,7 +244,7 @@ def held_out_moments(states: FitStates) -> Moments:
     """Return the validation states' moments, without S_yy, in float64: errors are computed from them."""
     x, y = states.validation
     moments = Moments.without_s_yy(x.shape[1], y.shape[1], x.device)
-    for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+    for a, b in zip(x.split(CHECKED_AT_ONCE), y.split(CHECKED_AT_ONCE), strict=True):
         moments.update(a.double(), b.double())
     return moments
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 
-BLOCK = 4096  # pairs whose products are taken at a time: they stay in the cache
+PAIRS_AT_ONCE = 4096  # pairs whose products are taken at a time: they stay in the cache
 RUN = 16384  # pairs whose products are summed in float32
 PANEL = 128  # rows of a symmetric product that are taken at a time: about these, or an eighth of the rows
 
@@ -82,11 +82,11 @@ class Moments:
         """
         d_x, d = x.shape[1], x.shape[1] + y.shape[1]
         whole = self.products_y.ndim == 2
-        shift = torch.cat([side[:BLOCK].mean(0) for side in (x, y)])
-        shifted = x.new_empty(min(BLOCK, len(x)), d)  # x and y side by side, again and again
+        shift = torch.cat([side[:PAIRS_AT_ONCE].mean(0) for side in (x, y)])
+        shifted = x.new_empty(min(PAIRS_AT_ONCE, len(x)), d)  # x and y side by side, again and again
         products = x.new_zeros(d if whole else d_x, d)
         sums, squares = _zeros(x.device, d), _zeros(x.device, d - d_x)
-        for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+        for a, b in zip(x.split(PAIRS_AT_ONCE), y.split(PAIRS_AT_ONCE), strict=True):
             block = shifted[: len(a)]
             torch.sub(a, shift[:d_x], out=block[:, :d_x])
             torch.sub(b, shift[d_x:], out=block[:, d_x:])

@@ -134,10 +134,10 @@ class Behaviour:
         """
         self._check(vectors)
         zero = ~vectors.flatten(1).any(1)
-        found = self.unsteered[None].repeat(len(vectors), 1, 1, 1, 1)
+        divergences = self.unsteered[None].repeat(len(vectors), 1, 1, 1, 1)
         if not bool(zero.all()):
-            found[~zero] = self._measured(vectors[~zero], self._to_native)
-        return found
+            divergences[~zero] = self._measured(vectors[~zero], self._to_native)
+        return divergences
 
     @torch.inference_mode()
     def effect(self, vectors: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class Behaviour:
     def _measured(self, vectors: Tensor, compare: Callable[[_Batch, Tensor], Tensor]) -> Tensor:
         """Return what `compare` gives for every text under each row, laid out as `divergence` says."""
         shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1, self.setting.kinds)
-        found = torch.zeros(shape, dtype=torch.float64)
+        divergences = torch.zeros(shape, dtype=torch.float64)
         for batch in self._batches:
             compared = functools.partial(_compared_rows, compare, batch, vectors)
             together = max(1, self.rows // len(batch.texts))
@@ -213,8 +213,8 @@ class Behaviour:
                 for part, values in halving(compared, chunk):
                     laid = torch.zeros(len(part), *batch.real.shape, self.setting.kinds, dtype=torch.float64)
                     laid[:, batch.real] = values
-                    found[part[0] : part[-1] + 1, places[0], places[1]] = laid
-        return found
+                    divergences[part[0] : part[-1] + 1, places[0], places[1]] = laid
+        return divergences
 
     def _to_native(self, batch: _Batch, vectors: Tensor) -> Tensor:
         """D(native, row) at each token that is read: [v, n, kinds]."""
@@ -239,11 +239,11 @@ class Behaviour:
             first, second = (head.all(side).log_softmax(-1) for side in sides)
             rows = [(first[v % len(first)], second[v % len(second)]) for v in range(count)]
             parts.append(torch.stack([self._kinds(*row) for row in rows]).cpu())
-        found = torch.cat(parts, 1).double()
-        if not bool(torch.isfinite(found).all()):
+        divergences = torch.cat(parts, 1).double()
+        if not bool(torch.isfinite(divergences).all()):
             name = self.site.model.name
             raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
-        return found
+        return divergences
 
     def _kinds(self, reference: Tensor, other: Tensor) -> Tensor:
         """Every divergence of log-probabilities [n, vocabulary]: [n, kinds]."""
