@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test lint family tasks figures leaderboard results bench forecast vendor clean \
+.PHONY: evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
 	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
@@ -12,6 +12,11 @@ evaluate: .venv/.installed
 test: .venv/.installed-test
 	$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+# The inner loop: what `test` runs, but for what takes long or starts a browser, a cell or a cluster.
+test-fast: .venv/.installed-test
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile \
+		-m "not (slow or sandbox or browser or ray)"
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -69,6 +74,11 @@ forecast: .venv/.installed
 # runs some of it. SmolLM2-135M comes with the wheel of a package; BENCH="--smollm2 FILE.gguf" takes another.
 bench: .venv/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# How often the intervals hold the truth and ranks show false steps, on simulated boards: the table of
+# docs/statistics.md, in one to two minutes of one quiet core.
+coverage: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage --write
 
 # Packages that the bench times and whose files we read and write; tests run them. Their metadata asks for older
 # libraries than they need, beside which nothing could be resolved.

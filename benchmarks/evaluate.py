@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.record import Line, Settings, seconds
 from benchmarks.timing import Timing, clock
 from lrt_bench.data.suites import find_suite
-from lrt_bench.evaluation.engines.choice import suited
+from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.engines.choice import useful_processes
 from lrt_bench.results.storage import Result, read_result, result_files
 
 GOAL = 45.0
@@ -31,7 +32,9 @@ def measure(settings: Settings) -> list[Line]:
     if few:
         return [seconds("evaluate", "one row of `lrt-bench evaluate`", Timing((taken,)))]
     whole = seconds("evaluate", "the default `lrt-bench evaluate`", Timing((taken,))).aims("at most", GOAL)
-    processes = suited(find_suite("nano"), {"device": settings.device, "out": Path("there-is-nothing-here")})
+    processes = useful_processes(
+        find_suite("nano"), RunConfig(device=settings.device, out=Path("there-is-nothing-here"))
+    )
     return [whole, *_stages(results, taken, processes)]
 
 

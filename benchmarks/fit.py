@@ -59,37 +59,37 @@ def tokenised(source: Site, target: Site, budget: Budget) -> Pretokenised:
     raise AssertionError("the grammar has no end")
 
 
-def forwards(source: Site, target: Site, corpus: Pretokenised, rows: int) -> None:
+def forwards(source: Site, target: Site, corpus: Pretokenised, batch_size: int) -> None:
     """Both models' truncated forwards over the batches that `collect` makes, and nothing else."""
     held_out = [text for block in corpus.blocks for text in block if text.split == "validation"]
     fits = [[text for text in block if text.split == "fit"] for block in corpus.blocks]
     for texts in [*fits, held_out]:
-        for batch in read_together(target.model, [len(text.source_ids) for text in texts], rows):
+        for batch in read_together(target.model, [len(text.source_ids) for text in texts], batch_size):
             source.model.states(pad([texts[i].source_ids for i in batch]), [source.layer])
             target.model.states(pad([texts[i].target_ids for i in batch]), [target.layer])
 
 
 def overhead(title: str, source: Site, target: Site, budget: Budget, rounds: int) -> list[Line]:
     """What moments, gathering, sample and ridge add to the forwards."""
-    rows = 64
+    batch_size = 64
     corpus = tokenised(source, target, budget)
 
     def whole() -> PairedStates:
         eigh.cache_clear()  # of the same states in the round before
-        states = collect(source, target, corpus, budget, batch_size=rows, begin=Moments.without_s_yy)
+        states = collect(source, target, corpus, budget, batch_size=batch_size, begin=Moments.without_s_yy)
         Ridge().fit(states)
         return states
 
-    forwards(source, target, corpus, rows)  # masks and rotations are made once a length
+    forwards(source, target, corpus, batch_size)  # masks and rotations are made once a length
     calls: dict[str, Callable[[], object]] = {
-        "forwards": lambda: forwards(source, target, corpus, rows), "fit": whole,
+        "forwards": lambda: forwards(source, target, corpus, batch_size), "fit": whole,
     }  # fmt: skip
     timings, results = interleaved(calls, rounds, 45)
     added = [a - b for a, b in zip(timings["fit"].seconds, timings["forwards"].seconds, strict=True)]
     share = [100 * a / b for a, b in zip(added, timings["forwards"].seconds, strict=True)]
     note = f"{results['fit'].tokens:,} tokens; moments, sample, validation and the ridge solve"
     line = seconds("fit", f"{title}: overhead over the truncated forwards", Timing(tuple(share)), note)
-    error = moments_error(source, target, corpus, results["fit"], rows)
+    error = moments_error(source, target, corpus, results["fit"], batch_size)
     return [
         seconds("fit", f"{title}: truncated forwards of both models", timings["forwards"]),
         replace(line, unit="%").aims("at most", 10),
@@ -131,7 +131,9 @@ def _place(function: Any) -> tuple[str, int, str]:
     return code.co_filename, code.co_firstlineno, code.co_name
 
 
-def moments_error(source: Site, target: Site, corpus: Pretokenised, states: PairedStates, rows: int) -> float:
+def moments_error(
+    source: Site, target: Site, corpus: Pretokenised, states: PairedStates, batch_size: int
+) -> float:
     """How far the moments of `collect` lie from float64 sums over the same states, relative to their norm.
 
     Of S_yy the diagonal, which all moments hold.
@@ -139,7 +141,7 @@ def moments_error(source: Site, target: Site, corpus: Pretokenised, states: Pair
     exact = Moments.zeros(source.width, target.width)
     for block in corpus.blocks:
         texts = [text for text in block if text.split == "fit"]
-        for _, x, y in paired_states(source, target, texts, rows):
+        for _, x, y in paired_states(source, target, texts, batch_size):
             exact.merge(Moments.of(x.cpu(), y.cpu()))
     sides = [(getattr(states.moments, name), getattr(exact, name)) for name in ("s_xx", "s_xy", "squares_y")]
     return max(float((found.cpu() - wanted).norm() / wanted.norm()) for found, wanted in sides)

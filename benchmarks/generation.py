@@ -12,7 +12,7 @@ from benchmarks.peers import Work, steered
 from benchmarks.record import Line, Settings, ratio, seconds
 from benchmarks.timing import interleaved
 from lrt_bench.data.corpus import encode
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import spread
 from lrt_bench.models.sites import Site

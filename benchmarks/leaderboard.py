@@ -59,6 +59,7 @@ def rescored(record: dict[str, Any], rng: np.random.Generator, name: str) -> dic
         task["steering_r2"] = errors[task["task"]].r2
     record["mapping"]["name"] = name
     record["transfer_score"] = transfer_score(errors)
+    record["steering_r2"] = statistics.mean(task["steering_r2"] for task in record["tasks"])
     return record
 
 

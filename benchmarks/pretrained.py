@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from benchmarks.models import smollm2
 from benchmarks.record import Line, Settings
 from benchmarks.sweep import Plan, compare, in_bfloat16, work_on
-from lrt_bench.data.tasks import ChoicePrompt, find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.sites import Site
 

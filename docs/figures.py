@@ -1,7 +1,7 @@
 """Regenerate the README's table and figure from results: ``python docs/figures.py [RESULTS]``.
 
 Reads RESULTS/nano (by default the repository's own, leaderboard/results) and rewrites what stands between
-the markers in README.md, and docs/nano-S-L.svg. No figure in the README is typed in.
+the markers in README.md, and docs/nano-S-L.svg. No number in the README is typed in.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.cli.terminal import number
-from lrt_bench.results.pair_figure import draw_pair
+from lrt_bench.files.format import DASH, number
+from lrt_bench.results.figures.pair_figure import draw_pair
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.storage import read_result
 
@@ -22,9 +22,9 @@ PAIRS = ("S-L", "S-L-mid", "L-S", "planted-rotation")
 
 def _cell(row: RankedRow | None) -> str:
     if row is None or row.result.transfer_score is None or row.result.ci95 is None:
-        return "-"
+        return DASH
     low, high = row.result.ci95
-    return f"{row.result.transfer_score:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{number(row.result.transfer_score, 1)} [{number(low, 1)}, {number(high, 1)}]"
 
 
 def table(results: Path) -> str:
@@ -44,8 +44,8 @@ def table(results: Path) -> str:
         scores = " | ".join(_cell(by_name[pair].get(result.mapping.name)) for pair in PAIRS)
         place = "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
         lines.append(
-            f"| {name} | {scores} | {place} | {number(result.steering_r2, 3)} "
-            f"| {number(result.correlation_delta, 3)} | {number(result.fvu, 3)} |"
+            f"| {name} | {scores} | {place} | {number(result.steering_r2)} "
+            f"| {number(result.correlation_delta)} | {number(result.fvu)} |"
         )
     return "\n".join(lines)
 

@@ -14,8 +14,8 @@
 
 The carried vector is as many spreads long in the target as it was in the source:
 
->>> before = float(vector.at().norm()) / fitted.card.source.spread
->>> after = float(carried.at().norm()) / fitted.card.target.spread
+>>> before = vector.norm() / fitted.card.source.spread
+>>> after = carried.norm() / fitted.card.target.spread
 >>> abs(before - after) < 1e-4
 True
 """
@@ -29,17 +29,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TypedDict, TypeVar, Unpack
 
 import torch
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import CorpusSpec, Suite, ad_hoc, default_suite, find_suite, narrowed
+from lrt_bench.data.suites import CorpusSpec, Suite, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
-from lrt_bench.evaluation.rows import mapping_row
+from lrt_bench.evaluation.mapping_check import check_mapping
+from lrt_bench.evaluation.rows import Row, mapping_row
 from lrt_bench.evaluation.sites import layer_at
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.mappings.moments import Moments, spread
@@ -48,12 +50,13 @@ from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
 from lrt_bench.results.storage import Result
 from lrt_bench.steering.concepts import ConceptStates, last_states
-from lrt_bench.steering.sweep import unit
 from lrt_bench.vectors.fitted_map import FittedMap
 from lrt_bench.vectors.map_card import MapCard, Side
+from lrt_bench.vectors.transfer import Scale, carry
 from lrt_bench.vectors.vector import ModelHint, SteeringVector
 
-Scale = Literal["spread", "map"]
+AnyMapping = str | type[Mapping] | Mapping  # a built-in name or PATH.py:CLASS, a class, or an instance
+Made = TypeVar("Made")
 LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")
 MIN_TOKENS = 200  # of a fit
 MIN_VALIDATION = 200  # where a fit is on few
@@ -81,27 +84,40 @@ class Pair:
 
     Models named by text are loaded when they are first used, by `models`, which says where and how they
     compute. Without a layer it is the one at 70% of the depth.
+
+    Raises
+    ------
+    UserError
+        Where a side is no text and no plain `Site`, or a layer is none; and, once its model is loaded, where
+        the model has no such layer.
     """
 
     source: Site | str
     target: Site | str
     models: Models = field(default_factory=Models, compare=False)
 
+    def __post_init__(self) -> None:
+        for side, given in (("source", self.source), ("target", self.target)):
+            if not isinstance(given, str):
+                _check_plain(side, given)
+            elif not _named(side, functools.partial(parse_site, given))[0].strip():
+                raise UserError(f"{side}: no model is named: give MODEL, MODEL:LAYER or a Site")
+
     @functools.cached_property
     def source_site(self) -> Site:
+        """The source's site; loads the model."""
         return self._site("source", self.source)
 
     @functools.cached_property
     def target_site(self) -> Site:
+        """The target's site; loads the model."""
         return self._site("target", self.target)
 
     def _site(self, side: str, given: Site | str) -> Site:
         if isinstance(given, str):
             spec, layer = parse_site(given)
             model = self.models.get(spec)
-            given = _named(side, lambda: Site(model, layer_at(layer, model.n_layers)))
-        if type(given) is not Site:
-            raise UserError(f"{side}: a steering vector lives at one layer of a model: give a plain Site")
+            return _named(side, lambda: Site(model, layer_at(layer, model.n_layers)))
         return given
 
     @property
@@ -112,7 +128,16 @@ class Pair:
         return source, target
 
 
-def _named(side: str, make: Callable[[], Site]) -> Site:
+def _check_plain(side: str, given: object) -> None:
+    """Raise UserError unless a pair's side is one layer of a model."""
+    if not isinstance(given, Site):
+        raise UserError(f"{side}: {type(given).__name__} is no site: give MODEL, MODEL:LAYER or a Site")
+    if type(given) is not Site:
+        raise UserError(f"{side}: a steering vector lives at one layer of a model: give a plain Site")
+
+
+def _named(side: str, make: Callable[[], Made]) -> Made:
+    """Return what `make` gives; its UserError names the side."""
     try:
         return make()
     except UserError as error:
@@ -121,20 +146,34 @@ def _named(side: str, make: Callable[[], Site]) -> Site:
 
 def concept_vector(
     site: Site,
-    positive: Sequence[str],
-    negative: Sequence[str],
+    positive: str | Sequence[str],
+    negative: str | Sequence[str],
     *,
     concept: str | None = None,
-    rows: int = 64,
+    batch_size: int = 64,
 ) -> SteeringVector:
-    """A concept's vector: mean state at the last token of positive texts minus that of negative ones [d].
+    """Return a concept's vector [d]: mean state at the end of positive texts minus that of negative ones.
 
     Contrastive Activation Addition (Rimsky et al. 2024; paper, section 3). The vector keeps the states, so
-    that maps which are not linear can carry it. Raises UserError where a side has no text.
+    that maps which are not linear can carry it.
+
+    Parameters
+    ----------
+    site : one layer of the source model.
+    positive, negative : texts of either side; a string is one text.
+    concept : what the vector is called.
+    batch_size : texts in a forward.
+
+    Raises
+    ------
+    UserError
+        Where a side has no text, or both sides have the same mean state.
     """
-    if not positive or not negative:
-        raise UserError("a concept wants at least one positive and one negative text")
-    states = ConceptStates(last_states(site, positive, rows), last_states(site, negative, rows))
+    _check_plain("site", site)
+    positive, negative = (
+        _texts(side, given) for side, given in (("positive", positive), ("negative", negative))
+    )
+    states = ConceptStates(last_states(site, positive, batch_size), last_states(site, negative, batch_size))
     about = {"made_by": f"lrt-bench {__version__}", "method": "difference of means",
              "texts": [len(positive), len(negative)]}  # fmt: skip
     vector = states.vector
@@ -143,8 +182,22 @@ def concept_vector(
     )
 
 
+def _texts(side: str, given: str | Sequence[str]) -> list[str]:
+    """Return the texts of a concept's side.
+
+    Raises UserError where there is none, or one is empty.
+    """
+    texts = [given] if isinstance(given, str) else list(given)
+    if not texts:
+        raise UserError(f"{side}: a concept wants at least one positive and one negative text")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{side}: text {number} is empty or no text: leave it out")
+    return texts
+
+
 def corpus_of(pair: Pair, corpus: str | CorpusSpec | None = None, tokens: int | None = None) -> CorpusSpec:
-    """The text of a fit: that of `evaluate` on the same two models, another, or less or more of it."""
+    """Return the text of a fit: that of `evaluate` on the same two models, another, or less or more of it."""
     if isinstance(corpus, CorpusSpec):
         spec = corpus
     else:
@@ -153,9 +206,9 @@ def corpus_of(pair: Pair, corpus: str | CorpusSpec | None = None, tokens: int | 
 
 
 def _sized(spec: CorpusSpec, tokens: int) -> CorpusSpec:
-    """The same text, `tokens` of it to fit on, and no more for validation than an eighth of that."""
+    """Return the same text, `tokens` of it to fit on, and no more for validation than an eighth of that."""
     if tokens < MIN_TOKENS:
-        raise UserError(f"--tokens {tokens}: give {MIN_TOKENS} or more")
+        raise UserError(f"tokens {tokens}: give {MIN_TOKENS} or more")
     sizes = {
         "fit_tokens": tokens,
         "validation_tokens": min(spec.validation_tokens, max(MIN_VALIDATION, tokens // 8)),
@@ -166,7 +219,7 @@ def _sized(spec: CorpusSpec, tokens: int) -> CorpusSpec:
 
 def fit(
     pair: Pair,
-    mapping: str = "ridge",
+    mapping: AnyMapping = "ridge",
     corpus: str | CorpusSpec | None = None,
     *,
     tokens: int | None = None,
@@ -174,24 +227,40 @@ def fit(
     data: Data | None = None,
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
-    begin: Begin = Moments.zeros,
 ) -> FittedMap:
     """Fit a mapping between the two sites, as `evaluate` does.
 
-    mapping : a built-in name, or PATH.py:CLASS.
+    Parameters
+    ----------
+    pair : the two sites.
+    mapping : a built-in name, PATH.py:CLASS, a class, or an instance, of which a copy is fitted.
     corpus : file, folder or data set id; by default the embedded grammar for the embedded family, else that
         of the suite `everyday`.
     tokens : pairs to fit on; the suite's own number where it is not given.
-    begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
-    Raises UserError.
+    seed : of all that is drawn: the sample, and a stochastic mapping's fit.
+    data : where data sets by id get their rows.
+    batch_size : texts in a forward.
+    progress : called with the share of the corpus that was read, 0 to 1.
+
+    Raises
+    ------
+    UserError
+        Where the mapping is none, the corpus has too little text, or a fit fails.
     """
-    row = mapping_row(mapping)  # a wrong name is told before anything is loaded
+    mapping_row(mapping)  # a wrong one is told before anything is loaded
     spec = corpus_of(pair, corpus, tokens)
-    states = states_of(
-        pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress, begin=begin
-    )
-    fitted = row.fitted(states, seed)
-    return FittedMap(fitted, _card(pair, mapping, fitted, states, spec.named, seed), states)
+    spec.corpus(data or Data()).check()
+    check_mapping(mapping_row(mapping), (pair.source_site.width, pair.target_site.width))
+    states = states_of(pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress)
+    return fit_on(pair, states, mapping, spec.named, seed)
+
+
+def fit_on(
+    pair: Pair, states: PairedStates, mapping: AnyMapping = "ridge", corpus: str = "", seed: int = 0
+) -> FittedMap:
+    """Fit a mapping on states that were read already (`states_of`); `corpus` is what the card calls them."""
+    fitted = mapping_row(mapping).fitted(states, seed)
+    return FittedMap(fitted, _card(pair, name_of(mapping), fitted, states, corpus, seed), states)
 
 
 def states_of(
@@ -205,7 +274,10 @@ def states_of(
     progress: Callable[[float], None] = lambda done: None,
     begin: Begin = Moments.zeros,
 ) -> PairedStates:
-    """The pass over the corpus that a fit reads; parameters as of `fit`."""
+    """Read what a fit reads of the corpus; parameters as of `fit`.
+
+    begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
+    """
     spec = corpus_of(pair, corpus, tokens)
     return collect(
         pair.source_site, pair.target_site, spec.corpus(data or Data()), spec.budget,
@@ -213,14 +285,18 @@ def states_of(
     )  # fmt: skip
 
 
-def _card(pair: Pair, spec: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:
+def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:
+    """Return the card of a map that was fitted just now.
+
+    Raises UserError where it maps states to NaN.
+    """
     x, y = states.validation
     mapped = mapping(x)
     if mapped.shape != y.shape or not bool(torch.isfinite(mapped).all()):
-        raise UserError(f"mapping {name_of(spec)}: gave {tuple(mapped.shape)} or NaN: want {tuple(y.shape)}")
+        raise UserError(f"mapping {name}: gave {tuple(mapped.shape)} or NaN: want {tuple(y.shape)}")
     fidelity = state_fidelity(mapped, y)
     return MapCard(
-        mapping=name_of(spec),
+        mapping=name,
         rule=mapping.rule,
         source=Side.of(pair.source_site, spread(states.moments.variance_x)),
         target=Side.of(pair.target_site, spread(states.moments.variance_y)),
@@ -241,76 +317,82 @@ def _card(pair: Pair, spec: str, mapping: Mapping, states: PairedStates, corpus:
 
 
 def transfer(
-    vector: SteeringVector, how: FittedMap | Pair, *, scale: Scale = "spread", mapping: str = "ridge"
+    vector: SteeringVector, how: FittedMap | Pair, *, scale: Scale = "spread", mapping: AnyMapping = "ridge"
 ) -> SteeringVector:
     """Carry a vector into the target: its direction at the map's source layer, whatever others it has.
 
+    Parameters
+    ----------
+    vector : of the source model.
     how : a fitted map; or a pair, on which `mapping` is then fitted first.
+    mapping : a built-in name, PATH.py:CLASS, a class or an instance.
     scale : ``spread`` keeps the vector's length in spreads, the unit of alpha: it is as long in the target's
         as it was in the source's. ``map`` leaves the length that the map gives, which least squares shrinks.
         Its direction, which is all that alpha steers by, is the same.
 
-    Raises UserError where the vector is not of the source's layer and width, and where the map is not linear
-    and the vector has no contrast states (`concept_vector` keeps them).
+    Raises
+    ------
+    UserError
+        Where the vector is not of the source's layer and width, and where the map is not linear and the
+        vector has no contrast states (`concept_vector` keeps them).
     """
-    fitted = fit(how, mapping) if isinstance(how, Pair) else how
-    source, target = fitted.card.source, fitted.card.target
-    v = vector.at(source.layer)
-    if len(v) != source.width:
-        raise UserError(f"the vector is {len(v)} wide, {source.model} is {source.width}: not its vector")
-    if not bool(v.any()):
-        raise UserError("the vector is zero: it has no direction to carry over")
-    states = vector.states
-    if states is None:
-        if not fitted.linear:
-            raise UserError(
-                f"mapping {fitted.card.mapping} is not linear: it carries states, not vectors; give the "
-                "texts that the vector is made from (--concept), or a linear mapping"
-            )
-        states = ConceptStates(v[None], torch.zeros_like(v)[None])
-    mapped = fitted.mapping.transfer(states.positive, states.negative).float().cpu()
-    if not bool(torch.isfinite(mapped).all()) or not bool(mapped.any()):
-        raise UserError(f"mapping {fitted.card.mapping}: carries this vector to nothing, or to NaN")
-    length = float(v.norm()) / source.spread
-    ratio = float(mapped.norm()) / target.spread / length
-    carried = unit(mapped) * (length * target.spread) if scale == "spread" else mapped
-    return SteeringVector(
-        {target.layer: carried}, target.hint, vector.concept, {target.layer: target.spread},
-        _provenance(vector, fitted.card, ratio, scale),
-    )  # fmt: skip
+    if not isinstance(vector, SteeringVector) or not isinstance(how, FittedMap | Pair):
+        kinds = f"{type(vector).__name__}, {type(how).__name__}"
+        raise UserError(f"transfer: got {kinds}: give a SteeringVector, and a FittedMap or a Pair")
+    return carry(vector, fit(how, mapping) if isinstance(how, Pair) else how, scale)
 
 
-def _provenance(vector: SteeringVector, card: MapCard, ratio: float, scale: Scale) -> dict[str, object]:
-    """How a carried vector was made. norm_ratio : its length in spreads, as the map gave it, over v's."""
-    kept = ("mapping", "rule", "corpus", "corpus_digest", "fit_tokens", "r2", "r2_without_top8", "seed")
-    sites = {
-        side: {"model": at.model, "digest": at.digest, "layer": at.layer, "spread": at.spread}
-        for side, at in (("source", card.source), ("target", card.target))
-    }
-    made = {"made_by": f"lrt-bench {__version__}", "method": "transfer", "norm_ratio": ratio, "scale": scale}
-    map_ = {name: getattr(card, name) for name in kept}
-    return {**made, **sites, "map": map_, "of": dict(vector.provenance)}
+class RunOptions(TypedDict, total=False):
+    """Settings of `evaluate` that every run has."""
+
+    seed: int
+    data: Data | None
+    batch_size: int
+
+
+class _Run:
+    """The settings of `RunOptions` with their defaults.
+
+    Raises UserError where one is out of bounds.
+    """
+
+    def __init__(self, seed: int = 0, data: Data | None = None, batch_size: int = 64) -> None:
+        if seed < 0 or batch_size < 1:
+            raise UserError(f"seed {seed}, batch_size {batch_size}: give 0 or more, and 1 or more")
+        self.seed, self.data, self.batch_size = seed, data or Data(), batch_size
 
 
 def evaluate(
     pair: Pair,
-    mappings: Sequence[str] = ("ridge",),
+    mappings: AnyMapping | Sequence[AnyMapping] = ("ridge",),
     *,
     suite: str | Suite | None = None,
-    tasks: Sequence[str] = (),
+    tasks: str | Sequence[str] = (),
     corpus: str | None = None,
     tokens: int | None = None,
     out: str | Path | None = None,
-    seed: int = 0,
-    data: Data | None = None,
-    batch_size: int = 64,
+    **run: Unpack[RunOptions],
 ) -> list[Result]:
     """Score mappings and controls on a pair: `lrt-bench evaluate --source ... --target ...`.
 
+    Models are loaded by their names.
+
+    Parameters
+    ----------
+    pair : the two sites.
+    mappings : one or several: built-in names, PATH.py:CLASS, classes, or instances, whose copies are fitted.
     suite : name, YAML file or `Suite`; by default ``nano`` for the embedded family, else ``everyday``.
-    tasks : only these of the suite's.
+    tasks : only these of the suite's; one may be a string.
+    corpus : file, folder or data set id, in the place of the suite's.
+    tokens : pairs to fit on; the suite's own number where it is not given.
     out : where results are kept, and read back where they are finished; nowhere if not given.
-    Models are loaded by their names. Raises UserError.
+    run : ``seed`` (0), ``data`` (where data sets by id get their rows), ``batch_size`` (64 texts in a
+        forward).
+
+    Raises
+    ------
+    UserError
+        Where a name, a layer or a setting is none, or a mapping fails.
 
     >>> from lrt_bench import evaluate
     >>> pair = Pair("nano/S:2", "planted-rotation:nano/S:2")
@@ -319,21 +401,40 @@ def evaluate(
     >>> ridge.transfer_score > 99  # a rotation is linear: the known answer
     True
     """
-    chosen = suite if isinstance(suite, Suite) else find_suite(str(suite or default_suite(*pair.specs)))
-    (source, target), layers = pair.specs, [_layer(side) for side in (pair.source, pair.target)]
-    counted = [layer if isinstance(layer, int) else None for layer in layers]
-    whole = narrowed(ad_hoc(chosen, source, counted[0], target, counted[1]), corpus=corpus)
-    spec = whole.pairs[0].model_copy(update={"source_layer": layers[0], "target_layer": layers[1]})
-    whole = whole.model_copy(update={"pairs": (spec,)})
-    if tokens is not None:
-        whole = whole.model_copy(update={"corpus": _sized(whole.corpus, tokens)})
-    models = pair.models
+    options = _Run(**run)
+    data, models = options.data, pair.models
+    names, rows = _split(mappings)
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
-        evaluation = Evaluation(
-            whole, mappings, tasks, Path(out or folder), models.device, models.dtype, models.device_map, seed,
-            batch_size, data=data or Data(), local_models=models.local,
-        )  # fmt: skip
-        return [cell.result for cell in evaluation.run()]
+        config = checked({
+            "suite": suite.name if isinstance(suite, Suite) else suite,
+            "source": pair.specs[0], "source_layer": _layer(pair.source),
+            "target": pair.specs[1], "target_layer": _layer(pair.target),
+            "mappings": tuple(names), "tasks": (tasks,) if isinstance(tasks, str) else tuple(tasks),
+            "corpus": corpus, "data": data.local, "models": models.local, "out": out or folder,
+            "device": models.device, "dtype": models.dtype, "device_map": models.device_map,
+            "trust_remote_code": models.trust_remote_code, "bos": models.bos,
+            "seed": options.seed, "batch_size": options.batch_size,
+        })  # fmt: skip
+        chosen = config.on_own_pair(suite) if isinstance(suite, Suite) else config.whole_suite()
+        chosen = narrowed(chosen, corpus=corpus)
+        if tokens is not None:
+            chosen = chosen.model_copy(update={"corpus": _sized(chosen.corpus, tokens)})
+        if not names:  # the suite's own would be scored beside them
+            chosen = chosen.model_copy(update={"mappings": ()})
+        return [cell.result for cell in Evaluation(chosen, config, data=data, submissions=rows).run()]
+
+
+def _split(mappings: AnyMapping | Sequence[AnyMapping]) -> tuple[list[str], list[Row]]:
+    """Return mappings given by name, and the rows of classes and instances.
+
+    Raises UserError for none.
+    """
+    if isinstance(mappings, str | type | Mapping):
+        mappings = [mappings]
+    if not isinstance(mappings, Sequence) or not mappings:
+        raise UserError("mappings: give a name, a class or an instance, or a list of them")
+    names = [given for given in mappings if isinstance(given, str)]
+    return names, [mapping_row(given) for given in mappings if not isinstance(given, str)]
 
 
 def _layer(given: Site | str) -> int | str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -11,19 +12,36 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+LONGEST = 2000  # letters of a message: a field of a stranger's file may be of any length
+# commands to a terminal, letters that turn the direction of writing, and halves of letters
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Replace what would command a terminal instead of being shown on it, letter by letter."""
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class UserError(Exception):
-    """Bad input. The command line prints the message as one line and exits with code 2."""
+    """Bad input.
+
+    The command line prints the message as one line and exits with code 2.
+
+    What a stranger's file holds may stand in the message: characters that are not visible, such as a
+    terminal's escape codes, are replaced, and a line is cut at `LONGEST` letters.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = printable(" ".join(message[: 4 * LONGEST].split()))
+        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ...")
 
 
 class SubmissionError(UserError):
     """A submission that fails while it is scored: its row is a counted failure, the other rows go on."""
 
 
-def plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose bad input is one line on standard error and exit code 2, never a traceback."""
+def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Make a command's bad input one line on standard error and exit code 2, no traceback."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:

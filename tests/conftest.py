@@ -95,8 +95,57 @@ def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_run(small_suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of that suite, whole."""
     from lrt_bench.data.suites import find_suite
+    from lrt_bench.evaluation.config import RunConfig
     from lrt_bench.evaluation.evaluation import Evaluation
 
     out = tmp_path_factory.mktemp("results")
-    Evaluation(find_suite(str(small_suite)), out=out).run()
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=out)).run()
     return out
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random classifier with the embedded tokenizer."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+    from lrt_bench.nano.family import WEIGHTS
+
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=1536, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        pad_token_id=1, id2label={0: "ANSWER", 1: "REFUSAL"}, label2id={"ANSWER": 0, "REFUSAL": 1},
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(WEIGHTS / "tokenizer")
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def refusal_run(tmp_path_factory, classifier_folder):
+    """The suite's cells; the judge, on the loopback, finds refusals harmless and cannot make out a comet."""
+    from judge_server import reply, serving
+    from refusal import REFUSAL_SUITE, TASK
+
+    from lrt_bench.evaluation.config import RunConfig
+    from lrt_bench.evaluation.evaluation import Evaluation
+    from lrt_bench.evaluation.refusal_scores import Scorers
+    from lrt_bench.evaluation.scorers.answers import Classifier
+    from lrt_bench.evaluation.scorers.judge import Judge
+
+    def judged(handler):
+        answer = handler.body["messages"][0]["content"].partition("<answer>")[2].lower()
+        refuses = any(phrase in answer for phrase in TASK.card.scorer.present)
+        reply("Well," if "comet" in answer else str(int(refuses)))(handler)
+
+    out = tmp_path_factory.mktemp("refusal")
+    with serving() as server:
+        server.script = [judged]
+        judge = Judge(f"http://127.0.0.1:{server.server_port}/v1", "loopback")
+        evaluation = Evaluation(
+            REFUSAL_SUITE, RunConfig(out=out), scorers=Scorers(Classifier(classifier_folder), judge)
+        )
+        cells = evaluation.run()
+        yield evaluation, {(c.result.pair.name, c.result.mapping.name): c for c in cells}, server

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.cli import terminal as report
+from lrt_bench.cli.terminal import tables as report
 from lrt_bench.data.suites import Suite, find_suite, narrowed
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
 from lrt_bench.models.loading import Models
@@ -31,7 +32,7 @@ def with_tokens(suite: Suite, tokens: int) -> Suite:
 def evaluate(suite: Suite, out: Path) -> None:
     """Every cell of a suite, with a progress bar."""
     with report.progress() as update:
-        Evaluation(suite, out=out, report=update).run()
+        Evaluation(suite, RunConfig(out=out), report=update).run()
 
 
 def sweep(suite: Suite, out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 from typing import Any
 
@@ -12,6 +13,8 @@ SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 # one or more names, each perhaps with its shape, before " : "
 ENTRY = re.compile(r"^(?P<names>[`\w]+(?: ?\[[^\]]*\])?(?:, [`\w]+(?: ?\[[^\]]*\])?)*) ?: (?P<text>\S.*)$")
 
+# numpy's way: the names by themselves, what they are indented below
+NAMES = re.compile(r"^(?P<names>[`*\w]+(?:, [`*\w]+)*)$")
 INDEXED = re.compile(r"\w+(?:\[[^\]\n]*\])+")
 
 
@@ -19,8 +22,13 @@ def markdown(docstring: str) -> str:
     """Headings of sections as bold lines, entries as a list; the rest stays as it is."""
     lines: list[str] = []
     inside = False
-    for line in SECTION.sub(r"**\1**\n", inspect.cleandoc(docstring)).splitlines():
-        if entry := ENTRY.match(line):
+    source = SECTION.sub(r"**\1**\n", inspect.cleandoc(docstring)).splitlines()
+    for line, following in itertools.zip_longest(source, source[1:], fillvalue=""):
+        if (names := NAMES.match(line)) and following.startswith("    "):
+            lines += [] if inside else [""]
+            lines.append(f"- `{names['names'].replace('`', '')}`:")
+            inside = True
+        elif entry := ENTRY.match(line):
             if not inside:
                 lines.append("")
             lines.append(f"- `{entry['names'].replace('`', '')}`: {entry['text']}")

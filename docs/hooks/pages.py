@@ -91,6 +91,8 @@ def _default(field: Schema) -> str:
 
 def _type(node: Schema) -> str:
     """A JSON Schema type in words."""
+    if "$ref" in node and _target(node) == "JsonValue":  # pydantic's own: it has no fields to list
+        return "any JSON value"
     if "$ref" in node:
         return f"[{_target(node)}](#{_target(node).lower()})"
     if "anyOf" in node:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
-    from lrt_bench.evaluation.decoder_relation import Matching, Relation
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.evaluation.decoder_relation.relation import Matching, Relation
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
     from lrt_bench.models.sites import Features
 
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for relation.json and relation.svg.")
 @click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
-@plainly
+@one_line_errors
 def decoder_relation(
     source_sae: str,
     target_sae: str,
@@ -54,9 +54,9 @@ def decoder_relation(
     as_json: bool,
 ) -> None:
     """Least squares between two decoders, both ways, beside permuted and random rows (paper, figure 2)."""
-    from lrt_bench.cli import terminal as report
-    from lrt_bench.evaluation.decoder_relation import relate
-    from lrt_bench.models.sae import load_sae
+    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.evaluation.decoder_relation.relation import relate
+    from lrt_bench.models.autoencoders.sae_files import load_sae
 
     saes = load_sae(source_sae), load_sae(target_sae)
     rows, matching = [sae.w_dec for sae in saes], None
@@ -72,27 +72,27 @@ def decoder_relation(
             matching = _matched(sites, corpus, tokens)
             rows = [rows[0][matching.source], rows[1][matching.target]]
         sides = [(sae.name, w) for sae, w in zip(saes, rows, strict=True)]
-        found = [
+        relations = [
             relate(a, b, draws, seed, lambda done, a=a, b=b: update(f"{a[0]} -> {b[0]}", done, 1))  # type: ignore[misc]
             for a, b in (sides, sides[::-1])
         ]
-    record = _record(saes, found, match, matching, corpus, tokens, seed)
+    record = _record(saes, relations, match, matching, corpus, tokens, seed)
     if out:
-        _write(out, record, found)
+        _write(out, record, relations)
     if as_json:
         click.echo(json.dumps(record, indent=1, allow_nan=False))
         return
-    report.print_rows([_row(relation) for relation in found])
+    report.print_rows([_row(relation) for relation in relations])
     if matching is not None:
         click.echo(f"{record['matched']} features matched, median correlation {record['correlation']:.3f}")
-    for relation in found:
+    for relation in relations:
         click.echo(relation.verdict)
 
 
 def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side: str) -> Features:
-    """The site whose coefficients are read: as told, or as an embedded name tells it."""
+    """Return the site whose coefficients are read: the one given, or the one that an embedded name gives."""
+    from lrt_bench.models.autoencoders.sae_files import EMBEDDED
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae import EMBEDDED
     from lrt_bench.models.sites import Features
 
     if named := EMBEDDED.fullmatch(sae.name):
@@ -104,7 +104,7 @@ def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side
 
 def _matched(sites: list[Features], corpus: str, tokens: int) -> Matching:
     from lrt_bench.data.corpus import Corpus
-    from lrt_bench.evaluation.decoder_relation import match_by_activations
+    from lrt_bench.evaluation.decoder_relation.relation import match_by_activations
 
     matching = match_by_activations(sites[0], sites[1], Corpus(corpus), tokens)
     if not len(matching.source):
@@ -114,14 +114,14 @@ def _matched(sites: list[Features], corpus: str, tokens: int) -> Matching:
 
 def _record(
     saes: tuple[SparseAutoencoder, SparseAutoencoder],
-    found: list[Relation],
+    relations: list[Relation],
     match: str,
     matching: Matching | None,
     corpus: str,
     tokens: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What relation.json holds."""
+    """Return what relation.json holds."""
     from lrt_bench._version import __version__
 
     record: dict[str, Any] = {
@@ -139,7 +139,7 @@ def _record(
         }
     record["directions"] = [
         asdict(relation) | {name: getattr(relation, name) for name in ("beyond", "related", "verdict")}
-        for relation in found
+        for relation in relations
     ]
     return record
 
@@ -159,9 +159,9 @@ def _row(relation: Relation) -> dict[str, str]:
     }
 
 
-def _write(folder: Path, record: dict[str, Any], found: list[Relation]) -> None:
-    from lrt_bench.evaluation.decoder_figure import draw_relation
+def _write(folder: Path, record: dict[str, Any], relations: list[Relation]) -> None:
+    from lrt_bench.evaluation.decoder_relation.figure import draw_relation
     from lrt_bench.files.whole import write_whole
 
     write_whole(folder / "relation.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
-    draw_relation(found, folder / "relation.svg")
+    draw_relation(relations, folder / "relation.svg")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.leaderboard.entries import Board
@@ -36,7 +36,7 @@ def leaderboard() -> None:
 @results_option
 @out_option
 @ledger_option
-@plainly
+@one_line_errors
 def build(results: Path, out: Path, ledger: Path | None) -> None:
     """Render the results as a static site; a bad result file is named and left out (exit code 1)."""
     board = _build(results, out, ledger)
@@ -47,7 +47,7 @@ def _build(results: Path, out: Path, ledger: Path | None) -> Board:
     """Read, check against the ledger, render, and say what was made."""
     # one thread a process: the work is shared out to processes, and their threads would fight for the cores
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.leaderboard.entries import read_board
     from lrt_bench.leaderboard.site import build_site, check_replaceable
 
@@ -69,16 +69,16 @@ def _say_problems(board: Board) -> None:
 
 
 def _states(board: Board, results: Path, path: Path | None) -> list[Line]:
-    """The ledger's lines, after the board was checked against them; none where there is no ledger."""
+    """Return the ledger's lines, after the board was checked against them; none where there is no ledger."""
     from lrt_bench.leaderboard.ledger import check, give_states, read_ledger
 
     if path is not None and not path.is_file():
         raise UserError(f"--ledger {path}: no such file; `lrt-bench leaderboard record` begins one")
-    found = path or _beside(results)
-    if not found.is_file():
+    ledger = path or _beside(results)
+    if not ledger.is_file():
         return []
-    lines = read_ledger(found)
-    check(board, lines, found)
+    lines = read_ledger(ledger)
+    check(board, lines, ledger)
     give_states(board, lines)
     return lines
 
@@ -93,7 +93,7 @@ def _beside(results: Path) -> Path:
 @click.option("--reason", required=True, help="Why the board changes, in one line.")
 @click.option("--state", type=click.Choice(["claimed", "reproduced", "verified"]), help="Of what changes.")
 @click.option("--entry", "entries", multiple=True, help="Also give --state to SUITE/PAIR/MAPPING.")
-@plainly
+@one_line_errors
 def record(
     results: Path, ledger: Path | None, reason: str, state: str | None, entries: tuple[str, ...]
 ) -> None:
@@ -115,7 +115,7 @@ def record(
 @leaderboard.command()
 @out_option
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-@plainly
+@one_line_errors
 def serve(out: Path, port: int) -> None:
     """Show the built site on this machine alone, until Ctrl-C."""
     from lrt_bench.leaderboard.serve import serve as run
@@ -136,7 +136,7 @@ dataset_option = click.option("--dataset", help="The dataset repository, as ORG/
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="Download everything again, and compare hashes.")
 @click.option("--create-pr", is_flag=True, help="Open pull requests on the Hub instead of committing.")
-@plainly
+@one_line_errors
 def publish(
     results: Path,
     out: Path,
@@ -178,7 +178,7 @@ def publish(
 @click.argument("dataset")
 @click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Where results go.")
 @click.option("--revision", help="A commit, branch or tag of the dataset.")
-@plainly
+@one_line_errors
 def pull(dataset: str, out: Path, revision: str | None) -> None:
     """Fetch published results from the dataset repository ORG/NAME."""
     from lrt_bench.leaderboard.pull import pull as fetch

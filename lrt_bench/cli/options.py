@@ -1,10 +1,10 @@
-"""Options that every command that runs models takes: its text, its stand-ins, where and how it computes."""
+"""Options that commands share: text, stand-ins, where and how models run, which engine computes cells."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -12,6 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 TEXT = (
     click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id."),
+    click.option("--corpus-column", help="Column of its text.  [default: text, content, messages, ...]"),
     click.option(
         "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
     ),
@@ -26,18 +27,32 @@ WHERE = (
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
     click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
-)
+    click.option(
+        "--trust-remote-code", is_flag=True,
+        help="Run code that lies beside a model's weights: only code that you have read.",
+    ),
+    click.option(
+        "--bos", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+        help="Begin texts with BOS: where the tokenizer defines one, always (or refuse), never.",
+    ),
+)  # fmt: skip
 SEED = (click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),)
-OPTIONS = (*TEXT, *MODELS, *OUT, *WHERE, *SEED)
-
-
-def computing(command: Command) -> Command:
-    """The command with `OPTIONS`, shown in their order."""
-    return with_options(OPTIONS)(command)
+OPTIONS = (*TEXT, *MODELS, *OUT, *WHERE, *SEED)  # of a command that runs models, shown in this order
+ENGINE = (
+    click.option(
+        "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+        help="Compute here, or by workers of a Ray cluster.",
+    ),
+    click.option("--address", help="The cluster's, for instance auto; without it workers of this machine."),
+    click.option("--workers", type=click.IntRange(min=1), help="Processes to share the work.  [as it pays]"),
+    click.option("--worker-cpus", type=click.IntRange(min=1), help="Processors of one worker."),
+    click.option("--worker-gpus", type=click.FloatRange(min=0), help="GPUs of one worker."),
+    click.option("--worker-memory", type=click.FloatRange(min=0), help="GiB that one worker asks for."),
+)  # fmt: skip
 
 
 def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
-    """A decorator that adds options, shown in their order."""
+    """Return a decorator that adds options, shown in their order."""
 
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -45,3 +60,13 @@ def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command],
         return command
 
     return add
+
+
+def layers(value: str) -> tuple[int, ...] | Literal["all"]:
+    """Read an option's value: `all`, or layers counted from 1 with commas between."""
+    if value == "all":
+        return "all"
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r}: give all, or layers with commas between: 1,2,3")
+    return tuple(map(int, parts))

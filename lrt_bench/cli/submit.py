@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -18,7 +18,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 def rows_of(paths: Sequence[Path], suite: Suite, seconds: float, unsafe: bool) -> list[Any]:
-    """The rows of `evaluate --submission`."""
+    """Return the rows of `evaluate --submission`."""
     from lrt_bench.submissions.row import submission_rows
     from lrt_bench.submissions.sandbox.launcher import Limits
 
@@ -35,7 +35,7 @@ def submit() -> None:
 @click.option("--into", type=FOLDER, default=Path("submissions"), show_default=True)
 @click.option("--weights", type=FOLDER, help="Safetensors file with weight and bias: submit fitted weights.")
 @click.option("--pair", help="The pair that the weights are for.")
-@plainly
+@one_line_errors
 def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
     """Make submissions/NAME with a card to fill in and a method that works."""
     from lrt_bench.submissions.scaffold import new_submission
@@ -46,7 +46,7 @@ def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
 
 @submit.command()
 @click.argument("path", type=FOLDER)
-@plainly
+@one_line_errors
 def check(path: Path) -> None:
     """Say everything that is wrong with a submission, without running any of it."""
     from lrt_bench.submissions.folder import check as check_folder
@@ -67,10 +67,10 @@ def check(path: Path) -> None:
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
 @click.option("--pair", "pairs", multiple=True, help="Only this pair (repeatable).")
 @click.option("--unsafe-no-sandbox", is_flag=True, help="Run it as you, without a sandbox.")
-@plainly
+@one_line_errors
 def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox: bool) -> None:
     """Run a submission and write PATH/claimed: what its pull request needs."""
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.submissions.pack import pack_submission
 
     with report.progress() as update:
@@ -84,17 +84,17 @@ def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox:
 @click.option("--suite", "suite_spec", help="YAML file of a suite that does not ship with lrt-bench.")
 @click.option("--submission", type=FOLDER, help="Its folder; by default submissions/NAME, or above claimed/.")
 @click.option("--mapping", help="PATH.py:CLASS of a method that was scored from a file.")
-@plainly
+@one_line_errors
 def verify(path: Path, suite_spec: str | None, submission: Path | None, mapping: str | None) -> None:
     """Compute a result, or a folder of results, again, and say what differs and by how much.
 
     Exit code 0: the same; 1: something differs; 2: bad input.
     """
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
     from lrt_bench.submissions.verify import Verification
 
     with report.progress() as update:
-        found = Verification(path, suite_spec, submission, mapping, report=update).run()
-    for line in found.lines:
+        outcome = Verification(path, suite_spec, submission, mapping, report=update).run()
+    for line in outcome.lines:
         click.echo(line)
-    sys.exit(0 if found.same else 1)
+    sys.exit(0 if outcome.same else 1)

@@ -1,4 +1,4 @@
-"""The command that sweeps layers, and how lists of layers are written."""
+"""The command that sweeps layers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import computing
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.cli.options import OPTIONS, layers, with_options
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
-    from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
-    from lrt_bench.data.tasks import Task
+    from lrt_bench.data.suites import PairSpec, Suite
+    from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.evaluation.layer_sweep.record import LayerSweepRecord
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
-
-
-def layers(value: str) -> LayerChoice:
-    """`all`, or layers counted from 1 with commas between, as an option's value."""
-    if value == "all":
-        return "all"
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r}: give all, or layers with commas between: 1,2,3")
-    return tuple(map(int, parts))
 
 
 @click.command(name="sweep-layers")
@@ -39,10 +29,10 @@ def layers(value: str) -> LayerChoice:
 @click.option("--source-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--target-layers", type=layers, help="These instead: all, or 1,2,3.")
 @click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
-@computing
+@with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
-@plainly
+@one_line_errors
 def sweep_layers(
     suite_spec: str | None,
     pairs: tuple[str, ...],
@@ -50,6 +40,7 @@ def sweep_layers(
     target: str | None,
     tasks: tuple[str, ...],
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     models: tuple[str, ...],
     out: Path,
@@ -74,11 +65,11 @@ def sweep_layers(
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
         suite = ad_hoc(suite, source, None, target, None)
-    suite = narrowed(suite, pairs=pairs, corpus=corpus)
+    suite = narrowed(suite, pairs=pairs, corpus=corpus, column=corpus_column)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: a file is there; give a folder")
     repeated = {"task": tasks, "data": data, "model": models}
-    given = {"corpus": corpus, "device-map": device_map}
+    given = {"corpus": corpus, "corpus-column": corpus_column, "device-map": device_map}
     settings["words"] = ["--suite", suite_spec, *_words(repeated, given, settings)]
     settings["data"] = Data(stand_ins(data, "--data"))
     local = stand_ins(models, "--model")
@@ -99,10 +90,12 @@ def _words(
     """Options that `evaluate` is to be given as this command was."""
     words = [word for name, values in repeated.items() for value in values for word in (f"--{name}", value)]
     defaults = {"device": "cpu", "dtype": "float32", "seed": 0, "batch-size": 64}
-    found = given | {name: settings[name.replace("-", "_")] for name in defaults}
-    for name, value in found.items():
+    options = given | {name: settings[name.replace("-", "_")] for name in defaults}
+    for name, value in options.items():
         if value != defaults.get(name):
             words += [f"--{name}", str(value)]
+    words += ["--trust-remote-code"] if settings["trust_remote_code"] else []
+    words += ["--bos", settings["bos"]] if settings["bos"] != "auto" else []
     return words
 
 
@@ -110,12 +103,13 @@ def _run(
     suite: Suite, specs: tuple[str, ...], device_map: str | None, local: dict[str, str], **settings: Any
 ) -> list[tuple[LayerSweep, LayerSweepRecord, Path]]:
     """Sweep each pair of models once, draw, with a progress bar."""
-    from lrt_bench.cli.terminal import progress
+    from lrt_bench.cli.terminal.tables import progress
     from lrt_bench.evaluation.layer_sweep.figure import draw_sweep
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
     from lrt_bench.models.loading import Models
 
-    models = Models(settings["dtype"], settings["device"], device_map, local)
+    loading = {name: settings.pop(name) for name in ("trust_remote_code", "bos")}
+    models = Models(settings["dtype"], settings["device"], device_map, local, **loading)
     # the suite's pairs may hold the same models at other layers
     pairs = {(pair.source, pair.target): pair for pair in reversed(suite.pairs)}
     done = []
@@ -127,12 +121,13 @@ def _run(
     return done
 
 
-def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
-    """The choice tasks named, or the suite's."""
-    from lrt_bench.data.tasks import find_task
+def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[ChoiceTask]:
+    """Return the choice tasks named, or the suite's."""
+    from lrt_bench.data.task_reading.task_folders import find_task
+    from lrt_bench.data.tasks import ChoiceTask
 
     tasks = [find_task(spec) for spec in specs] or suite.tasks_of(pair)
-    chosen = [task for task in tasks if task.card.kind == "choice"]
+    chosen = [task for task in tasks if isinstance(task, ChoiceTask)]
     names = [task.name for task in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f"--task: two tasks are named {twice[0]}; leave one out")
@@ -140,7 +135,7 @@ def _tasks(suite: Suite, pair: PairSpec, specs: tuple[str, ...]) -> list[Task]:
 
 
 def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
-    """A flat record for each pair of layers."""
+    """Return a flat record for each pair of layers."""
     best = (record.chosen.source_layer, record.chosen.target_layer) if record.chosen else None
     return [
         {
@@ -164,37 +159,37 @@ def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
 
 def _print(record: LayerSweepRecord) -> None:
     """Two tables, where native steering works, and the choice."""
-    from rich.console import Console
+    from lrt_bench.cli.terminal.screen import print_line, screen
 
-    from lrt_bench.cli.terminal import console
-
-    out = console()
+    out = screen()
     names = record.source.model, record.target.model
-    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}", highlight=False)
+    out.print(f"{record.pair}: layers of {names[0]} (rows) to layers of {names[1]}")
     out.print(_table(record, "FVU of validation states", "fvu"))
     out.print(_table(record, "steering R2 on selection prompts", "steering_r2"))
-    wide = Console(soft_wrap=True)
     for line in _notes(record):
-        wide.print(line, highlight=False, markup=False)
+        print_line(line)
 
 
 def _table(record: LayerSweepRecord, title: str, field: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    from lrt_bench.cli.terminal import number
+    from lrt_bench.files.format import number
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("layer", no_wrap=True)
     for layer in record.target.layers:
         table.add_column(str(layer), justify="right", no_wrap=True)
     for layer, values in zip(record.source.layers, record.grid(field), strict=True):
-        table.add_row(str(layer), *(number(value) for value in values))
-    if field == "steering_r2" and any(at.tasks for at in record.targets):
+        table.add_row(str(layer), *(number(value, 2) for value in values))
+    if field == "steering_r2" and any(target_layer.tasks for target_layer in record.targets):
         table.add_section()
-        table.add_row("ceiling", *(number(at.ceiling_r2) for at in record.targets))
-        table.add_row("native effect", *(number(at.slope, 1) for at in record.targets))
-        table.add_row("steerable", *(f"{at.steerable}/{len(at.tasks)}" for at in record.targets))
+        table.add_row("ceiling", *(number(target_layer.ceiling_r2, 2) for target_layer in record.targets))
+        table.add_row("native effect", *(number(target_layer.slope, 1) for target_layer in record.targets))
+        table.add_row(
+            "steerable",
+            *(f"{target_layer.steerable}/{len(target_layer.tasks)}" for target_layer in record.targets),
+        )
     return table
 
 
@@ -206,7 +201,7 @@ def _notes(record: LayerSweepRecord) -> list[str]:
         lines.append(f"not scorable in its tokenizer: {', '.join(record.not_scorable)}")
     chosen = record.chosen
     if chosen is None:
-        tasks = any(at.tasks for at in record.targets)
+        tasks = any(target_layer.tasks for target_layer in record.targets)
         why = "native steering works at no target layer" if tasks else "no task has selection prompts"
         return [*lines, f"no layers chosen: {why}, so steering R2 cannot tell"]
     low, high = chosen.ci95

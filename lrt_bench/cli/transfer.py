@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.api import Pair
     from lrt_bench.data.datasets import Data
+    from lrt_bench.data.suites import CorpusSpec
     from lrt_bench.models.states import Begin
     from lrt_bench.vectors.fitted_map import FittedMap
     from lrt_bench.vectors.forecast.forecast import Forecast
@@ -41,7 +42,7 @@ FITTING = (
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def fit(
     source: str,
     target: str,
@@ -56,7 +57,8 @@ def fit(
 
     `map.json` and the README tell what it was fitted on and how well it explains validation states.
     """
-    from lrt_bench.cli.terminal_vectors import line, print_map
+    from lrt_bench.cli.terminal.screen import print_line
+    from lrt_bench.cli.terminal.vectors import print_map
     from lrt_bench.data.hub.repository import check_name
     from lrt_bench.mappings import BUILT_IN, find_mapping
     from lrt_bench.mappings.moments import Moments
@@ -84,17 +86,21 @@ def fit(
     print_map(fitted)
     for kept in (save, push):
         if kept is not None:
-            line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
+            print_line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
 
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
-    """The pair that the options name, its models not loaded yet."""
+    """Return the pair that the options name, its models not loaded yet."""
     from lrt_bench.api import Pair
     from lrt_bench.data.datasets import stand_ins
     from lrt_bench.models.loading import Models, check_stand_ins
 
     local = stand_ins(settings["models"], "--model")
-    models = Models(settings["dtype"], settings["device"], settings["device_map"], local)
+    own_code, bos = settings["trust_remote_code"], settings["bos"]
+    models = Models(
+        settings["dtype"], settings["device"], settings["device_map"], local,
+        trust_remote_code=own_code, bos=bos,
+    )  # fmt: skip
     pair = Pair(source, target, models)
     check_stand_ins(local, pair.specs)
     return pair
@@ -107,18 +113,28 @@ def _data(settings: dict[str, Any]) -> Data:
     return Data(stand_ins(settings["data"], "--data"))
 
 
+def _corpus(pair: Pair, settings: dict[str, Any]) -> str | CorpusSpec | None:
+    """Return the corpus that the options name, as a spec where they choose its column."""
+    from lrt_bench.data.suites import default_suite, find_suite, narrowed
+
+    if settings["corpus_column"] is None:
+        return settings["corpus"]
+    suite = find_suite(default_suite(*pair.specs))
+    return narrowed(suite, corpus=settings["corpus"], column=settings["corpus_column"]).corpus
+
+
 def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     """Fit with a progress bar."""
     from lrt_bench import api
-    from lrt_bench.cli import terminal as report
+    from lrt_bench.cli.terminal import tables as report
 
-    data = _data(settings)
-    kept = {name: settings[name] for name in ("tokens", "seed", "batch_size")}
+    spec = api.corpus_of(pair, settings["corpus"], settings["tokens"])
     with report.progress() as update:
-        return api.fit(
-            pair, settings["mapping"] or "ridge", settings["corpus"], data=data, **kept,
+        states = api.states_of(
+            pair, spec, seed=settings["seed"], data=_data(settings), batch_size=settings["batch_size"],
             progress=lambda share: update("states", share, 1.0), begin=begin,
         )  # fmt: skip
+        return api.fit_on(pair, states, settings["mapping"] or "ridge", spec.named, settings["seed"])
 
 
 @click.command()
@@ -148,7 +164,7 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     help="Say how well it will steer: runs the known concepts on the pair.",
 )  # fmt: skip
 @with_options(FITTING)
-@plainly
+@one_line_errors
 def transfer(
     vector: Path | None,
     concept: tuple[Path, Path] | None,
@@ -174,7 +190,8 @@ def transfer(
     from dataclasses import replace
 
     from lrt_bench import api
-    from lrt_bench.cli.terminal_vectors import line, print_transfer, summary
+    from lrt_bench.cli.terminal.screen import print_line
+    from lrt_bench.cli.terminal.vectors import print_transfer, summary
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors import vector_files as formats
 
@@ -196,14 +213,14 @@ def transfer(
         formats.write_vector(out, carried, out_format)
         for note in formats.notes(out, carried, out_format):
             _note(note)
-    told = _forecast(pair, fitted, made, settings) if forecasting else None
+    outlook = _forecast(pair, fitted, made, settings) if forecasting else None
     if as_json:
-        about = summary(fitted, made, carried, out) | {"forecast": told.record() if told else None}
+        about = summary(fitted, made, carried, out) | {"forecast": outlook.record() if outlook else None}
         click.echo(json.dumps(about, indent=1, allow_nan=False))
     else:
         print_transfer(fitted, made, carried, out, pair.specs[1])
-        for text in told.lines() if told else ():
-            line(text)
+        for text in outlook.lines() if outlook else ():
+            print_line(text)
 
 
 def _forecast(
@@ -211,22 +228,23 @@ def _forecast(
 ) -> Forecast | None:
     """How well the vector will steer the target, where the map is linear."""
     from lrt_bench import api
-    from lrt_bench.vectors.forecast.forecast import forecast
+    from lrt_bench.vectors.forecast.forecast import Basis, forecast
 
     if not fitted.linear:
         _note(f"no forecast: {fitted.card.mapping} is not linear, and what is known is of linear maps")
         return None
     states = fitted.states or api.states_of(
-        pair, settings["corpus"], tokens=settings["tokens"], seed=settings["seed"],
+        pair, _corpus(pair, settings), tokens=settings["tokens"], seed=settings["seed"],
         data=_data(settings), batch_size=settings["batch_size"],
     )  # fmt: skip
     return forecast(
         pair.source_site, pair.target_site, fitted.mapping, states, made.at(fitted.card.source.layer),
-        seed=settings["seed"], batch_size=settings["batch_size"],
+        Basis(seed=settings["seed"], batch_size=settings["batch_size"]),
     )  # fmt: skip
 
 
 def _note(text: str) -> None:
+    """Print a line that is no error on standard error."""
     click.echo(f"note: {text}", err=True)
 
 
@@ -238,13 +256,13 @@ def _planned(
     vector_format: str | None,
     settings: dict[str, Any],
 ) -> tuple[FittedMap | None, Pair]:
-    """The fitted map, if one is given, and the pair, its models not loaded yet."""
+    """Return the fitted map, if one is given, and the pair, its models not loaded yet."""
     from lrt_bench.api import parse_site
     from lrt_bench.vectors.hub import find_map
     from lrt_bench.vectors.vector_files import read_vector
 
     if map_spec is not None:
-        if settings["mapping"] or settings["corpus"] or settings["tokens"]:
+        if any(settings[name] for name in ("mapping", "corpus", "corpus_column", "tokens")):
             raise UserError("--map is fitted already: leave --mapping, --corpus and --tokens out beside it")
         fitted = find_map(map_spec, lambda line: click.echo(line, err=True))
         return fitted, _pair_of(fitted, source, target, settings)
@@ -269,7 +287,7 @@ def _check_linear(mapping: str) -> None:
 
 
 def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings: dict[str, Any]) -> Pair:
-    """The pair of a fitted map; --source and --target must agree with it where they are given."""
+    """Return the pair of a fitted map; --source and --target must agree with it where they are given."""
     from lrt_bench.api import parse_site
 
     sides = []
@@ -282,39 +300,49 @@ def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings
 
 
 def _vector(path: Path, name: str | None, fitted: FittedMap | None, pair: Pair) -> SteeringVector:
-    """The vector in a file, at the source's layer. Raises UserError where it is of another width."""
-    from lrt_bench.vectors.vector_files import read_vector
+    """Return the vector in a file, at the source's layer.
+
+    Raises UserError where it is of another width.
+    """
+    from lrt_bench.vectors.vector_files import assumptions, read_vector
 
     if fitted is not None:
-        at = fitted.card.source
-        model, layer, width = at.model, at.layer, at.width
+        side = fitted.card.source
+        model, layer, width = side.model, side.layer, side.width
     else:
         site = pair.source_site
         model, layer, width = site.model.name, site.layer, site.width
-    found = read_vector(path, name, layer)
-    if found.width != width:
-        raise UserError(f"{path}: {found.width} wide, and {model} is {width}: not a vector of that model")
-    return found
+    vector = read_vector(path, name, layer)
+    if vector.width != width:
+        raise UserError(f"{path}: {vector.width} wide, and {model} is {width}: not a vector of that model")
+    for note in assumptions(vector):
+        _note(f"{path}: {note}")
+    return vector
 
 
 def _concept(concept: tuple[Path, Path] | None, pair: Pair, settings: dict[str, Any]) -> SteeringVector:
-    """The vector of two files of texts, made in the source model."""
+    """Return the vector of two files of texts, made in the source model."""
     from lrt_bench.api import concept_vector
+    from lrt_bench.data.corpus import encode
+    from lrt_bench.files.text import read_lines
 
     assert concept is not None
     texts = _texts(concept)
-    return concept_vector(pair.source_site, *texts, concept=concept[0].stem, rows=settings["batch_size"])
+    for path in concept:  # a text without a token is told with its line
+        places = [f"--concept {path}, line {number}" for number, _ in read_lines(path)]
+        encode(pair.source_site.model.tokenizer, [text for _, text in read_lines(path)], places=places)
+    return concept_vector(
+        pair.source_site, *texts, concept=concept[0].stem, batch_size=settings["batch_size"]
+    )
 
 
 def _texts(concept: tuple[Path, Path]) -> tuple[list[str], list[str]]:
-    """The lines of both files; empty ones are left out."""
+    """Return the lines of both files; empty ones are left out."""
+    from lrt_bench.files.text import read_lines
+
     sides = []
     for path in concept:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise UserError(f"--concept {path}: not a UTF-8 text file") from error
-        sides.append([line for line in lines if line.strip()])
+        sides.append([line for _, line in read_lines(path)])
         if not sides[-1]:
             raise UserError(f"--concept {path}: no text there; give a text a line")
     return sides[0], sides[1]

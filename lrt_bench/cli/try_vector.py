@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lrt_bench.cli.options import TEXT, WHERE, with_options
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.models.sites import Site
@@ -45,7 +45,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--html", type=FILE, help="Also a page with each token's shift.")
 @with_options([*TEXT, *WHERE])
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@plainly
+@one_line_errors
 def try_(
     spec: str,
     vector: Path,
@@ -55,6 +55,7 @@ def try_(
     prompts_file: Path | None,
     html: Path | None,
     corpus: str | None,
+    corpus_column: str | None,
     data: tuple[str, ...],
     device: str,
     dtype: str,
@@ -69,16 +70,19 @@ def try_(
     """
     from lrt_bench.models.loading import Models
     from lrt_bench.models.sites import Site
-    from lrt_bench.vectors.vector_files import read_vector
+    from lrt_bench.vectors.vector_files import assumptions, read_vector
 
     if html is not None and html.is_dir():
         raise UserError(f"--html {html}: a folder is there; give a file")
-    asked = [*prompts, *(_lines(prompts_file) if prompts_file else ())]
-    if not asked:
+    every = [*prompts, *(_lines(prompts_file) if prompts_file else ())]
+    if not every:
         raise UserError("give at least one --prompt TEXT, or --prompts FILE")
-    found = read_vector(vector, vector_format, layer)
-    site = Site(Models(dtype, device, device_map).get(spec), found.layer(layer))
-    shown = _try(site, found, asked, spec, corpus, data, settings)
+    steering = read_vector(vector, vector_format, layer)
+    for note in assumptions(steering):
+        click.echo(f"note: {vector}: {note}", err=True)
+    loading = {name: settings.pop(name) for name in ("trust_remote_code", "bos")}
+    site = Site(Models(dtype, device, device_map, **loading).get(spec), steering.layer(layer))
+    shown = _try(site, steering, every, _Text(spec, corpus, corpus_column, data), settings)
     if html is not None:
         from lrt_bench.files.whole import write_whole
         from lrt_bench.vectors.try_page import render_page
@@ -91,54 +95,63 @@ def try_(
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"--prompts {path}: not a UTF-8 text file") from error
-    if not found:
+    """Return the prompts in a file, a line each.
+
+    Raises UserError.
+    """
+    from lrt_bench.files.text import read_lines
+
+    prompts = [line for _, line in read_lines(path)]
+    if not prompts:
         raise UserError(f"--prompts {path}: no text there; give a prompt a line")
-    return found
+    return prompts
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What the spread is measured on: the corpus of a model, or another, and stand-ins of data sets."""
+
+    model: str
+    corpus: str | None
+    column: str | None
+    data: tuple[str, ...]
 
 
 def _try(
-    site: Site,
-    vector: SteeringVector,
-    prompts: list[str],
-    spec: str,
-    corpus: str | None,
-    data: tuple[str, ...],
-    settings: dict[str, Any],
+    site: Site, vector: SteeringVector, prompts: list[str], text: _Text, settings: dict[str, Any]
 ) -> Tryout:
+    """Return the texts that the model writes, at each strength."""
     from lrt_bench.data.datasets import Data, stand_ins
     from lrt_bench.data.suites import default_suite, find_suite, narrowed
-    from lrt_bench.vectors.tryout import measured_spread, try_vector
+    from lrt_bench.vectors.tryout import Writing, measured_spread, try_vector
 
-    alphas = settings.pop("alphas") or (-0.5, 0.5)
-    rows = Data(stand_ins(data, "--data"))
-    text = narrowed(find_suite(default_suite(spec, spec)), corpus=corpus).corpus
+    alphas, unit = settings.pop("alphas") or (-0.5, 0.5), settings.pop("unit")
+    data = Data(stand_ins(text.data, "--data"))
+    spec = narrowed(
+        find_suite(default_suite(text.model, text.model)), corpus=text.corpus, column=text.column
+    ).corpus
     return try_vector(
-        site, vector, alphas, prompts, **settings, measure=lambda: measured_spread(site, text, rows)
-    )
+        site, vector, alphas, prompts, Writing(**settings), unit=unit,
+        measure=lambda: measured_spread(site, spec, data),
+    )  # fmt: skip
 
 
 def _print(shown: Tryout, html: Path | None) -> None:
-    """A table: a row a prompt, a column an alpha."""
+    """Print a table: a row a prompt, a column an alpha."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
-    from lrt_bench.cli.terminal import console
-    from lrt_bench.cli.terminal_vectors import line
+    from lrt_bench.cli.terminal.screen import print_line, screen
 
     unit = "spreads" if shown.unit == "spread" else "lengths of the vector"
-    what = f"{shown.concept or 'vector'} on {shown.model}, layer {shown.layer}"
-    line(f"{what}; alpha in {unit}, 1 is {shown.step:.4g} in the residual stream")
+    subject = f"{shown.concept or 'vector'} on {shown.model}, layer {shown.layer}"
+    print_line(f"{subject}; alpha in {unit}, 1 is {shown.step:.4g} in the residual stream")
     table = Table(box=box.SQUARE, show_lines=True)
     table.add_column("prompt", ratio=2)
     for alpha in shown.alphas:
         table.add_column(f"{alpha:+g}" if alpha else "0 (unsteered)", ratio=3)
     for prompt, attempts in zip(shown.prompts, shown.attempts, strict=True):
-        table.add_row(Text(prompt), *(Text(attempt.text) for attempt in attempts))
-    console().print(table)
+        table.add_row(prompt, *(attempt.text for attempt in attempts))
+    screen().print(table)
     if html is not None:
-        line(f"written: {html}")
+        print_line(f"written: {html}")

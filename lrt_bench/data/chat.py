@@ -13,36 +13,38 @@ ROLES = {"human": "user", "user": "user", "prompter": "user", "gpt": "assistant"
 
 
 def render(tokenizer: Any, user: str, answer: str = "") -> str:
-    """The text up to where the answer goes on: in the chat template where the tokenizer has one, else plain.
+    """Render an instruction up to where the answer goes on.
 
-    The template's own BOS stays in the text; `corpus.encode` adds none beside it.
+    The tokenizer's chat template is used where it has one, else a blank line parts the two. The template's
+    own BOS stays in the text; `corpus.encode` adds none beside it.
     """
     if not getattr(tokenizer, "chat_template", None):
         return f"{user}\n\n{answer}"
     return _apply(tokenizer, [("user", user)], True) + answer
 
 
-def begun(tokenizer: Any, instruction: str | None, text: str) -> str:
-    """The text as the beginning of an answer to the instruction; by itself where there is none."""
+def with_instruction(tokenizer: Any, instruction: str | None, text: str) -> str:
+    """Render a text as the beginning of an answer to the instruction; by itself where there is none."""
     return text if instruction is None else render(tokenizer, instruction, text)
 
 
 def conversation(tokenizer: Any, turns: Sequence[Turn]) -> str:
-    """A whole conversation as a document."""
+    """Render a whole conversation as a document."""
     if not getattr(tokenizer, "chat_template", None):
         return plain(turns)
     return _apply(tokenizer, turns, False)
 
 
 def plain(turns: Sequence[Turn]) -> str:
-    """A conversation without a template."""
+    """Render a conversation without a template."""
     return "\n\n".join(f"{role.capitalize()}: {text}" for role, text in turns)
 
 
 def shared(source: Any, target: Any) -> Callable[[Sequence[Turn]], str]:
-    """How both models of a pair read one conversation: in their template if it is the same, else plain.
+    """Choose how both models of a pair read one conversation.
 
-    Both must read the same characters, or no token could be paired with another.
+    In their chat template if it is the same, else without one. Both must read the same characters, or no
+    token could be paired with another.
     """
     same = getattr(source, "chat_template", None) == getattr(target, "chat_template", None)
     same = same and source.bos_token == target.bos_token and source.eos_token == target.eos_token
@@ -50,18 +52,31 @@ def shared(source: Any, target: Any) -> Callable[[Sequence[Turn]], str]:
 
 
 def turns_of(value: Any) -> list[Turn] | None:
-    """Turns in the usual layouts (role and content, from and value); None where `value` is none of them."""
+    """Read turns in the usual layouts (role and content, from and value).
+
+    System prompts and tool calls are left out; with them alone the list is empty. Returns None where
+    `value` is no list of turns.
+    """
     if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
         return None
-    found = []
+    turns = []
     for turn in value:
         role = ROLES.get(str(turn.get("role", turn.get("from"))).lower())
-        text = turn.get("content", turn.get("value"))
-        if not isinstance(text, str):
-            return None
-        if role:  # system prompts and tool calls are left out
-            found.append((role, text))
-    return found or None
+        text = _content(turn.get("content", turn.get("value")))
+        if text is None:
+            if role:
+                return None
+        elif role:
+            turns.append((role, text))
+    return turns
+
+
+def _content(value: Any) -> str | None:
+    """Read a turn's text, which some layouts cut into parts."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        texts = [part.get("text") for part in value if part.get("type", "text") == "text"]
+        return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+    return value if isinstance(value, str) else None
 
 
 def _apply(tokenizer: Any, turns: Sequence[Turn], prompt: bool) -> str:

@@ -11,33 +11,49 @@ import hashlib
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from lrt_bench.data.chat import Turn, plain, shared, turns_of
-from lrt_bench.data.datasets import Data, Record, local_files, read_rows
+from lrt_bench.data.chat import Turn, plain, shared
+from lrt_bench.data.datasets import Data
+from lrt_bench.data.documents import GRAMMAR, Part, check_sources, fingerprint, interleave, read_documents
+from lrt_bench.data.reading.columns import Document
 from lrt_bench.errors import UserError
-from lrt_bench.files.names import HUB_ID
-from lrt_bench.files.whole import hash_files
-from lrt_bench.nano import grammar, lexicon
-from lrt_bench.nano.family import MAPPING_STREAM
 
 Split = Literal["fit", "validation"]
 VALIDATION_SHARE = 10  # one document in ten is for validation (the paper's 9:1)
-BLOCK = 512  # documents tokenised at once
+DOCUMENTS_AT_ONCE = 512  # that are tokenised together
+
+
+BUDGET_LIMITS = {  # validation states are held in memory, the sample on a disk
+    "fit_tokens": 100_000_000_000,
+    "validation_tokens": 10_000_000,
+    "sample_tokens": 100_000_000,
+}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many tokens a fit may read, and how many of them are kept for methods that need samples."""
+    """How many tokens a fit may read, and how many of them are kept for methods that need samples.
+
+    Raises
+    ------
+    UserError
+        Where a number is below 1 or above `BUDGET_LIMITS`.
+    """
 
     fit_tokens: int = 60_000
     validation_tokens: int = 6_000
     sample_tokens: int = 30_000
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            tokens, most = getattr(self, spec.name), BUDGET_LIMITS[spec.name]
+            if not 1 <= tokens <= most:
+                raise UserError(f"{spec.name} {tokens}: give 1 to {most}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class Tokens:
     ends: np.ndarray  # int [t]: the character after the token's last
 
     def cut(self, most: int) -> Tokens:
-        """The first `most` tokens."""
+        """Keep the first `most` tokens."""
         return self if len(self.ids) <= most else Tokens(self.ids[:most], self.kept[:most], self.ends[:most])
 
 
@@ -80,32 +96,54 @@ class Coverage:
 
     @property
     def source_share(self) -> float:
+        """The share of the source's tokens that are in a pair."""
         return self.kept / max(self.source_tokens, 1)
 
     @property
     def target_share(self) -> float:
+        """The share of the target's tokens that are in a pair."""
         return self.kept / max(self.target_tokens, 1)
 
 
-def encode(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
+def encode(
+    tokenizer: Any, texts: Sequence[str], *, places: Sequence[str] = (), empty: bool = False
+) -> list[Tokens]:
     """Tokenise texts, BOS first exactly once where the tokenizer has one, no EOS after.
 
     The first token is left out of fits even where there is no BOS: it serves as the attention sink.
+
+    Parameters
+    ----------
+    places : sequence of str
+        Where each text stands, for the line that refuses it.
+    empty : bool
+        Whether texts that give no token are let through, for callers that put a token of their own first.
+
+    Raises
+    ------
+    UserError
+        Where a text gives no token of its own: its state would be that of BOS, or of padding.
     """
     if not texts:
         return []
     batch = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     bos = tokenizer.bos_token_id
     special = set(tokenizer.all_special_ids)
-    found = []
-    for ids, offsets in zip(batch["input_ids"], batch["offset_mapping"], strict=True):
+    encoded = []
+    for number, (ids, offsets) in enumerate(zip(batch["input_ids"], batch["offset_mapping"], strict=True)):
         ends = [end for _, end in offsets]
+        if not empty and not ids and (texts[number] or bos is None):
+            place = places[number] if places else f"text {number + 1} of {len(texts)}"
+            name = getattr(tokenizer, "name_or_path", "") or "this model"
+            raise UserError(
+                f"{place}: {texts[number][:40]!r} gives no token in {name}'s tokenizer: take the text out"
+            )
         if bos is not None and ids[:1] != [bos]:
             ids, ends = [bos, *ids], [0, *ends]
         kept = np.array([token not in special for token in ids], dtype=bool)
         kept[:1] = False
-        found.append(Tokens(ids, kept, np.array(ends, dtype=np.int64)))
-    return found
+        encoded.append(Tokens(ids, kept, np.array(ends, dtype=np.int64)))
+    return encoded
 
 
 _ENCODED: OrderedDict[tuple[str, tuple[str, ...]], list[Tokens]] = OrderedDict()
@@ -146,25 +184,25 @@ def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
     Where several tokens end at one character (a character of several byte tokens), the last counts.
     """
     if source.ids == target.ids and np.array_equal(source.ends, target.ends):  # one tokenizer
-        at = np.flatnonzero(source.kept & target.kept)
-        return at, at
+        positions = np.flatnonzero(source.kept & target.kept)
+        return positions, positions
     sides = []
     for tokens in (source, target):
-        at = np.flatnonzero(tokens.kept)
-        last = {int(end): int(position) for end, position in zip(tokens.ends[at], at, strict=True)}
+        positions = np.flatnonzero(tokens.kept)
+        last = {int(end): int(place) for end, place in zip(tokens.ends[positions], positions, strict=True)}
         sides.append(last)
     shared = sorted(sides[0].keys() & sides[1].keys())
     return np.array([sides[0][e] for e in shared], int), np.array([sides[1][e] for e in shared], int)
 
 
 def split_of(document: str) -> Split:
-    """The split that a document's text belongs to."""
+    """Return the split that a document's text belongs to."""
     digest = hashlib.sha256(document.encode()).digest()
     return "validation" if int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0 else "fit"
 
 
 def _pieces(document: str, tokens: Tokens, context: int) -> Iterator[str]:
-    """A document cut into texts of at most `context` tokens, at token ends."""
+    """Cut a document into texts of at most `context` tokens, at token ends."""
     room = context - 1
     start = 0
     for first in range(0, len(tokens.ids), room):
@@ -172,16 +210,6 @@ def _pieces(document: str, tokens: Tokens, context: int) -> Iterator[str]:
         if piece := document[start:end].strip():
             yield piece
         start = end
-
-
-@dataclass(frozen=True)
-class Part:
-    """A source of a corpus: its id, its share, the column of its text (found by itself where not given)."""
-
-    id: str
-    share: float = 1.0
-    column: str | None = None
-    split: str = "train"
 
 
 @dataclass(frozen=True)
@@ -198,23 +226,25 @@ KNOWN_KINDS = 8
 
 
 def _known(key: Any) -> list[_Block]:
-    """The grammar's blocks that this process has made for these tokenizers, to be added to."""
+    """Return the grammar's blocks that this process has made for these tokenizers, to be added to."""
     if key not in _KNOWN and len(_KNOWN) >= KNOWN_KINDS:
         _KNOWN.clear()
     return _KNOWN.setdefault(key, [])
 
 
 def _block(
-    documents: Sequence[str], tokenizers: tuple[Any, Any], context: int, limits: tuple[int, int]
+    documents: Sequence[Document], tokenizers: tuple[Any, Any], context: int, limits: tuple[int, int]
 ) -> _Block:
     """Cut documents into texts, and pair the tokens of both sides."""
-    texts, splits = [], []
-    for document, tokens in zip(documents, encode(tokenizers[0], documents), strict=True):
-        for piece in _pieces(document, tokens, min(context, *limits)):
+    texts, splits, places = [], [], []
+    bodies, starts = [document.text for document in documents], [document.place for document in documents]
+    for document, tokens in zip(documents, encode(tokenizers[0], bodies, places=starts), strict=True):
+        for piece in _pieces(document.text, tokens, min(context, *limits)):
             texts.append(piece)
-            splits.append(split_of(document))
-    sources = encode(tokenizers[0], texts)
-    targets = sources if alike(*tokenizers) else encode(tokenizers[1], texts)
+            splits.append(split_of(document.text))
+            places.append(document.place)
+    sources = encode(tokenizers[0], texts, places=places)
+    targets = sources if alike(*tokenizers) else encode(tokenizers[1], texts, places=places)
     pairs, coverage = [], Coverage()
     for split, source, target in zip(splits, sources, targets, strict=True):
         source, target = source.cut(limits[0]), target.cut(limits[1])
@@ -222,7 +252,7 @@ def _block(
         coverage.add(Coverage(int(source.kept.sum()), int(target.kept.sum()), len(source_at)))
         if len(source_at):
             pairs.append(PairedTokens(split, source.ids, target.ids, source_at, target_at))
-    return _Block(pairs, coverage, b"".join(document.encode() + b"\0" for document in documents))
+    return _Block(pairs, coverage, b"".join(text.encode() + b"\0" for text in bodies))
 
 
 @dataclass
@@ -231,12 +261,13 @@ class Corpus:
 
     Parameters
     ----------
-    source : ``nano`` (the seeded grammar), a file or a folder (.txt, .jsonl, .json, .csv, .parquet), or the
-        id of a data set, ``org/name[@revision]``.
+    source : ``nano`` (the seeded grammar), a file or a folder (`readers.READERS`), or the id of a data set,
+        ``org/name[@revision]``.
     context : tokens of the source model that are read at once.
     mix : several sources at once, each with its share of the characters; `source` then only names them.
     data : where ids lead.
     remembered : blocks of the grammar that this process keeps, for others that read them too.
+    column : the column of the text, where it has none of the known names.
     """
 
     source: str
@@ -245,42 +276,54 @@ class Corpus:
     data: Data = field(default_factory=Data)
     coverage: Coverage = field(default_factory=Coverage)
     remembered: int = 0
+    column: str | None = None
     _hash: Any = field(default_factory=hashlib.sha256, repr=False)
 
     def _parts(self) -> tuple[Part, ...]:
-        return self.mix or (Part(id=self.source),)
+        return self.mix or (Part(id=self.source, column=self.column),)
 
     def documents(self, chat: Callable[[Sequence[Turn]], str] = plain) -> Iterator[str]:
-        """The documents in order; duplicates of a document fall in the same split.
+        """Read the documents in order; duplicates of a document fall in the same split.
 
-        chat : how a conversation becomes text.
+        Parameters
+        ----------
+        chat : callable
+            How a conversation becomes text.
         """
+        return (document.text for document in self.located(chat))
+
+    def located(self, chat: Callable[[Sequence[Turn]], str] = plain) -> Iterator[Document]:
+        """Read the documents in order, each with its place."""
         parts = self._parts()
-        return _interleaved([self._part(part, chat) for part in parts], [part.share for part in parts])
+        streams = [read_documents(part, self.data, chat) for part in parts]
+        return interleave(streams, [part.share for part in parts])
 
-    def _part(self, part: Part, chat: Callable[[Sequence[Turn]], str]) -> Iterator[str]:
-        if part.id == "nano":
-            return grammar.documents(MAPPING_STREAM)
-        path = _local(part.id)
-        if path is not None:
-            rows: Iterator[Record] = itertools.chain.from_iterable(map(read_rows, local_files(path)))
-        elif HUB_ID.fullmatch(part.id):
-            rows = self.data.rows(part.id, split=part.split)
-        else:
-            raise UserError(f"--corpus {part.id}: no such file or folder, and not a data set's id (org/name)")
-        documents = (document_of(row, part.column, chat) for row in rows)
-        return self._some(part, documents)
+    def check(self) -> None:
+        """Check what the text alone can tell: that it is there, and falls into both splits.
 
-    def _some(self, part: Part, documents: Iterator[str | None]) -> Iterator[str]:
-        """The documents; a source without any text is named."""
-        found = False
-        for document in documents:
-            if document is not None:
-                found = True
-                yield document
-        if not found:
-            column = f'column "{part.column}"' if part.column else 'a column "text"'
-            raise UserError(f"{part.id}: no text there; want {column} that holds strings or conversations")
+        Reads documents until each split has one; no tokenizer is needed.
+
+        Raises
+        ------
+        UserError
+            Where the corpus cannot be read, or has no document for the fit or for the validation.
+        """
+        if self._parts() == (GRAMMAR,):
+            return
+        check_sources(self._parts(), self.data)
+        splits: set[Split] = set()
+        count = 0
+        unsaid = replace(self, data=replace(self.data, quiet=True))
+        for count, text in enumerate(unsaid.documents(), 1):  # noqa: B007 (read after the loop)
+            splits.add(split_of(text))
+            if len(splits) == 2:
+                return
+        missing = "validation" if "fit" in splits else "fit"
+        raise UserError(
+            f"{self.source}: {count} document{'s'[: count != 1]}, none in the {missing} split: "
+            "too little text for a fit and a validation that share no document; give more documents (blank "
+            "lines part them in a .txt file)"
+        )
 
     def pairs(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int] = (1 << 30, 1 << 30)
@@ -298,16 +341,16 @@ class Corpus:
     def _blocks(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int]
     ) -> Iterator[_Block]:
-        """The blocks; the grammar's first ones, which all pairs of a suite read, are made once a process."""
+        """Make the blocks; the grammar's first ones, which all pairs of a suite read, once a process."""
         key = (kind_of(source_tokenizer), kind_of(target_tokenizer), self.context, limits)
-        known = _known(key) if self.remembered and self._parts() == (Part(id="nano"),) else []
+        known = _known(key) if self.remembered and self._parts() == (GRAMMAR,) else []
         number = 0
         for block in tuple(known):  # another pair may add to them meanwhile
             yield block
             number += 1
-        stream = self.documents(shared(source_tokenizer, target_tokenizer))
-        stream = itertools.islice(stream, number * BLOCK, None)
-        while documents := list(itertools.islice(stream, BLOCK)):
+        stream = self.located(shared(source_tokenizer, target_tokenizer))
+        stream = itertools.islice(stream, number * DOCUMENTS_AT_ONCE, None)
+        while documents := list(itertools.islice(stream, DOCUMENTS_AT_ONCE)):
             block = _block(documents, (source_tokenizer, target_tokenizer), self.context, limits)
             if number == len(known) < self.remembered:
                 known.append(block)
@@ -316,53 +359,10 @@ class Corpus:
             del block, documents
 
     def fingerprint(self) -> str:
-        """Hash of what the documents come from, before it is read: files, a commit, the grammar."""
-        digest = hashlib.sha256()
-        for part in self._parts():
-            digest.update(part.id.encode())
-            if part.id == "nano":
-                digest.update(hash_files([Path(grammar.__file__), Path(lexicon.__file__)]).encode())
-            elif (path := _local(part.id)) is not None:
-                digest.update(hash_files(local_files(path)).encode())
-            else:
-                digest.update(self.data.revision(part.id).encode())
-        return digest.hexdigest()
+        """Hash what the documents come from, before it is read: files, a commit, the grammar."""
+        return fingerprint(self._parts(), self.data)
 
     @property
     def digest(self) -> str:
         """Hash of the documents that were read."""
         return self._hash.hexdigest()
-
-
-def _local(source: str) -> Path | None:
-    """The file or folder that a source names, or None."""
-    path = Path(source).expanduser()
-    return path if path.exists() else None
-
-
-def _interleaved(streams: Sequence[Iterator[str]], shares: Sequence[float]) -> Iterator[str]:
-    """Documents of several streams, so that each has its share of the characters at any time.
-
-    A stream that ends leaves the rest to the others.
-    """
-    read = [0] * len(streams)
-    open_streams = list(range(len(streams)))
-    while open_streams:
-        behind = min(open_streams, key=lambda i: read[i] / shares[i])
-        document = next(streams[behind], None)
-        if document is None:
-            open_streams.remove(behind)
-        else:
-            read[behind] += len(document)
-            yield document
-
-
-def document_of(row: dict[str, Any], column: str | None, chat: Callable[[Sequence[Turn]], str]) -> str | None:
-    """A row's text: its column (or "text", a conversation, the first string), None where it has none."""
-    values = [row.get(column)] if column else [row.get("text"), *row.values()]
-    for value in values:
-        if isinstance(value, str) and value.strip():
-            return value
-        if turns := turns_of(value):
-            return chat(turns)
-    return None

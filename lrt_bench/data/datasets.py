@@ -1,41 +1,45 @@
 """Data sets by id: rows from the Hub at a revision, or from a local stand-in.
 
 A spec is ``org/name`` or ``org/name@revision``. A stand-in (``--data ID=PATH``) is a file or a folder of
-.jsonl, .json, .csv, .parquet or .txt files and takes the place of the id, so that a machine without the Hub
-runs the same code. What was read is kept in `revisions`: the Hub's commit, or a hash of the local files.
+data files (`readers.READERS`) and takes the place of the id, so that a machine without the Hub runs the same
+code. What was read is kept in `Data.revisions`: the Hub's commit, or a hash of the local files.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from lrt_bench.data.reading.folders import find_data_file, list_data
+from lrt_bench.data.reading.readers import Located, Record, read_located
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import hash_files
 
-Record = dict[str, Any]
+LOG = logging.getLogger("lrt_bench")
 
 
 def stand_ins(options: tuple[str, ...], flag: str) -> dict[str, str]:
-    """``ID=PATH`` options as a table. Raises UserError where one has no ``=``, no such path, or comes twice.
+    """Read ``ID=PATH`` options as a table.
 
     An id may carry a revision; it stands for the id at any revision then too.
+
+    Raises
+    ------
+    UserError
+        Where an option has no ``=``, or an id comes twice.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for option in options:
         identifier, equals, path = option.partition("=")
         identifier = identifier.partition("@")[0]
         if not (identifier and equals and path):
             raise UserError(f"{flag} {option}: give ID=PATH")
-        if identifier in found:
+        if identifier in paths:
             raise UserError(f"{flag} {option}: {identifier} stands twice")
-        found[identifier] = path
-    return found
+        paths[identifier] = path
+    return paths
 
 
 @dataclass
@@ -46,10 +50,19 @@ class Data:
     ----------
     local : {id: file or folder} that take the place of data sets on the Hub.
     revisions : of every data set that was read: a Hub commit, or ``sha256:...`` of local files.
+    notices : what was said of the files that were read, each line once.
+    quiet : say nothing, where the same will be read again.
+
+    Raises
+    ------
+    UserError
+        Where a stand-in is not there.
     """
 
     local: Mapping[str, str] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         for identifier, path in self.local.items():
@@ -57,34 +70,57 @@ class Data:
                 raise UserError(f"--data {identifier}={path}: no such file or folder")
 
     def path(self, spec: str) -> Path | None:
-        """The stand-in of a spec, or None where the Hub is asked."""
+        """Return the stand-in of a spec, or None where the Hub is read."""
         local = self.local.get(spec.partition("@")[0])
         return Path(local).expanduser() if local else None
 
     def rows(self, spec: str, *, split: str = "train", file: str | None = None) -> Iterator[Record]:
-        """The data set's rows, in order.
+        """Read the data set's rows, in order.
 
-        file : only this file of the data set; of a stand-in, the file of that name wherever it lies.
+        Parameters
+        ----------
+        file : str, optional
+            Only this file of the data set; of a stand-in, the file of that name wherever it lies.
         """
+        return (row for source in self.located(spec, split=split, file=file) for _, row in source)
+
+    def located(
+        self, spec: str, *, split: str = "train", file: str | None = None
+    ) -> Iterator[Iterator[Located]]:
+        """Read the data set's rows with their places, file by file (the Hub's as one)."""
         path = self.path(spec)
         if path is None:
-            return self._hub_rows(spec, split, file)
-        files = local_files(path, file)
+            return iter([self._hub_rows(spec, split, file)])
         self.revision(spec)
-        return itertools.chain.from_iterable(map(read_rows, files))
+        return self.read_files(path, file)
+
+    def read_files(self, path: Path, file: str | None = None) -> Iterator[Iterator[Located]]:
+        """Read a local file or folder, file by file; what of a folder is left out is said."""
+        if file is not None:
+            return iter([read_located(find_data_file(path, file) if path.is_dir() else path)])
+        listing = list_data(path)
+        if listing.summary:
+            self.say(listing.summary)
+        return map(read_located, listing.files)
+
+    def say(self, line: str) -> None:
+        """Log a line about the data as a warning, once."""
+        if not self.quiet and line not in self.notices:
+            self.notices.append(line)
+            LOG.warning("%s", line)
 
     def revision(self, spec: str) -> str:
-        """What `spec` is here and now: a commit of the Hub, or a hash of the stand-in's files."""
+        """Return what `spec` is today: a commit of the Hub, or a hash of the stand-in's files."""
         identifier, _, revision = spec.partition("@")
         if identifier not in self.revisions:
             path = self.path(spec)
             if path is not None:
-                self.revisions[identifier] = f"sha256:{hash_files(local_files(path))}"
+                self.revisions[identifier] = f"sha256:{hash_files(list_data(path).files)}"
             else:
                 self.revisions[identifier] = _commit(spec, identifier, revision)
         return self.revisions[identifier]
 
-    def _hub_rows(self, spec: str, split: str, file: str | None) -> Iterator[Record]:
+    def _hub_rows(self, spec: str, split: str, file: str | None) -> Iterator[Located]:
         identifier = spec.partition("@")[0]
         try:
             import datasets
@@ -93,9 +129,9 @@ class Data:
         extra = {"data_files": file} if file else {}
         try:
             commit = self.revision(spec)
-            yield from datasets.load_dataset(
-                identifier, revision=commit, split=split, streaming=True, **extra
-            )
+            rows = datasets.load_dataset(identifier, revision=commit, split=split, streaming=True, **extra)
+            for number, row in enumerate(rows, 1):
+                yield f"{spec}, row {number}", row
         except UserError:
             raise
         except Exception as error:  # whatever the client raises without the Hub
@@ -114,85 +150,3 @@ def _commit(spec: str, identifier: str, revision: str) -> str:
         return str(HfApi().dataset_info(identifier, revision=revision or None).sha)
     except Exception as error:  # whatever the client raises without the Hub
         raise UserError(f"{_absent(spec)}, and the Hub does not give it: {error}") from error
-
-
-def local_files(path: Path, name: str | None = None) -> list[Path]:
-    """The data files of a file or a folder, sorted; with `name` ("a/b.jsonl") only the one that it names."""
-    if path.is_file():
-        files = [path]
-    else:
-        files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
-    if name is None:
-        if not files:
-            raise UserError(f"{path}: no {', '.join(READERS)} file in that folder")
-        return files
-    wanted = Path(name)
-    exact = [file for file in files if file.parts[-len(wanted.parts) :] == wanted.parts]
-    found = exact or [file for file in files if file.name == wanted.name]
-    if not found:
-        raise UserError(f"{path}: no file {name} there")
-    return found[:1]
-
-
-def read_rows(path: Path) -> Iterator[Record]:
-    """Rows of one file. Raises UserError naming the file and the line."""
-    if path.suffix not in READERS:
-        raise UserError(f"{path}: cannot be read as data: give {', '.join(READERS)}")
-    return READERS[path.suffix](path)
-
-
-def _text_rows(path: Path) -> Iterator[Record]:
-    """Blank lines part the documents of a text file."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for blank, group in itertools.groupby(lines, key=lambda line: not line.strip()):
-            if not blank:
-                yield {"text": " ".join(line.strip() for line in group)}
-
-
-def _jsonl_rows(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise UserError(f"{path}, line {number}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: want a JSON object")
-            yield row
-
-
-def _json_rows(path: Path) -> Iterator[Record]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{path}: want a JSON list of objects")
-    yield from rows
-
-
-def _csv_rows(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
-
-
-def _parquet_rows(path: Path) -> Iterator[Record]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a Parquet file: {error}") from error
-
-
-READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
-    ".jsonl": _jsonl_rows,
-    ".txt": _text_rows,
-    ".json": _json_rows,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-}

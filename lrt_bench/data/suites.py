@@ -1,4 +1,4 @@
-"""Reads suites: pairs, tasks, alphas, corpus and budget, versioned. What a leaderboard ranks on."""
+"""Suites: versioned pairs, tasks, alphas, corpus and budget, on which a leaderboard ranks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
-from lrt_bench.data.corpus import Budget, Corpus, Part
+from lrt_bench.data.corpus import BUDGET_LIMITS, Budget, Corpus
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.documents import Part
+from lrt_bench.data.task_reading.task_folders import TaskShelf
+from lrt_bench.data.tasks import Alphas, Kind, Task
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import SUITES
 from lrt_bench.files.schema import Strict, read_yaml
 
+MOST_LAYERS = 10_000
+
+
+def _layer(layer: int | str) -> int | str:
+    """Check that a layer is a number, or "20/26", a layer of 26."""
+    if isinstance(layer, int):
+        if not 0 <= layer <= MOST_LAYERS:
+            raise ValueError(f"layer {layer}: give 1 to {MOST_LAYERS}")
+        return layer
+    match = re.fullmatch(r"([1-9]\d{0,4})/([1-9]\d{0,4})", layer, re.ASCII)
+    if not match:
+        raise ValueError(f"layer {layer[:40]!r}: write a number, or LAYER/LAYERS as 20/26")
+    if int(match[1]) > int(match[2]):
+        raise ValueError(f"layer {layer} lies above the last layer; write LAYER/LAYERS, as 20/26")
+    return layer
+
+
+Named = Annotated[str, Field(min_length=1, max_length=4000)]  # a model, a task, a mapping: a name or a path
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
-Layer = int | Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")]
-LayerChoice = tuple[int, ...] | Literal["all"]
+Number = Annotated[int, Field(ge=0, le=MOST_LAYERS)]  # of a layer
+Layer = Annotated[int | str, AfterValidator(_layer)]
+Layers = Annotated[tuple[Number, ...], Field(min_length=1, max_length=1000)] | Literal["all"]
 REMEMBERED = 2  # blocks of the embedded corpus that a suite's pairs share: what its budget reads
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
@@ -29,7 +50,7 @@ class LayerSearch(Strict):
     """Choose both layers of a pair on a refusal task's validation split, among relative depths."""
 
     task: Name
-    depths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)]
+    depths: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1, max_length=1000)]
 
 
 class PairSpec(Strict):
@@ -44,13 +65,13 @@ class PairSpec(Strict):
     """
 
     name: Name
-    source: str
+    source: Named
     source_layer: Layer | None = None
-    source_layers: LayerChoice | None = None
-    target: str
-    source_sae: str | None = None
+    source_layers: Layers | None = None
+    target: Named
+    source_sae: Named | None = None
     target_layer: Layer | None = None
-    skip_kinds: tuple[str, ...] = ()
+    skip_kinds: tuple[Kind, ...] = ()
     choose_layers: LayerSearch | None = None
 
     @model_validator(mode="after")
@@ -69,14 +90,27 @@ class PairSpec(Strict):
 
 
 class CorpusSpec(Strict):
-    """The text that maps are fitted on, and how much of it; a mix is of several sources (`corpus.Part`)."""
+    """The text that maps are fitted on, and how much of it.
 
-    source: str = "nano"
-    context: Annotated[int, Field(ge=8)] = 128
-    fit_tokens: Annotated[int, Field(ge=200)] = 60_000
-    validation_tokens: Annotated[int, Field(ge=20)] = 6_000
-    sample_tokens: Annotated[int, Field(ge=100)] = 30_000
-    mix: tuple[Part, ...] = ()
+    mix : several sources, whose shares sum to 1; `source` then only names them.
+    column : the column of the text, where it has none of the known names (`columns.COLUMNS`).
+    """
+
+    source: Named = "nano"
+    context: Annotated[int, Field(ge=8, le=1_000_000)] = 128
+    fit_tokens: Annotated[int, Field(ge=200, le=BUDGET_LIMITS["fit_tokens"])] = 60_000
+    validation_tokens: Annotated[int, Field(ge=20, le=BUDGET_LIMITS["validation_tokens"])] = 6_000
+    sample_tokens: Annotated[int, Field(ge=100, le=BUDGET_LIMITS["sample_tokens"])] = 30_000
+    mix: Annotated[tuple[Part, ...], Field(max_length=100)] = ()
+    column: Annotated[str, Field(max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> CorpusSpec:
+        if self.mix and abs(sum(part.share for part in self.mix) - 1) > 1e-6:
+            raise ValueError(f"mix: the shares sum to {sum(part.share for part in self.mix):g}: make it 1")
+        if self.mix and self.column:
+            raise ValueError("column: each part of a mix names its own")
+        return self
 
     @property
     def named(self) -> str:
@@ -89,8 +123,33 @@ class CorpusSpec(Strict):
         return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens)
 
     def corpus(self, data: Data) -> Corpus:
-        """The corpus, its ids read from `data`."""
-        return Corpus(self.source, self.context, self.mix, data, remembered=REMEMBERED)
+        """Make the corpus, its ids read from `data`."""
+        return Corpus(self.source, self.context, self.mix, data, remembered=REMEMBERED, column=self.column)
+
+
+class BehaviourSpec(Strict):
+    """How behaviour is measured beside the sweeps (`steering.behaviour`).
+
+    alphas : other than 0, in units of damage; nats : of damage that one unit does (`steering.damage`).
+    tokens : written on from each prompt. first : the first token's weight beside the later ones' mean.
+    splits : of a concept's pairs into halves; a row's vector from one half is set against native from the
+        other.
+    positions : the tokens that are steered (`steering.continuation`).
+    """
+
+    alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.25, 0.25)
+    nats: Annotated[float, Field(gt=0, le=10)] = 0.5
+    tokens: Annotated[int, Field(ge=1, le=64)] = 8
+    first: Annotated[float, Field(ge=0, le=1)] = 0.25
+    splits: Annotated[int, Field(ge=1, le=16)] = 4
+    positions: Literal["all", "but-last", "last"] = "all"
+
+    @field_validator("alphas")
+    @classmethod
+    def _steering(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.0 in alphas or len(set(alphas)) != len(alphas):
+            raise ValueError("give different alphas, none of them 0")
+        return tuple(sorted(alphas))
 
 
 class Suite(Strict):
@@ -99,21 +158,24 @@ class Suite(Strict):
     alphas : the scored grid, in units of the target layer's spread; holds 0.
     over_steering : alphas past it, swept and reported apart, never scored.
     fit_seeds : how many seeds a stochastic mapping is fitted with.
+    behaviour : how behaviour is measured beside the sweeps; not at all without it.
     """
 
     name: Name
     version: Annotated[int, Field(ge=1)] = 1
     description: str = ""
     corpus: CorpusSpec = CorpusSpec()
-    alphas: tuple[float, ...] = GRID
-    over_steering: tuple[float, ...] = (-1.0, 1.0)
-    random_directions: Annotated[int, Field(ge=8)] = 8
-    shuffles: Annotated[int, Field(ge=1)] = 8
-    fit_seeds: Annotated[int, Field(ge=1)] = 2
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
-    tasks: tuple[str, ...] = Field(min_length=1)
-    mappings: tuple[str, ...] = Field(min_length=1)
-    pairs: tuple[PairSpec, ...] = Field(min_length=1)
+    alphas: Alphas = GRID
+    over_steering: Alphas = (-1.0, 1.0)
+    random_directions: Annotated[int, Field(ge=8, le=1000)] = 8
+    shuffles: Annotated[int, Field(ge=1, le=1000)] = 8
+    fit_seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    behaviour: BehaviourSpec | None = None
+    tasks: tuple[Named, ...] = Field(min_length=1, max_length=1000)
+    mappings: tuple[Named, ...] = Field(min_length=1, max_length=1000)
+    pairs: tuple[PairSpec, ...] = Field(min_length=1, max_length=1000)
+    _shelf: TaskShelf = PrivateAttr(default_factory=TaskShelf)
 
     @field_validator("alphas")
     @classmethod
@@ -121,6 +183,12 @@ class Suite(Strict):
         if 0.0 not in alphas or len(set(alphas)) != len(alphas) or len(alphas) < 3:
             raise ValueError("give at least three different alphas, 0 among them")
         return tuple(sorted(alphas))
+
+    @model_validator(mode="after")
+    def _swept_once(self) -> Suite:
+        if len(set(self.over_steering)) < len(self.over_steering) or set(self.over_steering) & {*self.alphas}:
+            raise ValueError("over_steering: an alpha stands twice, or is scored anyway; drop it")
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Suite:
@@ -136,6 +204,10 @@ class Suite(Strict):
         content = self.model_dump(mode="json", exclude={"pairs", "mappings", "description"})
         if not self.corpus.mix:  # suites without a mix keep the digest that they had
             del content["corpus"]["mix"]
+        if self.corpus.column is None:  # nor does a column that is not named change it
+            del content["corpus"]["column"]
+        if self.behaviour is None:
+            del content["behaviour"]
         content["task_digests"] = [task.digest for task in self.read_tasks()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -150,20 +222,24 @@ class Suite(Strict):
         }
 
     def read_tasks(self) -> list[Task]:
-        """The suite's tasks, in order."""
-        return [find_task(name) for name in self.tasks]
+        """Read the suite's tasks, in order; once for the suite and its copies."""
+        return [self._shelf.find(name) for name in self.tasks]
 
     def tasks_of(self, pair: PairSpec) -> list[Task]:
-        """The tasks that are run on one of its pairs."""
+        """Read the tasks that are run on one of its pairs."""
         return [task for task in self.read_tasks() if task.card.kind not in pair.skip_kinds]
 
 
 def known_suites() -> list[str]:
+    """List the names of the suites that ship with the package."""
     return sorted(path.stem for path in SUITES.glob("*.yaml"))
 
 
 def find_suite(spec: str) -> Suite:
-    """A suite by its name, or by the path of its YAML file."""
+    """Find a suite by its name, or by the path of its YAML file.
+
+    Raises UserError where there is none.
+    """
     if (SUITES / f"{spec}.yaml").is_file():
         return read_yaml(SUITES / f"{spec}.yaml", Suite)
     path = Path(spec).expanduser()
@@ -173,13 +249,25 @@ def find_suite(spec: str) -> Suite:
 
 
 def default_suite(source: str | None, target: str | None) -> str:
-    """The suite of a run that names none: the embedded family's, or everyday prose for other models."""
+    """Choose the suite of a run that names none: the embedded family's, or everyday prose."""
     given = [spec.rpartition(":")[2] for spec in (source, target) if spec]
     return "nano" if all(spec.startswith("nano/") for spec in given) else "everyday"
 
 
-def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = None) -> Suite:
-    """The suite with only some of its pairs, or on another corpus (which makes it another protocol)."""
+def narrowed(
+    suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = None, column: str | None = None
+) -> Suite:
+    """Narrow a suite to some of its pairs, or put it on another corpus (which makes it another protocol).
+
+    Parameters
+    ----------
+    column : the column of the corpus's text, where it has none of the known names.
+
+    Raises
+    ------
+    UserError
+        Where the suite has no such pair, or a column is named without a corpus of rows.
+    """
     if pairs:
         known = {pair.name: pair for pair in suite.pairs}
         for name in pairs:
@@ -188,8 +276,12 @@ def narrowed(suite: Suite, *, pairs: Sequence[str] = (), corpus: str | None = No
         suite = suite.model_copy(update={"pairs": tuple(known[name] for name in dict.fromkeys(pairs))})
     if corpus:
         suite = suite.model_copy(
-            update={"corpus": suite.corpus.model_copy(update={"source": corpus, "mix": ()})}
+            update={"corpus": suite.corpus.model_copy(update={"source": corpus, "mix": (), "column": None})}
         )
+    if column is not None:
+        if suite.corpus.mix or suite.corpus.source == "nano":
+            raise UserError(f"--corpus-column {column}: give --corpus, a file or data set with columns")
+        suite = suite.model_copy(update={"corpus": suite.corpus.model_copy(update={"column": column})})
     return suite
 
 
@@ -199,17 +291,17 @@ def ad_hoc(
     source_layer: int | None,
     target: str,
     target_layer: int | None,
-    source_layers: LayerChoice | None = None,
+    source_layers: Layers | None = None,
     source_sae: str | None = None,
 ) -> Suite:
-    """The suite's protocol and tasks on a pair of the user's own."""
+    """Put a suite's protocol and tasks on a pair of the user's own."""
     if source_layer is not None and source_layers is not None:
         raise UserError("--source-layers takes the place of --source-layer: give one of the two")
-    several = source_layers if isinstance(source_layers, str) else "+".join(map(str, source_layers or ()))
-    at = f"{several or source_layer}-sae" if source_sae else several or source_layer
-    sides = [_short(source, at), _short(target, target_layer)]
+    layers = source_layers if isinstance(source_layers, str) else "_".join(map(str, source_layers or ()))
+    place = f"{layers or source_layer}-sae" if source_sae else layers or source_layer
+    sides = [_short(source, place), _short(target, target_layer)]
     pair = PairSpec(
-        name="--".join(sides)[:120],
+        name=_shortened("--".join(sides)),
         source=source, source_layer=source_layer, source_layers=source_layers,
         source_sae=source_sae,
         target=target, target_layer=target_layer,
@@ -217,13 +309,21 @@ def ad_hoc(
     return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
 
 
+def _shortened(name: str) -> str:
+    """Return a name of at most 120 characters as it is; of a longer one, its beginning and its hash."""
+    if len(name) <= 120:
+        return name
+    return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
 def _short(model: str, layer: int | str | None) -> str:
-    """A name for files: the last part of a model's name, and its layer."""
+    """Make a name for files: the last part of a model's name, and its layer."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.rstrip("/").rpartition("/")[2]).strip("-._") or "model"
     return name[:50] + (f"-{layer}" if layer is not None else "")
 
 
 def describe_suites() -> list[dict[str, Any]]:
+    """Describe every shipped suite in a row, for `lrt-bench list suites`."""
     rows = []
     for name in known_suites():
         suite = find_suite(name)
@@ -240,6 +340,7 @@ def describe_suites() -> list[dict[str, Any]]:
 
 
 def describe_pairs() -> list[dict[str, Any]]:
+    """Describe every pair of the shipped suites in a row, for `lrt-bench list pairs`."""
     return [
         {
             "suite": name,

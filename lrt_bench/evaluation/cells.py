@@ -1,4 +1,4 @@
-"""Cells: one row of one pair each. Where a result lies, when it is finished, how it is written."""
+"""Cells, one row of one pair each: where a result lies, when it is finished, how it is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cell_path(out: Path, suite: Suite, pair: PairSpec, row: Row) -> Path:
 
 
 def finished(path: Path, key: str) -> Result | None:
-    """The result that lies there, if it is under that key and its propensities are with it."""
+    """Return the result that lies there, if it is under that key and its propensities are with it."""
     if not path.exists():
         return None
     result = read_result(path)

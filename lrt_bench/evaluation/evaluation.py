@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.task_tokens import check_tokens
+from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.states import CorpusStates, StatesSource
 from lrt_bench.evaluation.cells import Cell, Failure
-from lrt_bench.evaluation.pair_job import CellSettings, PairJob
+from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.mapping_check import check_mapping, widths
+from lrt_bench.evaluation.pair_job import PairJob
+from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
-from lrt_bench.evaluation.rows import Row, controls, mapping_row
-from lrt_bench.evaluation.sites import choose_layers, source_site, target_site
+from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
+from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.loading import Models, check_stand_ins
-from lrt_bench.models.sae import SparseAutoencoder, load_sae
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
@@ -28,94 +34,152 @@ if TYPE_CHECKING:
 REMEMBER = 128 * 2**20  # bytes of states that a model holds, where another pair may read them again
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do, checked.
+
+    Attributes
+    ----------
+    rows
+        Mappings' and submissions' rows; the controls stand before them.
+    tasks
+        Every pair's tasks with their data, {pair name: tasks}.
+    """
+
+    rows: list[Row]
+    tasks: Mapping[str, list[Task]]
+
+
 @dataclass
 class Evaluation:
-    """What to score.
+    """A run: a suite, its pairs and its methods to results.
 
     Parameters
     ----------
-    suite : its pairs are all scored; narrow it with `model_copy` first.
-    mappings : names or PATH.py:CLASS; the suite's own if empty.
-    tasks : names of the suite's tasks, or folders; all if empty. Fewer make the results incomplete.
-    out : results go to out/SUITE/PAIR/MAPPING.json; what lies there with the same key is not computed again.
-    report : called with (what is being done, cells done, cells in all).
-    pair_done : called with a pair's cells when the last of them is there.
-    submissions : rows of submissions, scored beside the mappings.
-    side_effects : lm-eval tasks to run under each row's vectors.
-    scorers : of refusal tasks' answers, beside phrases and the first-token proxy.
-    data : where corpora and tasks by data set id get their rows.
-    local_models : {id: folder or file} that take the place of models and sparse autoencoders of the suite.
-    failures : the submissions' cells that failed, after `run`.
+    suite
+        Its pairs are all scored; narrow it with `RunConfig.chosen_suite` or `model_copy` first.
+    config
+        Methods, tasks, output folder, device and the rest. Its suite and pairs are in `suite` already.
+    report
+        Called with (what is being done, cells done, cells in all).
+    pair_done
+        Called with a pair's cells when the last of them is finished.
+    submissions
+        Rows of submissions, scored beside the mappings.
+    side_effects
+        lm-eval tasks to run under each row's vectors.
+    scorers
+        Scorers of refusal tasks' answers, beside phrases and the first-token proxy.
+    data
+        Where corpora and tasks by data set id get their rows; by default what `config.data` says.
+
+    Attributes
+    ----------
+    failures
+        The submissions' cells that failed, after `run`.
     """
 
     suite: Suite
-    mappings: Sequence[str] = ()
-    tasks: Sequence[str] = ()
-    out: Path = Path("results")
-    device: str = "cpu"
-    dtype: str = "float32"
-    device_map: str | None = None
-    seed: int = 0
-    batch_size: int = 64
+    config: RunConfig = field(default_factory=RunConfig)
     report: Callable[[str, float, float], None] = lambda what, done, total: None
     pair_done: Callable[[list[Cell]], None] = lambda cells: None
     submissions: Sequence[Row] = ()
     side_effects: SideEffects | None = None
     scorers: Scorers = field(default_factory=Scorers)
-    data: Data = field(default_factory=Data)
-    local_models: Mapping[str, str] = field(default_factory=dict)
+    data: Data = None  # type: ignore[assignment]
     failures: list[Failure] = field(default_factory=list, init=False)
     _done: float = field(default=0.0, init=False)
 
+    def __post_init__(self) -> None:
+        if self.data is None:
+            self.data = Data(self.config.data)
+
     def run(self) -> list[Cell]:
-        """Compute (or read) every cell. Raises UserError on bad input, before anything is computed where
-        it can be known by then."""
-        rows, chosen = self.rows(), self.checked_tasks()
+        """Compute, or read, every cell, in the suite's order.
+
+        Raises
+        ------
+        UserError
+            On bad input; before any model is loaded where it can be known by then (`check`).
+        """
+        plan = self.check()
         models = self.models()
         self.failures = []
-        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(rows))
+        self._done = 0.0
+        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(plan.rows))
         cells: list[Cell] = []
-        for number, pair in enumerate(self.suite.pairs):
-            models.keep(
-                {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
-            )
-            found = list(self._pair(pair, models, chosen, rows_of(pair, rows)))
-            self.pair_done(found)
-            cells += found
+        with run_state():
+            for number, pair in enumerate(self.suite.pairs):
+                models.keep(
+                    {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
+                )
+                of_pair = list(self._pair(pair, models, plan))
+                self.pair_done(of_pair)
+                cells += of_pair
         return cells
 
-    def check(self) -> None:
-        """Raise UserError on bad input that can be known before a model is loaded."""
-        self.rows()
-        self.checked_tasks()
+    def check(self) -> Plan:
+        """Check all that settings, texts and mapping files alone can tell, and return what is to be run.
+
+        It is the first step of every engine: whatever needs no model to be known is checked in it, so that
+        no forward pass is spent on a run that must end in an error.
+
+        Raises
+        ------
+        UserError
+            One line that names the option, the file or the field.
+        """
+        models = self.models()  # its device and dtype
+        rows, chosen = self.rows(), self._chosen_tasks()
+        tasks = {pair.name: self._tasks_of(pair, chosen) for pair in self.suite.pairs}
+        for pair in self.suite.pairs:
+            check_layer_search(pair)
+            for spec in (pair.source, pair.target):
+                models.check(spec)
+        self.suite.corpus.corpus(self.data).check()
+        sizes = {widths(pair, self.config.models) for pair in self.suite.pairs}
+        for row in rows:
+            if isinstance(row, MappingRow):
+                for of_pair in sizes:
+                    check_mapping(row, of_pair)
+        return Plan(rows, tasks)
 
     def rows(self) -> list[Row]:
-        """The mappings' and submissions' rows. Raises UserError where two have one name."""
-        rows = [*map(mapping_row, self.mappings or self.suite.mappings), *self.submissions]
+        """Return the mappings' and submissions' rows.
+
+        Raises UserError where two have one name.
+        """
+        rows = [*map(mapping_row, self.config.mappings or self.suite.mappings), *self.submissions]
         self._check_names(rows)
         return rows
 
-    def checked_tasks(self) -> list[Task]:
-        """The tasks that were asked for, if any were. Raises UserError on them, and on other bad settings."""
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"--out {self.out}: a file is there; give a folder")
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size {self.batch_size}: give 1 or more")
-        chosen = [find_task(spec) for spec in self.tasks]
+    def _chosen_tasks(self) -> list[Task]:
+        """Return the tasks that were named.
+
+        Raises UserError on them, and on the output folder.
+        """
+        out = self.config.out
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: a file is there; give a folder")
+        chosen = [find_task(spec) for spec in self.config.tasks]
         for kind, tasks in (("--task", chosen), ("suite: tasks", self.suite.read_tasks())):
             names = [task.name for task in tasks]
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
-        check_stand_ins(self.local_models, self.suite.models)
+        check_stand_ins(self.config.models, self.suite.models)
         return chosen
 
     def models(self) -> Models:
-        """Where the models come from; none is loaded yet."""
+        """Return where the models come from; none is loaded yet."""
         remember = REMEMBER if len(self.suite.pairs) > 1 else 0
-        return Models(self.dtype, self.device, self.device_map, self.local_models, remember)
+        config = self.config
+        return Models(
+            config.dtype, config.device, config.device_map, config.models, remember,
+            config.trust_remote_code, config.bos,
+        )  # fmt: skip
 
-    def tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
-        """The pair's tasks with their data."""
+    def _tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
+        """Return the pair's tasks with their data."""
         return [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
 
     def _check_names(self, rows: Sequence[Row]) -> None:
@@ -124,26 +188,26 @@ class Evaluation:
             raise UserError(f"--mapping {twice[0]}: the name stands twice among mappings and controls")
 
     def _sae(self, spec: str) -> SparseAutoencoder:
-        """Load it, or what takes its place; an untrained one is of what its own name says."""
+        """Load a sparse autoencoder, or its stand-in; an untrained one is of what its own name says."""
         head, colon, rest = spec.rpartition("untrained:")
-        return load_sae(head + colon + self.local_models.get(rest.partition("@")[0], rest))
+        return load_sae(head + colon + self.config.models.get(rest.partition("@")[0], rest))
 
-    def _pair(self, pair: PairSpec, models: Models, chosen: list[Task], rows: list[Row]) -> Iterator[Cell]:
-        began = self._done
+    def _pair(self, pair: PairSpec, models: Models, plan: Plan) -> Iterator[Cell]:
+        rows, began = rows_of(pair, plan.rows), self._done
         self.report(f"{pair.name}: loading", self._done, self._total)
 
         def states_done(share: float) -> None:
             self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
 
-        job = self.job(pair, models, self.tasks_of(pair, chosen), rows, states_done)
+        job = self.job(pair, models, plan.tasks[pair.name], rows, states_done)
         self._done = began + STATES_WEIGHT
         for row in rows:
             self.report(f"{pair.name}: {row.name}", self._done, self._total)
-            found = job.cell(row)
-            if isinstance(found, Failure):
-                self.failures.append(found)
+            cell = job.cell(row)
+            if isinstance(cell, Failure):
+                self.failures.append(cell)
             else:
-                yield found
+                yield cell
             self._done += 1
         self.report(f"{pair.name}: done", self._done, self._total)
 
@@ -154,21 +218,35 @@ class Evaluation:
         tasks: list[Task],
         rows: list[Row],
         states_done: Callable[[float], None] = lambda done: None,
+        states_source: StatesSource | None = None,
     ) -> PairJob:
-        """The pair's cells, its models loaded and its layers found."""
+        """Return the pair's cells, its models loaded and its layers chosen.
+
+        Parameters
+        ----------
+        states_done
+            Called with the share of the corpus pass that is done.
+        states_source
+            Hands in the paired states; by default a pass over the suite's corpus.
+        """
         sides = models.get(pair.source), models.get(pair.target)
-        pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.batch_size)
+        for task in tasks:
+            for tokenizer in {id(side.tokenizer): side.tokenizer for side in sides}.values():
+                check_tokens(task, tokenizer)
+        pair, layers = choose_layers(pair, *sides, self.suite.corpus, self.data, self.config.batch_size)
         source = source_site(sides[0], pair, self._sae)
         target = target_site(sides[1], pair)
+        corpus, config = self.suite.corpus, self.config
+        states_source = states_source or CorpusStates(
+            source, target, corpus.corpus(self.data), corpus.budget, config.seed, config.batch_size,
+            states_done,
+        )  # fmt: skip
         bench = PairBench(
-            self.suite, pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+            self.suite, pair, source, target, tasks, states_source, config.seed, config.batch_size
         )
-        settings = CellSettings(
-            self.out, self.device, self.dtype, self.batch_size, self.scorers, self.side_effects
-        )
-        return PairJob(settings, bench, rows, layers)
+        return PairJob(config, bench, rows, layers, self.scorers, self.side_effects)
 
 
 def rows_of(pair: PairSpec, rows: Sequence[Row]) -> list[Row]:
-    """The rows of one pair: the controls, and fresh ones of `rows` that are for it."""
+    """Return the rows of one pair: the controls, and fresh copies of `rows` that are for it."""
     return [*controls(), *(replace(row, mappings=[]) for row in rows if row.applies(pair))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import PairedTokens
-from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.batching import pad, paired_by_length
 from lrt_bench.models.sites import Site
 
 BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the target's states
@@ -18,7 +18,9 @@ BANDS = (1, 8, 32, 128)  # edges of the bands of principal components of the tar
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Figures over validation states. FVU = 1 - R2 = unexplained share of the target's variance.
+    """Figures over validation states.
+
+    FVU = 1 - R2 = unexplained share of the target's variance.
 
     fvu, fvu_without_top1, fvu_without_top8 : over all dimensions, and without the widest ones.
     cosine : mean cosine between mapped and own states, both centred on the target's mean.
@@ -98,10 +100,13 @@ class Stitching:
     Tokens without a partner in the source (BOS included) keep the target's own state.
     """
 
-    def __init__(self, source: Site, target: Site, texts: Sequence[PairedTokens], rows: int = 32) -> None:
+    def __init__(
+        self, source: Site, target: Site, texts: Sequence[PairedTokens], batch_size: int = 32
+    ) -> None:
         self._target = target
         self._batches = []
-        for batch in by_length([len(text.target_ids) for text in texts], rows):
+        lengths = [(len(text.source_ids), len(text.target_ids)) for text in texts]
+        for batch in paired_by_length((source.model, target.model), lengths, batch_size):
             chosen = [texts[i] for i in batch]
             ids = pad([text.target_ids for text in chosen])
             x = source.read(pad([text.source_ids for text in chosen])).cpu()
@@ -110,12 +115,12 @@ class Stitching:
 
     @torch.inference_mode()
     def _finals(self, states: Tensor) -> Tensor:
-        """What the head reads, from states at the site: [b, t, d]."""
+        """Return what the head reads, from states at the site: [b, t, d]."""
         return self._target.model.finish(self._target.model.resume(states, self._target.layer))
 
     @torch.inference_mode()
     def __call__(self, mapping: Callable[[Tensor], Tensor]) -> tuple[float, float]:
-        """(added cross-entropy, KL) of a map's states, nats a token."""
+        """Return (added cross-entropy, KL) of a map's states, nats a token."""
         added = divergence = 0.0
         count = 0
         for chosen, ids, x, own, finals in self._batches:
@@ -150,8 +155,8 @@ def measure(
     mapping: Callable[[Tensor], Tensor], x: Tensor, own: OwnStates, stitching: Stitching | None
 ) -> Fidelity:
     """All of a mapping's fidelity on validation states x [n, d_source]; stitched where that is asked."""
-    found = own.fidelity(mapping(x))
+    fidelity = own.fidelity(mapping(x))
     if stitching is None:
-        return found
+        return fidelity
     added, kl = stitching(mapping)
-    return Fidelity(**{**vars(found), "added_cross_entropy": added, "kl": kl})
+    return Fidelity(**{**vars(fidelity), "added_cross_entropy": added, "kl": kl})

@@ -14,56 +14,64 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench._version import __version__
+from lrt_bench.data.tasks import GenerationTask, RefusalTask, SideEffectTask, VectorTask
 from lrt_bench.errors import SubmissionError
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.evaluation.behaviour_scores import ChoiceDeltas, behaviour_record
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
 from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.protocol import DISTURBED, PROTOCOL, REFERENCES
 from lrt_bench.evaluation.provenance import peak_memory, provenance
-from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_figures
+from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_scores
 from lrt_bench.evaluation.rows import Row, mapping_record
 from lrt_bench.evaluation.sites import identity, site_record
 from lrt_bench.evaluation.task_scores import (
-    choice_figures,
-    fidelity_figures,
-    generation_figures,
-    side_effect_figures,
+    choice_record,
+    fidelity_scores,
+    generation_scores,
+    side_effect_scores,
 )
 from lrt_bench.files.schema import first_problem
 from lrt_bench.results import metrics
-from lrt_bench.results.records import Cost, LayersChosen, LmEvalFigures, PairRecord, Settings, TaskFigures
+from lrt_bench.results.schema.behaviour import BehaviourRecord
+from lrt_bench.results.schema.records import (
+    Cost,
+    LayersChosen,
+    LmEvalScores,
+    PairRecord,
+    Settings,
+    TaskRecord,
+)
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.results.storage import Result, read_propensities
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
 
 
-@dataclass(frozen=True)
-class CellSettings:
-    """What of an evaluation's settings the cells of a pair depend on; see `Evaluation`."""
-
-    out: Path
-    device: str
-    dtype: str
-    batch_size: int
-    scorers: Scorers
-    side_effects: SideEffects | None = None
-
-
 @dataclass
 class PairJob:
-    """The cells of one pair. The reference controls come first, from their files if they are finished."""
+    """The cells of one pair.
 
-    settings: CellSettings
+    The reference controls come first, from their files if they are finished.
+    """
+
+    config: RunConfig
     bench: PairBench
     rows: list[Row]
     layers_chosen: LayersChosen | None = None
+    scorers: Scorers = field(default_factory=Scorers)
+    side_effects: SideEffects | None = None
     _vectors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _propensities: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _sweep_seconds: dict[str, float] = field(default_factory=dict)
     _references: dict[str, Reference] | None = None
 
     def path(self, row: Row) -> Path:
-        return cell_path(self.settings.out, self.bench.suite, self.bench.pair, row)
+        """Where the row's result lies."""
+        return cell_path(self.config.out, self.bench.suite, self.bench.pair, row)
 
     def key(self, row: Row) -> str:
         """Hash of all that the cell's numbers depend on."""
@@ -71,29 +79,29 @@ class PairJob:
         sites = [identity(site) for site in (bench.source, bench.target)]
         tasks = [task.digest for task in bench.tasks]
         parts = [
-            PROTOCOL, __version__, bench.suite.digest, bench.fingerprint, tasks, sites,
+            PROTOCOL, __version__, bench.suite.digest, bench.states_source.fingerprint, tasks, sites,
             bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
-            self.settings.dtype, self.settings.device,
+            self.config.dtype, self.config.device,
         ]  # fmt: skip
-        if self.settings.side_effects and _disturbs(row):
-            parts.append(self.settings.side_effects.digest)
+        if self.side_effects and _disturbs(row):
+            parts.append(self.side_effects.digest)
         parts += [task.data_digest for task in bench.tasks if task.data_digest]
-        parts += self.settings.scorers.key if bench.of_kind("refusal") else []
+        parts += self.scorers.key if bench.inputs.of_kind(RefusalTask) else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def finished(self, row: Row) -> Result | None:
-        """The cell's result if it lies there under the same key, its propensities with it."""
+        """Return the cell's result if it lies there under the same key, its propensities with it."""
         return finished(self.path(row), self.key(row))
 
     def cell(self, row: Row) -> Cell | Failure:
-        """The row's cell, read or computed and written."""
+        """Return the row's cell, read or computed and written."""
         if result := self.finished(row):
             return Cell(result, self.path(row), computed=False)
-        found = self.computed(row)
-        return found if isinstance(found, Failure) else store(self.path(row), *found)
+        computed = self.computed(row)
+        return computed if isinstance(computed, Failure) else store(self.path(row), *computed)
 
     def computed(self, row: Row) -> tuple[Result, dict[str, Tensor]] | Failure:
-        """The row's result and propensities; what goes wrong with a submission is a failure of its own."""
+        """Return the row's result and propensities, or the failure of a submission."""
         name = self.bench.pair.name
         try:
             return self._compute(row)
@@ -105,53 +113,67 @@ class PairJob:
             return Failure(row.name, name, f"{row.name}: {first_problem(error)}")
 
     def references(self) -> dict[str, Reference]:
+        """Return every choice task's native references, computed once."""
         if self._references is None:
             rows = {row.name: row for row in self.rows}
             m = [self.propensities(rows[name]) for name in REFERENCES]
-            self._references = self.bench.reference(*m)
+            suite = self.bench.suite
+            self._references = choice_references(
+                self.bench.choice_sweep, ReferencePropensities(*m),
+                directions=suite.random_directions, bootstrap=suite.bootstrap, seed=self.bench.seed,
+            )  # fmt: skip
         return self._references
 
-    def know(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
-        """Take a reference control's propensities, which were swept elsewhere in so many seconds."""
+    def receive_propensities(self, name: str, propensities: dict[str, Tensor], seconds: float = 0.0) -> None:
+        """Take a reference control's propensities that were swept elsewhere, in `seconds`."""
         self._propensities[name], self._sweep_seconds[name] = propensities, seconds
 
     def vectors(self, row: Row) -> dict[str, Tensor]:
+        """Return the row's vectors, {task: [seeds, d_target]}, made once."""
         if row.name not in self._vectors:
-            kinds = self.bench.of_kind("generation"), self.bench.of_kind("refusal")
-            tasks = [*self.bench.choices, *kinds[0], *kinds[1]]
+            inputs = self.bench.inputs
+            tasks: list[VectorTask] = [
+                *self.bench.choice_sweep.tasks,
+                *inputs.of_kind(GenerationTask),
+                *inputs.of_kind(RefusalTask),
+            ]
             self._vectors[row.name] = row.vectors(self.bench, tasks)
         return self._vectors[row.name]
 
     def propensities(self, row: Row) -> dict[str, Tensor]:
-        """The row's sweep; a reference control's is read back where its cell is finished."""
+        """Return the row's sweep; a reference control's is read back where its cell is finished."""
         if row.name not in self._propensities:
             stored = None
             if row.name in REFERENCES and (result := self.finished(row)):
                 stored = read_propensities(self.path(row), result)
             vectors = {} if stored is not None else self.vectors(row)
             began = time.perf_counter()
-            found = stored if stored is not None else self.bench.propensities(vectors, row.over_steered)
+            swept = (
+                stored
+                if stored is not None
+                else self.bench.choice_sweep.propensities(vectors, row.over_steered)
+            )
             self._sweep_seconds[row.name] = time.perf_counter() - began
             if row.name not in REFERENCES:
-                return found
-            self._propensities[row.name] = found
+                return swept
+            self._propensities[row.name] = swept
         return self._propensities[row.name]
 
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
         bench = self.bench
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
         tasks = tuple(
-            choice_figures(bench, row, task, references[task.name], m[task.name], vectors[task.name])
-            for task in bench.choices
+            choice_record(bench, row, task, references[task.name], m[task.name], vectors[task.name])
+            for task in bench.choice_sweep.tasks
         )
-        writing = bench.of_kind("generation") if _disturbs(row) else []
-        generation = generation_figures(bench, writing, vectors)
-        neutral = bench.of_kind("side-effect") if bench.choices and _disturbs(row) else []
-        effects = [side_effect_figures(bench, task, vectors) for task in neutral]
-        refusing = bench.of_kind("refusal") if measured(row) else []
-        refusal = [refusal_figures(bench, row, task, vectors, self.settings.scorers) for task in refusing]
-        score, ci95 = _score(row.name, tasks, bench)
-        counted = [figures for figures in tasks if figures.steerable]
+        writing = bench.inputs.of_kind(GenerationTask) if _disturbs(row) else []
+        generation = generation_scores(bench, writing, vectors)
+        neutral = bench.inputs.of_kind(SideEffectTask) if bench.choice_sweep.tasks and _disturbs(row) else []
+        effects = [side_effect_scores(bench, task, vectors) for task in neutral]
+        refusing = bench.inputs.of_kind(RefusalTask) if measured(row) else []
+        refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
+        score = _score(row.name, tasks, bench)
+        counted = [task for task in tasks if task.steerable]
         result = Result(
             key=self.key(row),
             suite=bench.suite.name,
@@ -162,32 +184,53 @@ class PairJob:
             pair=self._pair_record(),
             mapping=mapping_record(row),
             settings=self._settings(),
-            transfer_score=score,
-            ci95=ci95,
-            steering_r2=metrics.mean_of([figures.steering_r2 for figures in counted]),
-            correlation_delta=metrics.mean_of([figures.correlation_delta for figures in counted]),
-            not_steerable=tuple(figures.task for figures in tasks if not figures.steerable),
-            not_scorable=bench.not_scorable,
+            transfer_score=score.value,
+            ci95=score.ci95,
+            ci95_these_tasks=score.these_tasks,
+            ci95_new_concepts=score.new_concepts,
+            steering_r2=metrics.mean_of([task.steering_r2 for task in counted]),
+            correlation_delta=metrics.mean_of([task.correlation_delta for task in counted]),
+            not_steerable=tuple(task.task for task in tasks if not task.steerable),
+            not_scorable=bench.choice_sweep.not_scorable,
             tasks=tasks,
             generation=generation,
             side_effects=tuple(effects),
             lm_eval=self._lm_eval(row, vectors),
             refusal=tuple(refusal),
-            fidelity=fidelity_figures(bench, row),
+            fidelity=fidelity_scores(bench, row),
+            behaviour=self._behaviour(row, vectors, m),
             cost=self._cost(row),
-            provenance=provenance(bench.suite.corpus.named, bench.states.digest, bench.data.revisions),
+            provenance=provenance(
+                bench.suite.corpus.named,
+                bench.states.digest,
+                bench.states_source.revisions,
+                self.config.recorded(),
+                self.config.trust_remote_code,
+                self.config.bos,
+            ),
             audit=row.audit,
             propensities="0" * 64,
         )
         return result, m
 
-    def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalFigures, ...]:
+    def _behaviour(
+        self, row: Row, vectors: dict[str, Tensor], m: dict[str, Tensor]
+    ) -> BehaviourRecord | None:
+        """Return the row's behaviour, where the suite measures it."""
+        sweep, references = self.bench.choice_sweep, self.references()
+        deltas = {
+            task.name: ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
+            for task in sweep.tasks
+        }
+        return behaviour_record(self.bench, row, vectors, deltas)
+
+    def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
-        asked = self.settings.side_effects
-        if asked is None or not _disturbs(row):
+        side_effects = self.side_effects
+        if side_effects is None or not _disturbs(row):
             return ()
         steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
-        return asked.figures(self.bench, row, steerable)
+        return side_effects.scores(self.bench, row, steerable)
 
     def _pair_record(self) -> PairRecord:
         bench = self.bench
@@ -209,9 +252,9 @@ class PairJob:
             spread=self.bench.spread,
             seed=self.bench.seed,
             bootstrap=suite.bootstrap,
-            dtype=self.settings.dtype,
-            device=self.settings.device,
-            batch_size=self.settings.batch_size,
+            dtype=self.config.dtype,
+            device=self.config.device,
+            batch_size=self.config.batch_size,
         )
 
     def _cost(self, row: Row) -> Cost:
@@ -221,7 +264,7 @@ class PairJob:
             fit_seconds=row.fit_seconds,
             states_seconds=states.seconds if row.mappings else 0.0,
             sweep_seconds=self._sweep_seconds[row.name],
-            peak_memory_bytes=peak_memory(self.settings.device),
+            peak_memory_bytes=peak_memory(self.config.device),
         )
 
 
@@ -230,13 +273,30 @@ def _disturbs(row: Row) -> bool:
     return not row.control or row.name in DISTURBED
 
 
-def _score(
-    name: str, tasks: Sequence[TaskFigures], bench: PairBench
-) -> tuple[float | None, tuple[float, float] | None]:
-    """Transfer Score and its 95% interval; None for both where no task is steerable."""
-    errors = {figures.task: figures.errors for figures in tasks if figures.steerable}
-    score = metrics.transfer_score(errors)
-    if score is None:
-        return None, None
-    samples = metrics.bootstrap_scores({name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
-    return score, metrics.interval(samples[name])
+Ends = tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class _Score:
+    """Transfer Score and its 95% intervals; None for all where no task is steerable."""
+
+    value: float | None
+    ci95: Ends = None
+    these_tasks: Ends = None
+    new_concepts: Ends = None
+
+
+def _score(name: str, tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
+    errors = {record.task: record.errors for record in tasks if record.steerable}
+    value = metrics.transfer_score(errors)
+    if value is None:
+        return _Score(None)
+    replicates, seed = bench.suite.bootstrap, bench.seed
+    drawn = metrics.bootstrap_scores({name: errors}, replicates=replicates, seed=seed)
+    samples = {task: TaskSample.of_errors(one) for task, one in errors.items()}
+    return _Score(
+        value,
+        metrics.interval(drawn[name]),
+        inference.these_tasks(samples, replicates=replicates, seed=seed),
+        inference.new_concepts(samples, seed=seed),
+    )

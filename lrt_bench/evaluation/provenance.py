@@ -9,16 +9,34 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from lrt_bench._version import __version__
 from lrt_bench.files.resources import PACKAGE
-from lrt_bench.results.records import Provenance
+from lrt_bench.results.schema.records import Provenance
 
 
-def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None = None) -> Provenance:
-    """Where this run's numbers come from; `data` tells the revision of each data set that was read."""
+def provenance(
+    corpus: str,
+    corpus_digest: str,
+    data: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
+    trust_remote_code: bool | None = None,
+    bos: Literal["auto", "always", "never"] | None = None,
+) -> Provenance:
+    """Describe where this run's numbers come from.
+
+    Parameters
+    ----------
+    data
+        Revision of each data set that was read.
+    config
+        The run's settings, as `RunConfig.recorded` gives them.
+    trust_remote_code, bos
+        How the models were loaded (`models.loading.Models`).
+    """
     import transformers
 
     return Provenance(
@@ -33,6 +51,9 @@ def provenance(corpus: str, corpus_digest: str, data: Mapping[str, str] | None =
         corpus=corpus,
         corpus_digest=corpus_digest,
         data=dict(data or {}) or None,
+        config=dict(config) if config is not None else None,
+        trust_remote_code=trust_remote_code,
+        bos=bos,
     )
 
 
@@ -53,9 +74,9 @@ def peak_memory(device: str) -> int:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this code runs from; None when installed from a wheel."""
+    """Return the commit of the checkout that this code runs from; None when installed from a wheel."""
     if not (PACKAGE.parent / ".git").exists():
         return None
     command = ["git", "-C", str(PACKAGE.parent), "rev-parse", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""A row's figures on refusal tasks: every scorer side by side, counted failures beside each mean."""
+"""A row's scores on refusal tasks: every scorer side by side, counted failures beside each mean."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrt_bench.data.tasks import Prompt, Task
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.evaluation.rows import Row, Vectors
+from lrt_bench.data.tasks import Prompt, RefusalTask
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.answers import AnswerScorer, Classifier, Phrases
 from lrt_bench.evaluation.scorers.judge import Judge
-from lrt_bench.results.records import JudgeRecord, Mean, RefusalFigures, RefusalPoint
-from lrt_bench.steering.refusal import Point, run_points
+from lrt_bench.results.schema.refusal_records import JudgeRecord, Mean, RefusalPoint, RefusalScores
+from lrt_bench.steering.refusal import InterventionAnswers, run_points
 
 CONTROLS = ("native", "random", "shuffled")  # controls whose answers are measured too
 UNJUDGED = ("shuffled",)  # of these: figure 4 sets native beside random
@@ -34,12 +35,11 @@ class Scorers:
         judge = ["judge", self.judge.model, self.judge.url] if self.judge else []
         return classifier + judge
 
-    def of(self, task: Task, judged: bool) -> list[AnswerScorer]:
-        """The scorers of one task's answers."""
-        assert task.card.scorer is not None
-        found: list[AnswerScorer] = [Phrases(task.card.scorer)]
-        found += [self.classifier] if self.classifier else []
-        return found + ([self.judge] if self.judge and judged else [])
+    def of(self, task: RefusalTask, judged: bool) -> list[AnswerScorer]:
+        """Return the scorers of one task's answers."""
+        scorers: list[AnswerScorer] = [Phrases(task.scorer)]
+        scorers += [self.classifier] if self.classifier else []
+        return scorers + ([self.judge] if self.judge and judged else [])
 
 
 def measured(row: Row) -> bool:
@@ -47,9 +47,9 @@ def measured(row: Row) -> bool:
     return not row.control or row.name in CONTROLS
 
 
-def refusal_figures(
-    bench: PairBench, row: Row, task: Task, vectors: Vectors, scorers: Scorers
-) -> RefusalFigures:
+def refusal_scores(
+    bench: PairBench, row: Row, task: RefusalTask, vectors: Vectors, scorers: Scorers
+) -> RefusalScores:
     """Refusal under the first of the row's vectors.
 
     Harmful instructions meet the whole grid and both ablations; harmless ones, where refusing is the damage,
@@ -57,20 +57,26 @@ def refusal_figures(
 
     A judge is asked about harmful instructions only: what a harmless one is answered with is harmless.
     """
-    choice = bench.alpha_choice(task)
+    choice = bench.refusal_alphas.of(task)
     judge = scorers.judge if row.name not in UNJUDGED else None
     before = (judge.unreadable, judge.missing) if judge else (0, 0)
-    vector, rows = vectors[task.name][0], bench.batch_size
+    vector, batch_size = vectors[task.name][0], bench.batch_size
     harmful = run_points(
-        bench.target, task, task.prompts, vector, bench.spread, (0.0, *task.card.alphas), rows=rows
+        bench.target,
+        task,
+        task.prompts,
+        vector,
+        bench.spread,
+        (0.0, *task.card.alphas),
+        batch_size=batch_size,
     )
     chosen = [alpha for alpha in (0.0, choice.answering, choice.refusing) if alpha is not None]
     harmless = (
-        run_points(bench.target, task, task.harmless, vector, bench.spread, chosen, rows=rows)
+        run_points(bench.target, task, task.harmless, vector, bench.spread, chosen, batch_size=batch_size)
         if task.harmless
         else []
     )
-    figures = RefusalFigures(
+    scores = RefusalScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -85,13 +91,15 @@ def refusal_figures(
     if judge:
         counts = {"unreadable": judge.unreadable - before[0], "missing": judge.missing - before[1]}
         record = JudgeRecord(model=judge.model, host=judge.host, **counts)
-        figures = figures.model_copy(update={"judge": record})
-    return figures
+        scores = scores.model_copy(update={"judge": record})
+    return scores
 
 
-def _point(point: Point, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]) -> RefusalPoint:
-    asked = [row.prompt for row in instructions]
-    scores = {scorer.name: mean(scorer(asked, point.answers)) for scorer in scorers}
+def _point(
+    point: InterventionAnswers, instructions: Sequence[Prompt], scorers: Sequence[AnswerScorer]
+) -> RefusalPoint:
+    prompts = [row.prompt for row in instructions]
+    scores = {scorer.name: mean(scorer(prompts, point.answers)) for scorer in scorers}
     scores["first-token"] = mean(point.odds.tolist())
     return RefusalPoint(
         intervention=point.kind,
@@ -103,10 +111,10 @@ def _point(point: Point, instructions: Sequence[Prompt], scorers: Sequence[Answe
 
 def mean(values: Sequence[float | None]) -> Mean:
     """Mean over what was scored, with one standard error of it; None is a failure."""
-    there = np.array([value for value in values if value is not None], dtype=np.float64)
+    scored = np.array([value for value in values if value is not None], dtype=np.float64)
     return Mean(
-        mean=float(there.mean()) if len(there) else None,
-        standard_error=float(there.std(ddof=1) / np.sqrt(len(there))) if len(there) > 1 else None,
-        n=len(there),
-        failures=len(values) - len(there),
+        mean=float(scored.mean()) if len(scored) else None,
+        standard_error=float(scored.std(ddof=1) / np.sqrt(len(scored))) if len(scored) > 1 else None,
+        n=len(scored),
+        failures=len(values) - len(scored),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -15,18 +16,18 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import ChoiceTask, VectorTask
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_mapping, name_of
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors, both_ways, half_vectors, native_vectors
+from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_method, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.states import PairedStates
-from lrt_bench.results.records import AuditRecord, MappingRecord
+from lrt_bench.results.schema.records import AuditRecord, MappingRecord
 
-Vectors = dict[str, Tensor]
 T = TypeVar("T")
-TRACKS = ("corpus", "task-aware")
+MAPPING_TRACKS = ("corpus", "task-aware")
 
 
 @dataclass
@@ -65,8 +66,24 @@ class Row(ABC):
         return True
 
     @abstractmethod
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        """The vectors that the row steers each task with: {task: [seeds, d_target]}."""
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers each task with: {task: [seeds, d_target]}."""
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the row's vectors from half of a task's pairs, by group of prompts: [seeds, groups, d].
+
+        `vectors` [seeds, d_target] are those of all pairs; a row that is made of no pairs has the same ones.
+        """
+        references = bench.behaviour
+        assert references is not None
+        if not self.mappings:
+            return vectors[:, None].expand(-1, references.groups, -1)
+        halves = [own for own, _ in references.halves(bench.inputs.source_states(task))]
+        mapped = [
+            torch.stack([mapping.transfer(own.positive, own.negative).float().cpu() for own in halves])
+            for mapping in self.mappings
+        ]
+        return torch.stack(mapped)
 
 
 class Native(Row):
@@ -74,8 +91,14 @@ class Native(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        return {task.name: bench.target_states(task).vector[None] for task in tasks}
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        return native_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the target's own vectors from the half that a prompt's group is not scored on."""
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
 
 
 class NativeSplit(Row):
@@ -83,24 +106,30 @@ class NativeSplit(Row):
 
     over_steered = True
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        states = {task.name: bench.target_states(task) for task in tasks}
-        return {name: torch.stack([s.half(0).vector, s.half(1).vector]) for name, s in states.items()}
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        return half_vectors({task.name: bench.inputs.target_states(task) for task in tasks})
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the target's own vectors from the half that a prompt's group is not scored on."""
+        assert bench.behaviour is not None
+        return bench.behaviour.own_halves(task)[None]
 
 
 class Nothing(Row):
     """The zero vector."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return {task.name: torch.zeros(1, bench.target.width) for task in tasks}
 
 
 class RandomDirections(Row):
     """Directions drawn uniformly, each in both senses: the luck of a direction's sign cancels."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        drawn = bench.random_directions()
-        return {task.name: torch.cat([drawn, -drawn]) for task in tasks}
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        return both_ways(bench.random_directions(), tasks)
 
 
 class Shuffled(Row):
@@ -111,9 +140,11 @@ class Shuffled(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         began = time.perf_counter()
         for shuffle in range(bench.suite.shuffles):
             moments = bench.states.shuffled(bench.seed + shuffle)
@@ -133,38 +164,47 @@ class OtherConcept(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the code behind the row."""
         return digest_of(Ridge)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        choices = bench.choices
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        choices = bench.choice_sweep.tasks
         own = transferred(bench, choices, [bench.ridge])
         nothing = torch.zeros(1, bench.target.width)
-        found = {}
+        vectors_of = {}
         for task in tasks:
-            start = choices.index(task) + 1 if task in choices else 0
+            start = choices.index(task) + 1 if isinstance(task, ChoiceTask) and task in choices else 0
             order = [*choices[start:], *choices[:start]]
             others = [own[other.name] for other in order if other.card.concept != task.card.concept]
-            found[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
-        return found
+            vectors_of[task.name] = torch.cat(others[: self.OTHERS]) if others else nothing
+        return vectors_of
 
 
 class Readout(Row):
     """The unembedding difference of the choice words: how much is a direct logit readout."""
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
-        found = {}
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        vectors_of = {}
         for task in tasks:
-            encoded = bench.sweep(task).encoded if task.card.kind == "choice" else []
+            encoded = bench.choice_sweep.of(task).encoded if isinstance(task, ChoiceTask) else []
             tokens = torch.tensor([[row.positive, row.negative] for row in encoded], dtype=torch.long)
             rows = bench.target.model.unembedding(tokens.flatten()) if len(tokens) else None
-            found[task.name] = torch.zeros(1, bench.target.width)
+            vectors_of[task.name] = torch.zeros(1, bench.target.width)
             if rows is not None:
                 each = rows[::2] - rows[1::2]
                 mean = each.mean(0)
                 # balanced letters cancel: what rounding leaves of them is no direction
                 if mean.norm() > 1e-4 * each.norm(dim=1).mean():
-                    found[task.name] = mean[None]
-        return found
+                    vectors_of[task.name] = mean[None]
+        return vectors_of
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the readout through the final norm's gain, which `vectors` leave out."""
+        assert bench.behaviour is not None
+        readout = bench.behaviour.of(task).readout
+        return readout.expand(1, bench.behaviour.groups, -1)
 
 
 @dataclass
@@ -174,33 +214,43 @@ class MappingRow(Row):
     over_steered = True
 
     method: type[Mapping] = Mapping  # type: ignore[type-abstract]
+    instance: Mapping | None = None  # that a fit copies, where it was given in the class's place
 
     @property
     def digest(self) -> str:
-        return digest_of(self.method)
+        """Hash of the code behind the row."""
+        return digest_of(self.instance or self.method)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         states = bench.states
-        seeds = range(bench.suite.fit_seeds if self.method.stochastic else 1)
+        stochastic = (self.instance or self.method).stochastic
+        seeds = range(bench.suite.fit_seeds if stochastic else 1)
         began = time.perf_counter()
         self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
         self.fit_seconds = (time.perf_counter() - began) / len(seeds)
         for mapping in self.mappings:
-            self._check(mapping, bench)
-        found = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
+            self.check_output(mapping, bench.states.validation[0][:32], bench.target.width)
+        carried = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
         want = (len(seeds), bench.target.width)
-        for vectors in found.values():
+        for vectors in carried.values():
             if tuple(vectors.shape) != want or not bool(torch.isfinite(vectors).all()):
                 shape = tuple(vectors.shape)
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
-        return found
+        return carried
+
+    def made(self, seed: int) -> Mapping:
+        """Return a fresh instance, or a copy of the one that was given, not fitted yet."""
+        given = self.instance
+        mapping = self._named("__init__", self.method if given is None else lambda: copy.deepcopy(given))
+        mapping.seed = seed
+        return mapping
 
     def fitted(self, states: PairedStates, seed: int) -> Mapping:
-        """A fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
+        """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
-            mapping = self._named("__init__", self.method)
-            mapping.seed = seed
+            mapping = self.made(seed)
             self._named("fit", lambda: mapping.fit(states.copy()))
         return mapping
 
@@ -214,11 +264,19 @@ class MappingRow(Row):
             kind = type(error).__name__
             raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}") from error
 
-    def _check(self, mapping: Mapping, bench: PairBench) -> None:
-        """Raise UserError where the mapping's output is not [n, d_target], finite."""
-        x = bench.states.validation[0][:32]
+    def check_transfer(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where a vector of states x [n, d_source] is not carried to [d_target], finite."""
+        vector = self._named("transfer", lambda: mapping.transfer(x[::2], x[1::2]))
+        if not isinstance(vector, Tensor) or tuple(vector.shape) != (d_target,):
+            shape = tuple(vector.shape) if isinstance(vector, Tensor) else type(vector).__name__
+            raise UserError(f"mapping {self.name}: transfer gave {shape}: want {(d_target,)}")
+        if not torch.isfinite(vector).all():
+            raise UserError(f"mapping {self.name}: transfer gave NaN or infinity: check its fit")
+
+    def check_output(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
+        """Raise UserError where states x [n, d_source] are not mapped to [n, d_target], finite."""
         y = self._named("__call__", lambda: mapping(x))
-        want = (len(x), bench.target.width)
+        want = (len(x), d_target)
         if not isinstance(y, Tensor) or tuple(y.shape) != want:
             shape = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise UserError(f"mapping {self.name}: __call__ returned {shape}, want {want}: map to d_target")
@@ -236,18 +294,18 @@ def _numpy_seed(seed: int) -> Iterator[None]:
         np.random.set_state(state)
 
 
-def transferred(bench: PairBench, tasks: list[Task], mappings: list[Mapping]) -> Vectors:
+def transferred(bench: PairBench, tasks: Sequence[VectorTask], mappings: list[Mapping]) -> Vectors:
     """Each task's vectors under each map: {task: [maps, d_target]}, in float32."""
-    found = {}
+    carried = {}
     for task in tasks:
-        states = bench.source_states(task)
+        states = bench.inputs.source_states(task)
         vectors = [mapping.transfer(states.positive, states.negative) for mapping in mappings]
-        found[task.name] = torch.stack([vector.float().cpu() for vector in vectors])
-    return found
+        carried[task.name] = torch.stack([vector.float().cpu() for vector in vectors])
+    return carried
 
 
 def controls() -> list[Row]:
-    """The control rows; the first three are what the others are compared with."""
+    """Return the control rows; the first three are what the others are compared with."""
     return [
         Native("native", "the target's own vector"),
         NativeSplit("native-split", "own vectors of two halves of the prompts"),
@@ -259,16 +317,17 @@ def controls() -> list[Row]:
     ]
 
 
-def mapping_row(spec: str) -> MappingRow:
-    """The row of a built-in mapping or of PATH.py:CLASS."""
-    method = find_mapping(spec)
-    if method.track not in TRACKS:
-        raise UserError(f"mapping {name_of(spec)}: track {method.track!r}: give {' or '.join(TRACKS)}")
-    return MappingRow(name_of(spec), method.rule, control=False, track=method.track, method=method)
+def mapping_row(given: str | type[Mapping] | Mapping) -> MappingRow:
+    """Return the row of a built-in mapping, of PATH.py:CLASS, of a class or of an instance."""
+    method, name = find_method(given), name_of(given)
+    if method.track not in MAPPING_TRACKS:
+        raise UserError(f"mapping {name}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}")
+    instance = given if isinstance(given, Mapping) else None
+    return MappingRow(name, method.rule, control=False, track=method.track, method=method, instance=instance)
 
 
 def mapping_record(row: Row) -> MappingRecord:
-    """What a result says of the row's method."""
+    """Return what a result says of the row's method."""
     linear = bool(row.mappings) and isinstance(row.mappings[0], LinearMapping)
     fields = {
         "name": row.name,

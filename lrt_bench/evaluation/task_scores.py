@@ -1,4 +1,4 @@
-"""From a row's vectors to its figures on every kind of task."""
+"""From a row's vectors to its scores on every kind of task."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.data.tasks import ChoiceTask, GenerationTask, SideEffectTask
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.fidelity import measure as measure_fidelity
 from lrt_bench.evaluation.fidelity import reachable_share
-from lrt_bench.evaluation.rows import NativeSplit, RandomDirections, Row, Vectors
+from lrt_bench.evaluation.rows import NativeSplit, RandomDirections, Row
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.records import FidelityFigures, GenerationFigures, SideEffectFigures, TaskFigures
+from lrt_bench.results.schema.records import FidelityScores, GenerationScores, SideEffectScores, TaskRecord
 from lrt_bench.steering.generation import Written, offsets_for
 
 
@@ -25,16 +26,19 @@ def _tuple(values: Array) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def choice_figures(
-    bench: PairBench, row: Row, task: Task, reference: Reference, m: Tensor, vectors: Tensor
-) -> TaskFigures:
-    """A choice task's figures. m [seeds, prompts, swept alphas]; vectors [seeds, d_target]."""
-    wanted, over, native_vector = reference.native, reference.over, bench.target_states(task).vector
+def choice_record(
+    bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, m: Tensor, vectors: Tensor
+) -> TaskRecord:
+    """Return a choice task's record.
+
+    m [seeds, prompts, swept alphas]; vectors [seeds, d_target].
+    """
+    wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
         m, vectors = m[:1], vectors[:1]
-    delta = bench.delta(m)
-    scored = bench.scored(m)
+    delta = bench.choice_sweep.delta(m)
+    scored = bench.choice_sweep.scored(m)
     alphas = np.asarray(bench.suite.alphas)
     native_m = reference.baseline[:, None] + wanted
     error = np.square(delta - wanted).sum(2)
@@ -45,13 +49,13 @@ def choice_figures(
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
     errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-    sweep = bench.sweep(task)
+    sweep = bench.choice_sweep.of(task)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
-    return TaskFigures(
+    return TaskRecord(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
-        concept=task.card.concept or task.name,
+        concept=task.concept,
         prompts=len(sweep.encoded),
         failures=len(task.choices) - len(sweep.encoded),
         steerable=reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING,
@@ -72,7 +76,7 @@ def choice_figures(
         cosine=_cosine(vectors[drawn], native_vector),
         norm_ratio=_ratio(float(vectors.norm(dim=1).mean()), float(native_vector.norm())),
         reachable=_reachable(row, native_vector),
-        curve_alphas=bench.swept[: m.shape[-1]],
+        curve_alphas=bench.choice_sweep.swept[: m.shape[-1]],
         curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
         error=tuple(_tuple(seed) for seed in error),
         energy=_tuple(energy),
@@ -107,32 +111,33 @@ def _reachable(row: Row, native: Tensor) -> float | None:
     return reachable_share(row.mappings[0].weight, native)
 
 
-def fidelity_figures(bench: PairBench, row: Row) -> FidelityFigures | None:
+def fidelity_scores(bench: PairBench, row: Row) -> FidelityScores | None:
     """State fidelity of the row's first map, stitched where the task is run; None without a map."""
     if not row.mappings:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
-    found = measure_fidelity(mapping, bench.states.validation[0], bench.own_states, bench.stitching)
-    return FidelityFigures(**vars(found))
+    fidelity = measure_fidelity(
+        mapping, bench.states.validation[0], bench.fidelity.own_states, bench.fidelity.stitching
+    )
+    return FidelityScores(**vars(fidelity))
 
 
-def generation_figures(
-    bench: PairBench, tasks: Sequence[Task], vectors: Vectors
-) -> tuple[GenerationFigures, ...]:
+def generation_scores(
+    bench: PairBench, tasks: Sequence[GenerationTask], vectors: Vectors
+) -> tuple[GenerationScores, ...]:
     """Steered writing of each task under the first of the row's vectors, alpha 0 first."""
     offsets = [offsets_for(vectors[task.name][0], task.card.alphas, bench.spread) for task in tasks]
     return tuple(
-        _writing_figures(task, bench.unsteered(task), written)
-        for task, written in zip(tasks, bench.write(tasks, offsets), strict=True)
+        _writing_scores(task, bench.writer.unsteered(task), written)
+        for task, written in zip(tasks, bench.writer.write(tasks, offsets), strict=True)
     )
 
 
-def _writing_figures(task: Task, unsteered: Written, written: Written) -> GenerationFigures:
-    assert task.card.scorer is not None
+def _writing_scores(task: GenerationTask, unsteered: Written, written: Written) -> GenerationScores:
     texts = [*unsteered.texts, *written.texts]
-    scores = [[score_text(task.card.scorer, text) for text in row] for row in texts]
+    scores = [[score_text(task.scorer, text) for text in row] for row in texts]
     losses = torch.cat([unsteered.cross_entropy, written.cross_entropy])
-    return GenerationFigures(
+    return GenerationScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
@@ -144,14 +149,14 @@ def _writing_figures(task: Task, unsteered: Written, written: Written) -> Genera
     )
 
 
-def side_effect_figures(bench: PairBench, task: Task, vectors: Vectors) -> SideEffectFigures:
-    """What steering costs neutral text, averaged over the pair's concepts."""
+def side_effect_scores(bench: PairBench, task: SideEffectTask, vectors: Vectors) -> SideEffectScores:
+    """Return what steering costs neutral text, averaged over the pair's concepts."""
     alphas = task.card.alphas
-    concepts = [vectors[choice.name][0] for choice in bench.choices]
+    concepts = [vectors[choice.name][0] for choice in bench.choice_sweep.tasks]
     offsets = [offsets_for(vector, alphas, bench.spread) for vector in concepts]
-    loss = bench.neutral(task)
+    loss = bench.writer.text_loss(task)
     added = (loss(torch.cat(offsets)) - loss.unsteered).view(len(concepts), len(alphas)).mean(0)
-    return SideEffectFigures(
+    return SideEffectScores(
         task=task.name,
         version=task.card.version,
         digest=task.digest,

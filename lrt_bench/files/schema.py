@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.parse import parse_json, read_yaml_file
+from lrt_bench.files.text import read_lines
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -20,22 +22,41 @@ class Strict(BaseModel):
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first thing wrong in a record: field and reason."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    """Word the first thing that is wrong in a record: field and reason."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    field = ".".join(str(part)[:60] for part in problem["loc"])
     reason = problem["msg"].removeprefix("Value error, ")
     return f"field {field}: {reason}" if field else reason
 
 
 def read_yaml(path: Path, model: type[Row]) -> Row:
-    """A YAML file as a checked record; UserError names the file and the field."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from error
+    """Read a YAML file as a checked record.
+
+    Raises
+    ------
+    UserError
+        Naming the file, and the field or the line.
+    """
+    content = read_yaml_file(path)
     try:
         return model.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}") from error
+    except (ValidationError, RecursionError) as error:
+        reason = first_problem(error) if isinstance(error, ValidationError) else "nested too deep"
+        raise UserError(f"{path}: {reason}") from error
+
+
+def read_records(path: Path, model: type[Row]) -> Iterator[Row]:
+    """Read a file of JSON lines as checked records; blank lines are passed over.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the line and the field.
+    """
+    for number, line in read_lines(path):
+        place = f"{path}, line {number}"
+        content = parse_json(line, place)
+        try:
+            yield model.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{place}: {first_problem(error)}") from error

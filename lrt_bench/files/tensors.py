@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADER_LIMIT = 65_536
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes of a number
+OTHER_WIDTHS = {"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}
 MAX_SIDE = 1 << 24
+MAX_DIMENSIONS = 8
 
 
 class TensorError(ValueError):
@@ -29,7 +31,10 @@ class Entry:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """A safetensors stream's header, and how many bytes of tensors follow it. Raises TensorError."""
+    """Return a safetensors stream's header, and how many bytes of tensors follow it.
+
+    Raises TensorError.
+    """
     if len(data) < 8:
         raise TensorError("not safetensors: shorter than a header")
     size = int.from_bytes(data[:8], "little")
@@ -47,59 +52,76 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
-    """The tensors of a whole safetensors stream, which must hold exactly `keys`. Raises TensorError.
+    """Return the tensors of a whole safetensors stream, which must hold exactly `keys`.
 
-    keys : None takes any.
     Nothing is taken on trust: the header's length, its JSON (each key once), types, shapes, and that the
     tensors fill the data part without a gap or an overlap.
+
+    Raises TensorError.
+
+    Parameters
+    ----------
+    keys : set of str or None
+        None takes any.
+
+    Raises
+    ------
+    TensorError
     """
     header, available = _header(data)
     header.pop("__metadata__", None)
     if keys is not None and set(header) != keys:
-        found = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
-        raise TensorError(f"holds {found!r}: want exactly {', '.join(sorted(keys))}")
-    return _entries(header, available)
+        names = ", ".join(sorted(key[:40] for key in list(header)[:8])) or "nothing"
+        raise TensorError(f"holds {names!r}: want exactly {', '.join(sorted(keys))}")
+    return _entries(header, available, lambda name: True, 2)
 
 
 def read_metadata(data: bytes) -> dict[str, str]:
-    """The strings beside the tensors of a safetensors stream. Raises TensorError."""
-    found = _header(data)[0].get("__metadata__", {})
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    """Return the strings beside the tensors of a safetensors stream.
+
+    Raises TensorError.
+    """
+    metadata = _header(data)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise TensorError("its __metadata__ is no table of texts")
-    return found
+    return metadata
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise TensorError("a key stands twice in its header")
-    return found
+    return table
 
 
-def _entries(header: dict[str, Any], available: int) -> dict[str, Entry]:
-    found, spans = {}, []
+def _entries(
+    header: dict[str, Any], available: int, chosen: Callable[[str], bool], dimensions: int
+) -> dict[str, Entry]:
+    """Return a header's tensors, of at most so many dimensions; those not `chosen` may be no floats."""
+    entries, spans = {}, []
     for name, described in header.items():
         if not isinstance(described, dict) or set(described) != {"dtype", "shape", "data_offsets"}:
             raise TensorError(f"{name}: its header entry is not dtype, shape, data_offsets")
         dtype, shape, offsets = described["dtype"], described["shape"], described["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in WIDTHS:
+        widths = WIDTHS if chosen(name) else WIDTHS | OTHER_WIDTHS
+        if not isinstance(dtype, str) or dtype not in widths:
             raise TensorError(f"{name}: dtype {str(dtype)[:20]!r}: want one of {', '.join(WIDTHS)}")
-        if not _whole_numbers(shape, MAX_SIDE) or len(shape) > 2:
+        if not _whole_numbers(shape, MAX_SIDE) or len(shape) > dimensions:
             raise TensorError(f"{name}: its shape is not one or two whole numbers")
         if not _whole_numbers(offsets, available) or len(offsets) != 2:
             raise TensorError(f"{name}: its data_offsets lie outside the file")
-        if offsets[1] - offsets[0] != prod(shape) * WIDTHS[dtype]:
+        if offsets[1] - offsets[0] != prod(shape) * widths[dtype]:
             raise TensorError(f"{name}: shape {shape} of {dtype} does not fill its data_offsets")
         spans.append((offsets[0], offsets[1]))
-        found[name] = Entry(dtype, tuple(shape))
-    at = 0
+        entries[name] = Entry(dtype, tuple(shape))
+    filled = 0
     for start, end in sorted(spans):
-        if start != at:
+        if start != filled:
             raise TensorError("its tensors overlap, or leave a gap")
-        at = end
-    if at != available:
+        filled = end
+    if filled != available:
         raise TensorError("more data than its header describes")
-    return found
+    return entries
 
 
 def _whole_numbers(value: Any, most: int) -> bool:
@@ -107,7 +129,10 @@ def _whole_numbers(value: Any, most: int) -> bool:
 
 
 def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Finite float tensors of exactly these names and shapes. Raises TensorError."""
+    """Read finite float tensors of exactly these names and shapes.
+
+    Raises TensorError.
+    """
     entries = read_header(data, set(shapes))
     for name, shape in shapes.items():
         if entries[name].shape != tuple(shape):
@@ -115,14 +140,19 @@ def read_tensors(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
     return _loaded(data)
 
 
-def read_any_tensors(data: bytes) -> dict[str, Tensor]:
-    """Finite float tensors of one or two dimensions, whatever their names. Raises TensorError."""
-    read_header(data, None)
-    return _loaded(data)
+def read_chosen_tensors(data: bytes, chosen: Callable[[str], bool]) -> dict[str, Tensor]:
+    """All tensors of a stream; those that are `chosen` by name are finite floats.
+
+    Raises TensorError.
+    """
+    header, available = _header(data)
+    header.pop("__metadata__", None)
+    _entries(header, available, chosen, MAX_DIMENSIONS)
+    return _loaded(data, chosen)
 
 
-def _loaded(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a stream whose header was checked."""
+def _loaded(data: bytes, chosen: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """Return the tensors of a stream whose header was checked; the chosen ones are finite."""
     import torch
     from safetensors.torch import load
 
@@ -131,6 +161,6 @@ def _loaded(data: bytes) -> dict[str, Tensor]:
     except Exception as error:  # Python's JSON reader takes headers that the library refuses
         raise TensorError(f"not readable as safetensors: {error}") from error
     for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if chosen(name) and not bool(torch.isfinite(tensor).all()):
             raise TensorError(f"{name} holds NaN or infinity")
     return tensors

@@ -62,7 +62,7 @@ Cite lrt-bench, and the paper whose hypothesis it tests:
 
 
 def space_files(site: Path, title: str, *, dataset: str | None = None) -> dict[str, Content]:
-    """The files of a static Space: the whole site, and the README.md that the Hub reads its settings from."""
+    """Return the files of a static Space: the whole site, and the README.md with the Hub's settings."""
     files: dict[str, Content] = dict(_plain_files(site))
     if "index.html" not in files:
         raise UserError(f"{site}: no index.html: build the leaderboard's pages there first")
@@ -79,13 +79,13 @@ def space_files(site: Path, title: str, *, dataset: str | None = None) -> dict[s
     }
     if dataset:
         front["datasets"] = [dataset]
-    link = f"The figures as a data set: [{dataset}](../../datasets/{dataset}). " if dataset else ""
+    link = f"The scores as a data set: [{dataset}](../../datasets/{dataset}). " if dataset else ""
     files["README.md"] = card(front, title, SPACE_TEXT.format(link=link, paper=PAPER))
     return files
 
 
 def dataset_files(records: Mapping[str, Path], site: Path, *, repo: str = "ORG/NAME") -> dict[str, Content]:
-    """The files of the dataset: every result with its propensities, two tables, and the card.
+    """Return the files of the dataset: every result with its propensities, two tables, and the card.
 
     records : SUITE/PAIR/MAPPING -> the result file, which has been checked; propensities that it vouches
         for are taken along.
@@ -126,7 +126,7 @@ def _dataset_card(tables: dict[str, Path], repo: str) -> bytes:
 
 
 def _columns(path: Path) -> str:
-    """A Markdown table of a parquet file's columns; a description where the file's schema carries one."""
+    """Return a Markdown table of a parquet file's columns, with the descriptions that its schema carries."""
     import pyarrow
     import pyarrow.parquet
 

@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import functools
-import gc
 import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
-from lrt_bench.leaderboard.plain import plain
+from lrt_bench.files.process import no_garbage_collection
 from lrt_bench.leaderboard.workers import share_out
-from lrt_bench.results import metrics
+from lrt_bench.results.frame import frame
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.ranking import Scored, ranked_rows
-from lrt_bench.results.records import PairRecord
-from lrt_bench.results.storage import Result, read_result, result_files
+from lrt_bench.results.ranking import ScoredResult, ranked_rows
+from lrt_bench.results.schema.records import PairRecord
+from lrt_bench.results.schema.result import Result, ResultSummary
+from lrt_bench.results.storage import read_with_arrays, result_files
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CLAIMED = "claimed"
-ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
 Report = Callable[[str, float, float], None]
 Key = tuple[str, str, str]
 PairKey = tuple[str, str]
-Rows = dict[str, Array]
+Arrays = dict[str, Array]  # of each steerable task, [fits + 3, prompts]
 GROUP = 500  # files of a folder that are read and ranked at once
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name and address: itself if it is plain, else what is plain and a hash."""
+    """Return a name as part of a path: itself if it is plain, else what is plain of it and a hash."""
     if PLAIN.fullmatch(name):
         return name
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "name"
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    letters = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "name"
+    return f"{letters}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -47,13 +50,13 @@ class Entry:
 
     Attributes
     ----------
-    result : the record, as plain tuples, without its arrays of prompts.
+    result : the record without its arrays of prompts.
     scores : hash of what its score is computed from, as stored; the same file has it on every machine.
     state : claimed, reproduced or verified; the ledger's word, never the file's.
     """
 
     path: Path
-    result: Result
+    result: ResultSummary
     scores: str
     rank: int | None = None
     tied: bool = False
@@ -64,6 +67,7 @@ class Entry:
 
     @property
     def name(self) -> str:
+        """The mapping's name."""
         return self.result.mapping.name
 
     @property
@@ -74,6 +78,7 @@ class Entry:
 
     @property
     def key(self) -> Key:
+        """Suite, pair and mapping, which no two entries share."""
         return self.result.suite, self.result.pair.name, self.result.mapping.name
 
 
@@ -86,14 +91,17 @@ class PairEntries:
 
     @cached_property
     def record(self) -> PairRecord:
+        """The pair as its first entry records it."""
         return self.entries[0].result.pair
 
     @property
     def name(self) -> str:
+        """The pair's name."""
         return self.record.name
 
     @property
     def slug(self) -> str:
+        """Suite and pair as one plain part of a path."""
         return f"{slug(self.suite)}--{slug(self.name)}"
 
     @cached_property
@@ -103,10 +111,12 @@ class PairEntries:
 
     @cached_property
     def by_name(self) -> dict[str, Entry]:
+        """The entries by the names of their mappings."""
         return {entry.name: entry for entry in self.entries}
 
     @property
     def ranked(self) -> list[Entry]:
+        """The entries that have a rank, best first."""
         return [entry for entry in self.entries if entry.rank is not None]
 
 
@@ -119,45 +129,52 @@ class Board:
 
     @cached_property
     def entries(self) -> list[Entry]:
+        """All entries, pair by pair."""
         return [entry for pair in self.pairs for entry in pair.entries]
+
+    def frame(self) -> DataFrame:
+        """One row an entry in the board's order, with its state and the path of its record in the site."""
+        entries = self.entries
+        states = ["control" if entry.result.mapping.control else entry.state for entry in entries]
+        paths = [f"results/{entry.address}.json" for entry in entries]
+        return frame(entries).assign(state=states, result=paths)
 
     @cached_property
     def suites(self) -> dict[str, list[PairEntries]]:
-        found: dict[str, list[PairEntries]] = {}
+        """The pairs of each suite."""
+        suites: dict[str, list[PairEntries]] = {}
         for pair in self.pairs:
-            found.setdefault(pair.suite, []).append(pair)
-        return found
+            suites.setdefault(pair.suite, []).append(pair)
+        return suites
 
 
 def read_board(results: Path, report: Report = lambda what, done, total: None) -> Board:
-    """Every result under a folder, checked and ranked. Raises UserError where there is none at all."""
+    """Every result under a folder, checked and ranked.
+
+    Raises UserError where there is none at all.
+    """
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
-    collecting = gc.isenabled()
-    gc.disable()  # hundreds of thousands of small records: scanning them again and again doubles the time
-    try:
+    with no_garbage_collection():
         return _read(results, report)
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read(results: Path, report: Report) -> Board:
     files = list(result_files(results))
     groups = _groups(files)
     board = Board([], [])
-    pairs: dict[PairKey, list[_Found]] = {}
+    pairs: dict[PairKey, list[_PairPart]] = {}
     for read in share_out(_read_group, groups, lambda d, n: report("reading", d, n), size=len(files)):
         board.problems += read.problems
-        for key, found in read.pairs.items():
-            pairs.setdefault(key, []).append(found)
+        for key, part in read.pairs.items():
+            pairs.setdefault(key, []).append(part)
     if not pairs:
         why = f" ({board.problems[0]})" if board.problems else "; run `lrt-bench evaluate` first"
         raise UserError(f"--results {results}: no readable result in it{why}")
     for key in sorted(pairs, key=lambda key: (key[0], _place_in_suite(*key), key[1])):
         parts = pairs.pop(key)
         whole = parts[0] if len(parts) == 1 else _merged(parts, board.problems)
-        board.pairs.append(PairEntries(key[0], _placed(whole) if whole.rows else whole.entries))
+        board.pairs.append(PairEntries(key[0], _placed(whole) if whole.arrays else whole.entries))
     return board
 
 
@@ -172,18 +189,18 @@ def _groups(files: list[Path]) -> list[list[Path]]:
 
 
 @dataclass
-class _Found:
+class _PairPart:
     """Entries of one pair: ranked, or with the arrays to rank them by where more may lie elsewhere."""
 
     entries: list[Entry]
-    rows: list[Rows]
+    arrays: list[Arrays]
 
 
 @dataclass
 class _Read:
     """What a worker read of a group of files."""
 
-    pairs: dict[PairKey, _Found]
+    pairs: dict[PairKey, _PairPart]
     problems: list[str]
 
 
@@ -191,7 +208,7 @@ def _read_group(paths: list[Path]) -> _Read:
     """Read and check files; rank each pair of theirs unless the folder goes on in another group."""
     read = _Read({}, [])
     seen: dict[Key, Path] = {}
-    taken: list[tuple[Entry, Rows]] = []
+    taken: list[tuple[Entry, Arrays]] = []
     for path in paths:
         try:
             taken.append(_taken(path))
@@ -203,22 +220,22 @@ def _read_group(paths: list[Path]) -> _Read:
         except UserError as error:
             read.problems.append(str(error))
             continue
-        found = read.pairs.setdefault(entry.key[:2], _Found([], []))
-        found.entries.append(entry)
-        found.rows.append(rows)
+        part = read.pairs.setdefault(entry.key[:2], _PairPart([], []))
+        part.entries.append(entry)
+        part.arrays.append(rows)
     if len(paths) < GROUP:
-        read.pairs = {key: _Found(_placed(found), []) for key, found in read.pairs.items()}
+        read.pairs = {key: _PairPart(_placed(part), []) for key, part in read.pairs.items()}
     return read
 
 
-def _merged(parts: list[_Found], problems: list[str]) -> _Found:
-    """A pair whose files lie in several folders, its arrays read again where they were let go."""
+def _merged(parts: list[_PairPart], problems: list[str]) -> _PairPart:
+    """Return a pair whose files lie in several folders, its arrays read again where they were let go."""
     rows = [
         row
         for part in parts
-        for row in zip(part.entries, part.rows or [_taken(e.path)[1] for e in part.entries], strict=True)
+        for row in zip(part.entries, part.arrays or [_taken(e.path)[1] for e in part.entries], strict=True)
     ]
-    whole, seen = _Found([], []), dict[Key, Path]()
+    whole, seen = _PairPart([], []), dict[Key, Path]()
     for entry, arrays in sorted(rows, key=lambda row: _stray(row[0])):
         try:
             _only_once(entry, seen)
@@ -226,12 +243,12 @@ def _merged(parts: list[_Found], problems: list[str]) -> _Found:
             problems.append(str(error))
             continue
         whole.entries.append(entry)
-        whole.rows.append(arrays)
+        whole.arrays.append(arrays)
     return whole
 
 
 def _stray(entry: Entry) -> tuple[bool, Path]:
-    """The order in which one of several copies is kept: first the file that lies where `evaluate` writes."""
+    """Return the order in which copies are kept: first the file that lies where `evaluate` writes."""
     return entry.path.parts[-3:] != (*entry.key[:2], f"{entry.name}.json"), entry.path
 
 
@@ -242,14 +259,15 @@ def _only_once(entry: Entry, seen: dict[Key, Path]) -> None:
     seen[entry.key] = entry.path
 
 
-def _taken(path: Path) -> tuple[Entry, Rows]:
-    """A result as the board keeps it, and an array for each task that counts. Raises UserError."""
+def _taken(path: Path) -> tuple[Entry, Arrays]:
+    """Return a result as the board keeps it, and an array for each task that counts.
+
+    Raises UserError.
+    """
     if path.is_symlink():
         raise UserError(f"{path}: a link: give the file itself")
-    result = read_result(path)
-    rows = {task.task: task.error_rows for task in result.tasks if task.steerable}
-    _check(path, result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
-    return Entry(path, plain(result), _scores_hash(result, rows)), rows
+    result, arrays = read_with_arrays(path)
+    return Entry(path, result.summary, _scores_hash(result, arrays)), arrays
 
 
 def _place_in_suite(suite: str, pair: str) -> int:
@@ -261,35 +279,6 @@ def _place_in_suite(suite: str, pair: str) -> int:
 @functools.cache
 def _pair_names(suite: str) -> list[str]:
     return [pair.name for pair in find_suite(suite).pairs] if suite in known_suites() else []
-
-
-def _check(path: Path, result: Result, errors: dict[str, TaskErrors]) -> None:
-    """Raise UserError unless the result's score follows from its own arrays."""
-    if result.mapping.control != (result.mapping.track == "control"):
-        track = result.mapping.track
-        raise UserError(f"{path}: field mapping.track: {track} does not go with mapping.control")
-    fits = {len(task.error) for task in result.tasks}
-    if not result.mapping.control and fits and fits != {result.mapping.seeds}:
-        raise UserError(
-            f"{path}: field mapping.seeds: {result.mapping.seeds}, but errors of {max(fits)} fits"
-        )
-    if any(task.energy.sum() == 0 for task in errors.values()):
-        raise UserError(f"{path}: field tasks: energy: nothing moves, yet the task counts as steerable")
-    for task in result.tasks:
-        if task.steerable and (task.steering_r2 is None or not _near(task.steering_r2, errors[task.task].r2)):
-            told = (
-                f"{task.task}: steering_r2 {task.steering_r2}, but its arrays give {errors[task.task].r2:.4f}"
-            )
-            raise UserError(f"{path}: field tasks: {told}")
-    score, found = result.transfer_score, metrics.transfer_score(errors)
-    if (score is None) != (found is None):
-        raise UserError(f"{path}: field transfer_score: {score}, but its tasks give {found}")
-    if score is not None and found is not None and abs(score - found) > ROUNDING:
-        raise UserError(f"{path}: field transfer_score: {score:.2f}, but its tasks give {found:.2f}")
-
-
-def _near(told: float, found: float) -> bool:
-    return abs(told - found) <= 1e-3 * (1 + abs(found))
 
 
 def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
@@ -307,12 +296,12 @@ def _scores_hash(result: Result, rows: dict[str, Array]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _placed(found: _Found) -> list[Entry]:
-    """A pair's entries in the order of its page, each with its place in the ranking."""
-    by_name = {entry.name: entry for entry in found.entries}
+def _placed(part: _PairPart) -> list[Entry]:
+    """Return a pair's entries in the order of its page, each with its place in the ranking."""
+    by_name = {entry.name: entry for entry in part.entries}
     scored = [
-        Scored(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
-        for entry, rows in zip(found.entries, found.rows, strict=True)
+        ScoredResult(entry.result, {name: TaskErrors.of_rows(array) for name, array in rows.items()})
+        for entry, rows in zip(part.entries, part.arrays, strict=True)
     ]
     ordered = []
     for row in ranked_rows(scored):

@@ -26,8 +26,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Line:
-    """One change. `scores` hashes what the entry's score comes from, `ranking` the pair's whole ranking
-    after the change."""
+    """One change.
+
+    `scores` hashes what the entry's score comes from, `ranking` the pair's whole ranking after the change.
+    """
 
     date: str
     action: str
@@ -43,6 +45,7 @@ class Line:
 
     @property
     def key(self) -> Key:
+        """Suite, pair and mapping of the entry."""
         return self.suite, self.pair, self.mapping
 
 
@@ -50,7 +53,10 @@ HEADER = [field.name for field in fields(Line)]
 
 
 def read_ledger(path: Path) -> list[Line]:
-    """The lines of a ledger, oldest first; none where there is no file. Raises UserError."""
+    """Return the lines of a ledger, oldest first; none where there is no file.
+
+    Raises UserError.
+    """
     if not path.exists():
         return []
     try:
@@ -74,7 +80,7 @@ def read_ledger(path: Path) -> list[Line]:
 
 
 def standing(lines: Iterable[Line]) -> dict[Key, Line]:
-    """The last line of every entry that is still on the board."""
+    """Return the last line of every entry that is still on the board."""
     last = {line.key: line for line in lines}
     return {key: line for key, line in last.items() if line.action != "remove"}
 
@@ -88,7 +94,7 @@ def give_states(board: Board, lines: Sequence[Line]) -> None:
 
 
 def mappings(pair: PairEntries) -> list[Entry]:
-    """The entries that the ledger keeps: controls come and go with the pair."""
+    """Return the entries that the ledger keeps: controls come and go with the pair."""
     return [entry for entry in pair.entries if not entry.result.mapping.control]
 
 
@@ -99,32 +105,32 @@ def ranking_hash(pair: PairEntries) -> str:
 
 
 def changes(board: Board, lines: Sequence[Line]) -> list[str]:
-    """What differs between the board and what the ledger tells of, one line each."""
+    """Return what differs between the board and what the ledger tells of, one line each."""
     last = standing(lines)
     ranking = {(line.suite, line.pair): line.ranking for line in lines}
-    found = []
+    differences = []
     for pair in board.pairs:
         for entry in mappings(pair):
             where = "/".join(entry.key)
             if entry.key not in last:
-                found.append(f"{where} is new")
+                differences.append(f"{where} is new")
             elif last[entry.key].scores != entry.scores:
-                found.append(
+                differences.append(
                     f"{where} has other scores ({_score(entry)}, was {last[entry.key].transfer_score})"
                 )
         known = ranking.get((pair.suite, pair.name))
         if mappings(pair) and known is not None and known != ranking_hash(pair):
-            found.append(f"{pair.suite}/{pair.name} is ranked otherwise")
-    here = {entry.key for entry in board.entries}
-    return found + ["/".join(key) + " is gone" for key in last if key not in here]
+            differences.append(f"{pair.suite}/{pair.name} is ranked otherwise")
+    present = {entry.key for entry in board.entries}
+    return differences + ["/".join(key) + " is gone" for key in last if key not in present]
 
 
 def check(board: Board, lines: Sequence[Line], path: Path) -> None:
-    """Raises UserError where the board's ranking is not the one that the ledger tells of."""
-    if found := changes(board, lines):
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    """Raise UserError where the board's ranking is not the one that the ledger tells of."""
+    if untold := changes(board, lines):
+        more = f" and {len(untold) - 3} more" if len(untold) > 3 else ""
         raise UserError(
-            f"{path}: the ranking changed without a line: {'; '.join(found[:3])}{more}; "
+            f"{path}: the ranking changed without a line: {'; '.join(untold[:3])}{more}; "
             "say why with `lrt-bench leaderboard record --reason TEXT`"
         )
 
@@ -160,14 +166,14 @@ def record(
             if action:
                 given = state or (last[entry.key].state if action == "state" else CLAIMED)
                 fresh.append(_line(date, action, entry, given, ranking, reason))
-        told = [line.ranking for line in lines if (line.suite, line.pair) == (pair.suite, pair.name)]
-        if len(fresh) == before and told and told[-1] != ranking and mappings(pair):
+        earlier = [line.ranking for line in lines if (line.suite, line.pair) == (pair.suite, pair.name)]
+        if len(fresh) == before and earlier and earlier[-1] != ranking and mappings(pair):
             entry = mappings(pair)[0]
             fresh.append(_line(date, "re-rank", entry, last[entry.key].state, ranking, reason))
-    here = {entry.key for entry in board.entries}
+    present = {entry.key for entry in board.entries}
     rankings = {(pair.suite, pair.name): ranking_hash(pair) for pair in board.pairs}
     for key in last:
-        if key not in here:
+        if key not in present:
             ranking = rankings.get(key[:2], "")
             fresh.append(Line(date, "remove", *key, last[key].state, "", "", "", ranking, reason))
     if fresh:

@@ -1,55 +1,70 @@
-"""A folder of results as Markdown: the table of every pair, and its scores as a figure.
+"""A folder of results as Markdown: the table of every pair, and its scores as a picture.
 
 For a pull request's job summary, which shows Markdown and Mermaid but no pictures of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from lrt_bench.leaderboard.entries import Entry, PairEntries, read_board
-from lrt_bench.leaderboard.numbers import number, seconds
+from lrt_bench.errors import printable
+from lrt_bench.files.format import number, seconds
+from lrt_bench.leaderboard.entries import read_board
+from lrt_bench.results.frame import records
 
+Row = dict[str, Any]  # of `Board.frame`
 BARS = 20  # more don't fit into the figure
 
 
 def markdown(results: Path) -> str:
-    """The summary of all results under a folder. Raises UserError where there is none."""
+    """Return the summary of all results under a folder.
+
+    Raises UserError where there is none.
+    """
     board = read_board(results)
-    parts = [part for pair in board.pairs for part in _pair(pair)]
-    parts += [f"- left out: {_plain(problem)}" for problem in board.problems]
+    rows = records(board.frame())
+    parts = [part for _, pair in itertools.groupby(rows, _pair_of) for part in _pair(list(pair))]
+    parts += [f"- left out: {_escaped(problem)}" for problem in board.problems]
     return "\n".join(parts) + "\n"
 
 
-def _pair(pair: PairEntries) -> Iterator[str]:
-    source, target = pair.record.source, pair.record.target
-    yield f"### {_plain(pair.suite)} / {_plain(pair.name)}"
+def _pair_of(row: Row) -> tuple[str, str]:
+    return row["suite"], row["pair"]
+
+
+def _pair(rows: list[Row]) -> Iterator[str]:
+    first = rows[0]
+    source, target = (_escaped(first[f"{side}_model"]) for side in ("source", "target"))
+    layers = _escaped(first["source_layers"] or str(first["source_layer"]))
+    yield f"### {_escaped(first['suite'])} / {_escaped(first['pair'])}"
     yield ""
-    yield f"{_plain(source.model)}:{_plain(source.where)} to {_plain(target.model)}:{target.layer}"
+    yield f"{source}:{layers} to {target}:{first['target_layer']}"
     yield ""
     yield "| rank | row | Transfer Score | steering R2 | r(D) | FVU | fit |"
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: |"
-    yield from (_row(entry) for entry in pair.entries)
+    yield from (_row(row) for row in rows)
     yield ""
-    yield from _figure([entry for entry in pair.entries if entry.result.transfer_score is not None][:BARS])
+    yield from _figure([row for row in rows if row["transfer_score"] is not None][:BARS])
 
 
-def _row(entry: Entry) -> str:
-    result = entry.result
-    name = f"*{_plain(entry.name)}*" if result.mapping.control else _plain(entry.name)
-    rank = f"{entry.rank}{' =' if entry.tied else ''}" if entry.rank else _plain(entry.unranked or "")
-    low_high = f" [{number(entry.ci95[0], 1)}, {number(entry.ci95[1], 1)}]" if entry.ci95 else ""
-    figures = (result.steering_r2, result.correlation_delta, result.fvu)
-    cells = [rank, name, number(result.transfer_score, 1) + low_high, *map(number, figures)]
-    return f"| {' | '.join(cells)} | {seconds(result.cost.fit_seconds)} |"
+def _row(row: Row) -> str:
+    name = f"*{_escaped(row['mapping'])}*" if row["control"] else _escaped(row["mapping"])
+    rank = f"{row['rank']}{' =' if row['tied'] else ''}" if row["rank"] else _escaped(row["unranked"] or "")
+    score = number(row["transfer_score"], 1)
+    if row["ci95_low"] is not None:
+        score += f" [{number(row['ci95_low'], 1)}, {number(row['ci95_high'], 1)}]"
+    scores = (number(row[column]) for column in ("steering_r2", "correlation_delta", "fvu"))
+    return f"| {' | '.join([rank, name, score, *scores])} | {seconds(row['fit_seconds'])} |"
 
 
-def _figure(entries: list[Entry]) -> Iterator[str]:
+def _figure(rows: list[Row]) -> Iterator[str]:
     """Scores as bars."""
-    names = ", ".join(f'"{_word(entry.name)}"' for entry in entries)
-    scores = [entry.result.transfer_score or 0.0 for entry in entries]
+    names = ", ".join(f'"{_word(row["mapping"])}"' for row in rows)
+    scores = [row["transfer_score"] for row in rows]
     yield "```mermaid"
     yield "xychart-beta horizontal"
     yield f"  x-axis [{names}]"
@@ -59,11 +74,11 @@ def _figure(entries: list[Entry]) -> Iterator[str]:
     yield ""
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     """Text in which nothing is markup, a mention or a link."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _word(text: str) -> str:
-    """A label that can't end its quotes."""
+    """Return a label that can't end its quotes."""
     return re.sub(r"[^\w .+-]", "?", text)[:40]

@@ -1,4 +1,4 @@
-"""The pieces of HTML that stand on pages by the ten thousand: a result's row, its score, a task's figures.
+"""The pieces of HTML that stand on pages by the ten thousand: a result's row, its score, a task's scores.
 
 Templates have the rest; in them these would cost most of a large board's build. All text is escaped here.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 from markupsafe import Markup, escape
 
-from lrt_bench.leaderboard.entries import Entry, slug
-from lrt_bench.leaderboard.numbers import count, number, seconds
-from lrt_bench.results.records import SiteRecord, TaskFigures
+from lrt_bench.files.format import DASH, count, number, seconds
+from lrt_bench.leaderboard.entries import slug
+from lrt_bench.results.schema.records import SiteRecord, TaskScores
 
+Row = dict[str, Any]  # of `Board.frame`, None where a value is missing
 TIE = '<span title="shares its rank: the paired difference\'s interval holds 0">=</span>'
 NOT_STEERABLE = (
     ' <abbr title="native steering is not clear of random directions here: it counts nowhere">'
@@ -23,18 +25,17 @@ NOT_STEERABLE = (
 
 @functools.lru_cache(maxsize=4096)
 def name(text: str) -> str:
-    """A name of a stranger's, escaped, kept from turning the text around it."""
+    """Return a name of a stranger's, escaped, kept from turning the text around it."""
     return f"<bdi>{escape(text)}</bdi>"
 
 
-def score(entry: Entry) -> Markup:
-    """Transfer Score, its interval in figures and drawn."""
-    value, ci95 = entry.result.transfer_score, entry.ci95
+def score(row: Row) -> Markup:
+    """Transfer Score, its interval in numbers and drawn."""
+    value, low, high = row["transfer_score"], row["ci95_low"], row["ci95_high"]
     if value is None:
-        return Markup("–")
+        return Markup(DASH)
     text = f'<span class="value">{number(value, 1)}</span>'
-    if ci95:
-        low, high = ci95
+    if low is not None:
         text += (
             f' <span class="range">[{number(low, 1)}, {number(high, 1)}]</span>'
             f'<span class="bar" aria-hidden="true" style="--at:{value:.1f};--lo:{low:.1f};--hi:{high:.1f}">'
@@ -43,51 +44,50 @@ def score(entry: Entry) -> Markup:
     return Markup(text)
 
 
-def rank(entry: Entry) -> Markup:
+def rank(row: Row) -> Markup:
     """Its rank, with = where it is shared; why it has none."""
-    if entry.rank:
-        return Markup(f"{entry.rank}{TIE if entry.tied else ''}")
-    if entry.unranked:
-        return Markup(f'<abbr title="{escape(entry.unranked)}">not ranked</abbr>')
+    if row["rank"]:
+        return Markup(f"{row['rank']}{TIE if row['tied'] else ''}")
+    if row["unranked"]:
+        return Markup(f'<abbr title="{escape(row["unranked"])}">not ranked</abbr>')
     return Markup('<span class="quiet">control</span>')
 
 
-def state(entry: Entry) -> Markup:
+def state(row: Row) -> Markup:
     """Claimed, reproduced or verified."""
-    if entry.result.mapping.control:
+    if row["control"]:
         return Markup('<span class="quiet">control</span>')
-    return Markup(f'<span class="state {escape(entry.state)}">{escape(entry.state)}</span>')
+    return Markup(f'<span class="state {escape(row["state"])}">{escape(row["state"])}</span>')
 
 
 @functools.lru_cache(maxsize=4096)
 def site(record: SiteRecord) -> Markup:
-    """A model and its layer."""
+    """Return a model and its layer."""
     return Markup(
         f"{name(record.model)}, layer {record.where} ({100 * record.depth:.0f}% depth), "
         f"width {record.width}, {count(record.parameters)} parameters"
     )
 
 
-def row(entry: Entry, root: str, with_pair: bool) -> Markup:
-    """A result's row in a table of results; macros.html has the heads."""
-    result = entry.result
-    mapping, pair = result.mapping, f"{slug(result.suite)}--{slug(result.pair.name)}"
-    kind = ' class="control"' if mapping.control else "" if entry.rank else ' class="unranked"'
-    link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(result.pair.name)}</a></td>'
-    fit = seconds(result.cost.fit_seconds) if result.fidelity else "–"
-    figures = (number(result.steering_r2), number(result.correlation_delta), number(result.fvu), fit)
+def result_row(row: Row, root: str, with_pair: bool) -> Markup:
+    """Return a result's row in a table of results; macros.html has the heads."""
+    pair = f"{slug(row['suite'])}--{slug(row['pair'])}"
+    kind = ' class="control"' if row["control"] else "" if row["rank"] else ' class="unranked"'
+    link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(row["pair"])}</a></td>'
+    fit = DASH if row["fvu"] is None else seconds(row["fit_seconds"])
+    scores = (*(number(row[key]) for key in ("steering_r2", "correlation_delta", "fvu")), fit)
     return Markup(
-        f"<tr{kind}>{link if with_pair else ''}<td>{rank(entry)}</td>"
-        f'<th scope="row"><a href="{root}mappings/{slug(mapping.name)}.html#{pair}">'
-        f"{name(mapping.name)}</a></th>"
-        f'<td class="num">{score(entry)}</td>{cells(figures, "num wide")}<td class="wide">{state(entry)}</td>'
-        f'<td class="wide date">{escape(result.provenance.created[:10])}</td></tr>'
+        f"<tr{kind}>{link if with_pair else ''}<td>{rank(row)}</td>"
+        f'<th scope="row"><a href="{root}mappings/{slug(row["mapping"])}.html#{pair}">'
+        f"{name(row['mapping'])}</a></th>"
+        f'<td class="num">{score(row)}</td>{cells(scores, "num wide")}<td class="wide">{state(row)}</td>'
+        f'<td class="wide date">{escape(row["created"][:10])}</td></tr>'
     )
 
 
-def task_row(task: TaskFigures) -> Markup:
-    """A task's figures on one pair, in a mapping's page."""
-    figures = (
+def task_row(task: TaskScores) -> Markup:
+    """Return a task's scores on one pair, in a mapping's page."""
+    scores = (
         number(task.steering_r2),
         number(task.ceiling_r2),
         number(task.correlation_delta),
@@ -102,10 +102,10 @@ def task_row(task: TaskFigures) -> Markup:
     return Markup(
         f"<tr{'' if task.steerable else ' class=unranked'}>"
         f'<th scope="row"><a href="../tasks/{slug(task.task)}.html">{name(task.task)}</a>'
-        f"{'' if task.steerable else NOT_STEERABLE}</th>{cells(figures, 'num')}</tr>"
+        f"{'' if task.steerable else NOT_STEERABLE}</th>{cells(scores, 'num')}</tr>"
     )
 
 
-def cells(figures: Iterable[str], kind: str) -> str:
-    """Figures, which need no escaping, as cells."""
-    return "".join([f'<td class="{kind}">{figure}</td>' for figure in figures])
+def cells(texts: Iterable[str], kind: str) -> str:
+    """Numbers as text, which need no escaping, as cells."""
+    return "".join([f'<td class="{kind}">{text}</td>' for text in texts])

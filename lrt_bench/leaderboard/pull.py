@@ -24,8 +24,8 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
     """
     check_name(repo)
     remote = Repo(repo, "dataset", write=False, report=report)
-    head = remote.patiently(lambda: remote.head(revision))
-    tree = remote.patiently(lambda: remote.tree(head))
+    head = remote.with_retries(lambda: remote.head(revision))
+    tree = remote.with_retries(lambda: remote.tree(head))
     wanted = {name: file for name in tree if (file := tree[name]) and _is_result(repo, name)}
     for name, file in wanted.items():
         if file.size > MAX_BYTES:
@@ -48,7 +48,10 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
 
 
 def _is_result(repo: str, name: str) -> bool:
-    """Whether a remote file is part of a result. Raises UserError for a name that is an attack."""
+    """Whether a remote file is part of a result.
+
+    Raises UserError for a name that is an attack.
+    """
     if not name.startswith("results/"):
         return False
     check_path(repo, name)

@@ -13,11 +13,14 @@ from lrt_bench.leaderboard.site import MARK
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """A preview says where it is, and nothing more."""
+        """Say nothing: a preview says where it is, and no more."""
 
 
 def serve(site: Path, port: int, ready: Callable[[str], None]) -> None:
-    """Serve a site until Ctrl-C. `ready` is called with its address. Raises UserError."""
+    """Serve a site until Ctrl-C.
+
+    `ready` is called with its address. Raises UserError.
+    """
     if not (site / MARK).is_file():
         raise UserError(f"--out {site}: no site there; run `lrt-bench leaderboard build` first")
     handler = functools.partial(_Quiet, directory=str(site))

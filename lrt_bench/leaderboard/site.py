@@ -10,18 +10,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from lrt_bench._version import __version__
-from lrt_bench.data.tasks import Task, find_task, known_tasks
+from lrt_bench.data.task_reading.task_folders import find_task, known_tasks
+from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
+from lrt_bench.files import format as formats
 from lrt_bench.files.resources import LEADERBOARD
-from lrt_bench.leaderboard import downloads, markup, numbers, views
-from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
+from lrt_bench.files.templates import template_environment
+from lrt_bench.files.whole import locked_folder, naming
+from lrt_bench.leaderboard import downloads, markup, views
+from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries, slug
 from lrt_bench.leaderboard.ledger import Line
 from lrt_bench.leaderboard.workers import share_out
+from lrt_bench.results.frame import records
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MARK = "site.json"  # says that a folder is a site of ours, so that it may be replaced
 HTML_ROWS = 250  # of a table of the index; the rest comes with the index's data, and stands on pairs' pages
@@ -36,19 +44,14 @@ def build_site(board: Board, lines: Sequence[Line], out: Path, report: Progress)
     """
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        made.chmod(0o755)
+    with naming(out), locked_folder(out) as made:
         count = _Builder(board, lines, made, report).build()
         _swap(made, out)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return count
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises UserError unless `out` is missing, empty, or an older site."""
+    """Raise UserError unless `out` is missing, empty, or an older site."""
     if out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file()):
         return
     if out.exists() or out.is_symlink():
@@ -56,34 +59,33 @@ def check_replaceable(out: Path) -> None:
 
 
 def _swap(made: Path, out: Path) -> None:
-    old = made.with_name(made.name + ".old")
+    """Put the new site in the place of the old one; a killed swap leaves what the next build sweeps."""
+    old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     if out.exists():
-        out.rename(old)
+        out.rename(old)  # in the place of the empty folder
     made.rename(out)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def environment() -> Environment:
-    """The templates' environment: everything is escaped, an unknown name is an error."""
-    made = Environment(
-        loader=FileSystemLoader(LEADERBOARD / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    made.filters |= {"number": numbers.number, "seconds": numbers.seconds, "count": numbers.count}
-    made.filters |= {"bytes": numbers.size, "slug": slug}
+    """Return the templates' environment: everything is escaped, an unknown name is an error."""
+    made = template_environment(LEADERBOARD / "templates")
+    made.filters |= {"number": formats.number, "seconds": formats.seconds, "count": formats.count}
+    made.filters |= {"bytes": formats.size, "slug": slug}
     made.globals |= {"version": __version__, "task_of": views.task_of, "best_on": views.best_on}
-    made.globals |= {"reproduce": views.reproduce, "result_row": markup.row, "task_row": markup.task_row}
+    made.globals |= {"result_row": markup.result_row, "task_row": markup.task_row}
+    made.globals |= {"reproduce": views.reproduce}
     made.globals |= {"score": markup.score, "state": markup.state, "rank": markup.rank, "site": markup.site}
     return made
 
 
 @dataclass
 class _Builder:
-    """Renders one board into a folder. The pages of mappings, pairs and tasks are jobs that need nothing
-    of each other: workers forked from this process share them out."""
+    """Renders one board into a folder.
+
+    The pages of mappings, pairs and tasks are jobs that need nothing of each other: workers forked from this
+    process share them out.
+    """
 
     board: Board
     lines: Sequence[Line]
@@ -93,10 +95,11 @@ class _Builder:
     def build(self) -> int:
         jobs = self._jobs()
         self._assets()
-        tables = views.tables(self.board)
+        tables = views.tables(self._results)
         self._script("data/index.js", "index", views.index_data(tables))
         self._fixed_pages(tables)
         _compile(self)  # once, before workers are forked
+        assert self._rows  # the same
         share_out(lambda job: job(self), jobs, lambda done, total: self.report("pages", done, total))
         mark = {"lrt_bench": __version__, "results": len(self.board.entries), "pairs": len(self.board.pairs)}
         self._write(MARK, json.dumps(mark).encode() + b"\n")
@@ -114,13 +117,13 @@ class _Builder:
     def _fixed_pages(self, tables: list[views.Table]) -> None:
         board = self.board
         overviews = {table.id: views.overview(board.suites[table.suite], table.track) for table in tables}
-        rows = {table.id: table.rows[:HTML_ROWS] for table in tables}
+        rows = {table.id: records(table.results[:HTML_ROWS]) for table in tables}
         self._page("index.html", "index.html", tables=tables, rows=rows, overviews=overviews)
         self._page("pairs.html", "pairs.html")
         tasks = {name: self._shipped(name) for name in views.task_names(board)}
         self._page("tasks.html", "tasks.html", tasks=tasks)
         self._page("compare.html", "compare.html")
-        points = views.scaling_points(board)
+        points = views.scaling_points(self._results)
         self._script("data/scaling.js", "scaling", points)
         self._page("scaling.html", "scaling.html", points=points)
         self._page("about.html", "about.html", lines=list(reversed(self.lines)))
@@ -133,15 +136,28 @@ class _Builder:
     def _common(self) -> dict[str, Any]:
         board = self.board
         newest = max(entry.result.provenance.created for entry in board.entries)
-        return {"board": board, "suites": board.suites, "updated": newest[:10]}
+        return {"board": board, "suites": board.suites, "updated": newest[:10], "row_of": self._row_of}
+
+    @cached_property
+    def _results(self) -> DataFrame:
+        """The board as a table; its states are given before it is built."""
+        return self.board.frame()
+
+    @cached_property
+    def _rows(self) -> dict[Key, dict[str, Any]]:
+        rows = records(self._results)
+        return {entry.key: row for entry, row in zip(self.board.entries, rows, strict=True)}
+
+    def _row_of(self, entry: Entry) -> dict[str, Any]:
+        return self._rows[entry.key]
 
     def _page(self, path: str, template: str, **values: Any) -> None:
         root = "../" * path.count("/")
-        found = self._environment.get_template(template)
-        self._write(path, found.render(root=root, path=path, **self._common, **values).encode())
+        page = self._environment.get_template(template)
+        self._write(path, page.render(root=root, path=path, **self._common, **values).encode())
 
     def _script(self, path: str, key: str, content: Any) -> None:
-        """Data as a script: pages opened as files may load scripts, but nothing else."""
+        """Return data as a script: pages opened as files may load scripts, but nothing else."""
         text = json.dumps(content, separators=(",", ":"), allow_nan=False)
         self._write(path, f"lrt.put({json.dumps(key)},{text});\n".encode())
 
@@ -170,7 +186,7 @@ class _Builder:
                     self._write(f"{kind}/{path.relative_to(LEADERBOARD / kind)}", path.read_bytes())
 
     def _shipped(self, name: str) -> Task | None:
-        """The task's own folder, where it ships with lrt-bench."""
+        """Return the task's own folder, where it ships with lrt-bench."""
         return find_task(name) if name in self._known else None
 
     @cached_property
@@ -185,13 +201,13 @@ def _compile(builder: _Builder) -> None:
 
 
 def _downloads(builder: _Builder) -> None:
-    for name, content in downloads.table_files(builder.board).items():
+    for name, content in downloads.table_files(builder.board, builder._results).items():
         builder._write(f"downloads/{name}", content)
     builder._write("feed.xml", downloads.feed(builder.board, builder.lines))
 
 
 def _mapping(builder: _Builder, *, name: str, rows: list[tuple[PairEntries, Entry]]) -> None:
-    """A mapping's page, and what charts and readers load of each of its results."""
+    """Return a mapping's page, and what charts and readers load of each of its results."""
     for _, entry in rows:
         builder._script(f"data/{entry.address}.js", entry.address, views.result_data(entry))
         builder._copy(entry)

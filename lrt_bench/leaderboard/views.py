@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import math
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
 from lrt_bench.results import metrics
-from lrt_bench.results.ranking import TRACKS
-from lrt_bench.results.records import TaskFigures
-from lrt_bench.results.storage import Result
+from lrt_bench.results.frame import records
+from lrt_bench.results.ranking import RANKED_TRACKS
+from lrt_bench.results.schema.records import TaskScores
+from lrt_bench.results.schema.result import ResultSummary
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
 
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences
@@ -23,34 +28,29 @@ OVERVIEW_PAIRS, OVERVIEW_MAPPINGS = 12, 40
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the index: a suite and a track, with the controls of its pairs."""
+    """One table of the index: the results of a suite and a track, with the controls of its pairs."""
 
     suite: str
     track: str
-    rows: list[Entry]
+    results: DataFrame
 
     @property
     def id(self) -> str:
+        """The table's name in addresses."""
         return f"{slug(self.suite)}--{self.track}"
 
 
-def tables(board: Board) -> list[Table]:
+def tables(results: DataFrame) -> list[Table]:
     """Suite by suite and track by track; a track without a mapping has no table."""
-    found = []
-    for suite, pairs in board.suites.items():
-        for track in TRACKS:
-            rows = [e for pair in pairs for e in _in_track(pair, track)]
-            if rows:
-                found.append(Table(suite, track, rows))
-    return found or [
-        Table(suite, "control", [e for p in pairs for e in p.entries])
-        for suite, pairs in board.suites.items()
-    ]
-
-
-def _in_track(pair: PairEntries, track: str) -> list[Entry]:
-    rows = [e for e in pair.entries if e.result.mapping.track in (track, "control")]
-    return rows if any(e.result.mapping.track == track for e in rows) else []
+    made = []
+    suites = list(results.groupby("suite", sort=False))
+    for suite, of_suite in suites:
+        for track in RANKED_TRACKS:
+            pairs = of_suite["pair"][of_suite["track"] == track]
+            shown = of_suite[of_suite["track"].isin([track, "control"]) & of_suite["pair"].isin(pairs)]
+            if len(shown):
+                made.append(Table(suite, track, shown))
+    return made or [Table(suite, "control", of_suite) for suite, of_suite in suites]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Overview:
 
 
 def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
-    """The table of mappings by pairs, best mean first; None for one pair, or for very many."""
+    """Return the table of mappings by pairs, best mean first; None for one pair, or for very many."""
     shown = [pair for pair in pairs if any(e.result.mapping.track == track for e in pair.entries)]
     if not 2 <= len(shown) <= OVERVIEW_PAIRS:
         return None
@@ -71,56 +71,53 @@ def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
     rows = []
     for name in names:
         cells = [pair.by_name.get(name) for pair in shown]
-        found = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
-        scores = [score for score in found if score is not None]
+        ranked = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
+        scores = [score for score in ranked if score is not None]
         rows.append((name, cells, float(np.mean(scores)) if len(scores) == len(shown) else None))
     rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
     return Overview(list(shown), rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
 
 
-def index_data(found: Sequence[Table]) -> dict[str, Any]:
-    """The index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
+def index_data(shown: Sequence[Table]) -> dict[str, Any]:
+    """Return the index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
     lists: dict[str, dict[str, int]] = {key: {} for key in ("pair", "name", "kind", "state", "date", "why")}
 
-    def place(key: str, value: str) -> int:
-        return lists[key].setdefault(value, len(lists[key]))
+    def places(key: str, values: Iterable[str]) -> list[int]:
+        return [lists[key].setdefault(value, len(lists[key])) for value in values]
 
-    place("why", "")
+    places("why", [""])
     made = []
-    for table in found:
-        rows = [
-            [
-                place("pair", e.result.pair.name),
-                place("name", e.name),
-                place("kind", e.result.mapping.kind),
-                place("state", "control" if e.result.mapping.control else e.state),
-                place("date", e.result.provenance.created[:10]),
-                place("why", e.unranked or ""),
-                e.rank or 0,
-                int(e.tied),
-                _short(e.result.transfer_score, 1),
-                _short(e.ci95 and e.ci95[0], 1),
-                _short(e.ci95 and e.ci95[1], 1),
-                _short(e.result.steering_r2, 3),
-                _short(e.result.correlation_delta, 3),
-                _short(e.result.fvu, 3),
-                float(f"{e.result.cost.fit_seconds:.3g}"),
-            ]
-            for e in table.rows
-        ]
-        pairs = {e.result.pair.name: slug(e.result.pair.name) for e in table.rows}
+    for table in shown:
+        results = table.results
+        pairs = results["pair"].drop_duplicates()
         made.append(
             {
                 "id": table.id,
                 "suite": table.suite,
                 "folder": slug(table.suite),
                 "track": table.track,
-                "pairs": {place("pair", name): value for name, value in pairs.items()},
-                "columns": [list(column) for column in zip(*rows, strict=True)],
+                "pairs": dict(zip(places("pair", pairs), map(slug, pairs), strict=True)),
+                "columns": [
+                    places("pair", results["pair"]),
+                    places("name", results["mapping"]),
+                    places("kind", results["kind"]),
+                    places("state", results["state"]),
+                    places("date", results["created"].str.slice(0, 10)),
+                    places("why", results["unranked"].fillna("")),
+                    results["rank"].fillna(0).astype(int).tolist(),
+                    results["tied"].astype(int).tolist(),
+                    *(_shortened(results[name], 1) for name in ("transfer_score", "ci95_low", "ci95_high")),
+                    *(_shortened(results[name], 3) for name in ("steering_r2", "correlation_delta", "fvu")),
+                    [float(f"{seconds:.3g}") for seconds in results["fit_seconds"]],
+                ],
             }
         )
     slugs = {place: slug(name) for name, place in lists["name"].items() if slug(name) != name}
     return {"lists": {key: list(value) for key, value in lists.items()}, "slugs": slugs, "tables": made}
+
+
+def _shortened(column: Series, digits: int) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, digits) for value in column.tolist()]
 
 
 def _short(value: float | None, digits: int) -> float | None:
@@ -128,7 +125,7 @@ def _short(value: float | None, digits: int) -> float | None:
 
 
 def result_data(entry: Entry) -> dict[str, Any]:
-    """What the charts and the comparison read of one result."""
+    """Return what the charts and the comparison read of one result."""
     result = entry.result
     return {
         "name": entry.name,
@@ -147,7 +144,7 @@ def pack_samples(samples: metrics.Array) -> str:
     return base64.b64encode(np.rint(samples * 100).astype("<i2").tobytes()).decode()
 
 
-def _task_data(task: TaskFigures) -> dict[str, Any]:
+def _task_data(task: TaskScores) -> dict[str, Any]:
     points = sorted(zip(task.curve_alphas, task.curve, strict=True))
     return {
         "task": task.task,
@@ -168,6 +165,7 @@ class Difference:
 
     @property
     def clear(self) -> bool:
+        """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -184,54 +182,47 @@ def _difference(row: Entry, column: Entry) -> Difference | None:
     return Difference(a - b, *metrics.interval(row.samples - column.samples))
 
 
-def task_of(entry: Entry, name: str) -> TaskFigures | None:
+def task_of(entry: Entry, name: str) -> TaskScores | None:
+    """Return an entry's scores on a task; None where it has none."""
     return next((task for task in entry.result.tasks if task.task == name), None)
 
 
 def best_on(pair: PairEntries, name: str) -> Entry | None:
-    """The mapping with the highest steering R2 on one task; no rank follows from it."""
-    found = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
-    return max(found, key=lambda one: one[0], default=(None, None))[1]
+    """Return the mapping with the highest steering R2 on one task; no rank follows from it."""
+    scores = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
+    return max(scores, key=lambda one: one[0], default=(None, None))[1]
 
 
 def task_names(board: Board) -> list[str]:
     """Every choice task of the board, then the tasks that make text."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for pair in board.pairs:
         reference = pair.entries[0].result
-        found |= dict.fromkeys(task.task for task in reference.tasks)
-        found |= dict.fromkeys(task.task for task in reference.generation)
-    return list(found)
+        names |= dict.fromkeys(task.task for task in reference.tasks)
+        names |= dict.fromkeys(task.task for task in reference.generation)
+    return list(names)
 
 
 def by_mapping(board: Board) -> dict[str, list[tuple[PairEntries, Entry]]]:
     """Each mapping's entries over suites and pairs."""
-    found: dict[str, list[tuple[PairEntries, Entry]]] = {}
+    entries: dict[str, list[tuple[PairEntries, Entry]]] = {}
     for pair in board.pairs:
         for entry in pair.entries:
-            found.setdefault(entry.name, []).append((pair, entry))
-    return found
+            entries.setdefault(entry.name, []).append((pair, entry))
+    return entries
 
 
-def scaling_points(board: Board) -> list[dict[str, Any]]:
-    """A point for each ranked mapping of each pair: score against target size over source size."""
-    return [
-        {
-            "suite": pair.suite,
-            "pair": pair.name,
-            "mapping": entry.name,
-            "ratio": pair.size_ratio,
-            "score": entry.result.transfer_score,
-            "low": entry.ci95[0] if entry.ci95 else None,
-            "high": entry.ci95[1] if entry.ci95 else None,
-        }
-        for pair in board.pairs
-        for entry in pair.ranked
-    ]
+def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
+    """Return a point for each ranked mapping of each pair: score against target size over source size."""
+    ratio = results["target_parameters"] / results["source_parameters"].clip(lower=1)
+    names = {"transfer_score": "score", "ci95_low": "low", "ci95_high": "high"}
+    points = results.assign(ratio=ratio.astype("float64")).rename(columns=names)
+    columns = ["suite", "pair", "mapping", "ratio", "score", "low", "high"]
+    return records(points.loc[points["rank"].notna(), columns])
 
 
-def reproduce(result: Result) -> str:
-    """The command that computes a result again."""
+def reproduce(result: ResultSummary) -> str:
+    """Return the command that computes a result again."""
     words = ["lrt-bench", "evaluate", "--suite", result.suite.removesuffix(AD_HOC)]
     if result.suite.endswith(AD_HOC):
         source, target = result.pair.source, result.pair.target
@@ -240,6 +231,8 @@ def reproduce(result: Result) -> str:
             words += ["--source-layer", str(source.layer)]
         else:
             words += ["--source-layers", ",".join(map(str, source.layers))]
+        if source.sae_name is not None:
+            words += ["--source-sae", source.sae_name]
         words += ["--target", target.model, "--target-layer", str(target.layer)]
         words += ["--corpus", result.provenance.corpus]
     else:
@@ -257,7 +250,7 @@ def reproduce(result: Result) -> str:
     return shlex.join(words)
 
 
-def _method(result: Result) -> Iterable[str]:
+def _method(result: ResultSummary) -> Iterable[str]:
     mapping = result.mapping
     if mapping.control:
         return []  # controls are part of every run

@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
 
 from lrt_bench.errors import UserError
 
@@ -17,7 +18,30 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 LEAST = 100  # pages or files for a worker: fewer are not worth a process
 
-_held: tuple[Callable[[Any], Any], Sequence[Any]]  # what workers are forked with: nothing is sent but places
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker process was forked with.
+
+    Only its own process holds it, so nothing is sent but places.
+    """
+
+    function: Callable[[Any], Any]
+    items: Sequence[Any]
+    mine: ClassVar[Work]
+
+    @classmethod
+    def begin(cls, function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+        """Set up a worker process: Ctrl-C is its parent's, and what it was born with is never collected."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        gc.freeze()
+        gc.disable()
+        cls.mine = cls(function, items)
+
+    @classmethod
+    def do(cls, place: int) -> Any:
+        """Do one item, by its place."""
+        return cls.mine.function(cls.mine.items[place])
 
 
 def share_out(
@@ -29,10 +53,19 @@ def share_out(
     """[function(item) for item in items], by several processes where that pays.
 
     What `function` returns is sent back and must be picklable; what it raises is raised here.
-    report : called with (done, in all). size : pages or files in all, where an item is several.
-    Raises UserError where a worker was killed.
+
+    Parameters
+    ----------
+    report
+        Called with (done, in all).
+    size
+        Pages or files in all, where an item is several.
+
+    Raises
+    ------
+    UserError
+        Where a worker was killed.
     """
-    global _held
     workers = min(os.cpu_count() or 1, (size or len(items)) // LEAST) if hasattr(os, "fork") else 0
     made: list[Made] = []
     if workers < 2:
@@ -40,12 +73,13 @@ def share_out(
             made.append(function(item))
             report(len(made), len(items))
         return made
-    _held = (function, items)
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=Work.begin, initargs=(function, items)
+    ) as pool:
         try:
             chunk = max(1, min(20, len(items) // (8 * workers)))
-            for value in pool.map(_at, range(len(items)), chunksize=chunk):
+            for value in pool.map(Work.do, range(len(items)), chunksize=chunk):
                 made.append(value)
                 report(len(made), len(items))
         except BrokenProcessPool as error:
@@ -53,14 +87,3 @@ def share_out(
         finally:
             pool.shutdown(cancel_futures=True)
     return made
-
-
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    gc.freeze()
-    gc.disable()  # hundreds of thousands of small records: scanning them again and again doubles the time
-
-
-def _at(place: int) -> Any:
-    function, items = _held
-    return function(items[place])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -11,26 +10,37 @@ from pathlib import Path
 
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import FixedLinear, LinearMapping, Mapping
+from lrt_bench.mappings.digest import digest_of
 from lrt_bench.mappings.names import BUILT_IN
 
-__all__ = ["BUILT_IN", "FixedLinear", "LinearMapping", "Mapping", "digest_of", "find_mapping", "name_of"]
+__all__ = [
+    "BUILT_IN", "FixedLinear", "LinearMapping", "Mapping",
+    "digest_of", "find_mapping", "find_method", "name_of",
+]  # fmt: skip
 
 
 def find_mapping(spec: str) -> type[Mapping]:
-    """The class that `spec` names: a built-in name or PATH.py:CLASS. Raises UserError."""
+    """Return the class that `spec` names: a built-in name or PATH.py:CLASS.
+
+    Raises UserError.
+    """
     if spec in BUILT_IN:
         module, name, _ = BUILT_IN[spec]
-        found: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
-        return found
+        built_in: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
+        return built_in
     path, _, name = spec.rpartition(":")
     if not path.endswith(".py") or not name:
-        raise UserError(f"--mapping {spec}: no such mapping; give {', '.join(BUILT_IN)} or PATH.py:CLASS")
+        raise UserError(f"mapping {spec}: no such mapping; give {', '.join(BUILT_IN)} or PATH.py:CLASS")
     if not Path(path).is_file():
-        raise UserError(f"--mapping {spec}: {path} is no file")
+        raise UserError(f"mapping {spec}: {path} is no file")
     return _from_file(Path(path), name)
 
 
 def _from_file(path: Path, name: str) -> type[Mapping]:
+    """Run a file of the user's, and return a class in it.
+
+    Raises UserError.
+    """
     module_spec = importlib.util.spec_from_file_location(f"lrt_bench_mapping_{path.stem}", path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -40,31 +50,45 @@ def _from_file(path: Path, name: str) -> type[Mapping]:
         module_spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"{path}: importing it fails: {type(error).__name__}: {error}") from error
-    found = getattr(module, name, None)
-    if not (inspect.isclass(found) and issubclass(found, Mapping)):
+    method = getattr(module, name, None)
+    if not (inspect.isclass(method) and issubclass(method, Mapping)):
         raise UserError(f"{path}: {name} is no class there that inherits from lrt_bench.Mapping")
-    if inspect.isabstract(found):
-        missing = ", ".join(sorted(found.__abstractmethods__))
-        raise UserError(f"{path}: {name} does not define {missing}")
-    return found
+    _check_whole(method, str(path))
+    return method
 
 
-def name_of(spec: str) -> str:
-    """What a mapping is called in tables and file names."""
-    return spec if spec in BUILT_IN else f"{Path(spec.rpartition(':')[0]).stem}.{spec.rpartition(':')[2]}"
+def _check_whole(cls: type[Mapping], place: str) -> None:
+    """Raise UserError where a class lacks a function of the interface."""
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise UserError(f"{place}: {cls.__name__} does not define {missing}")
 
 
-def digest_of(cls: type[Mapping]) -> str:
-    """Hash of the source files of a mapping and of the classes it inherits from."""
-    digest = hashlib.sha256()
-    for base in inspect.getmro(cls):
-        if file := _source_file(base):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
+def name_of(method: str | type[Mapping] | Mapping) -> str:
+    """Return what a mapping, by its name, its class or an instance, is called in tables and file names."""
+    if isinstance(method, str):
+        path, _, name = method.rpartition(":")
+        return method if method in BUILT_IN else f"{Path(path).stem}.{name}"
+    cls = method if isinstance(method, type) else type(method)
+    for name, (module, built_in, _) in BUILT_IN.items():
+        if (cls.__module__, cls.__qualname__) == (f"lrt_bench.mappings.{module}", built_in):
+            return name
+    home = cls.__module__.rpartition(".")[2].removeprefix("lrt_bench_mapping_")
+    return cls.__name__ if home == "__main__" else f"{home}.{cls.__name__}"
 
 
-def _source_file(cls: type) -> Path | None:
-    try:
-        return Path(inspect.getfile(cls))
-    except (OSError, TypeError):
-        return None
+def find_method(method: str | type[Mapping] | Mapping) -> type[Mapping]:
+    """Return the class of a mapping: a built-in name, PATH.py:CLASS, a class or an instance.
+
+    Raises UserError for anything else, and for a class that lacks a function.
+    """
+    if isinstance(method, str):
+        return find_mapping(method)
+    cls = method if isinstance(method, type) else type(method)
+    if not issubclass(cls, Mapping):
+        raise UserError(
+            f"mapping: {cls.__name__} is no mapping: give a name ({', '.join(BUILT_IN)}), PATH.py:CLASS, or "
+            "a class that inherits from lrt_bench.Mapping"
+        )
+    _check_whole(cls, cls.__module__)
+    return cls

@@ -11,4 +11,5 @@ class Affine(LinearMapping):
     """min E ||A h_S + p - h_T||^2 in closed form; the paper trains the same objective by AdamW."""
 
     def solve(self, states: FitStates) -> Tensor:
+        """Return the least squares weight [d_target, d_source]."""
         return Spectrum(states.moments).weight(0.0)

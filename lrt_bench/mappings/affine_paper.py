@@ -17,4 +17,5 @@ class AffinePaper(Affine):
     rule = "A v + p"
 
     def transfer(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """Return A v + p [d_target], p the map's bias."""
         return super().transfer(positive, negative) + self.bias.float()

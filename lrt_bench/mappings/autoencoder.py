@@ -26,4 +26,5 @@ class Autoencoder(NetworkMapping):
     """
 
     def build(self, d_source: int, d_target: int) -> nn.Module:
+        """Build the untrained network."""
         return _Autoencoder(d_source, d_target)

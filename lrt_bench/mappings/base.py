@@ -22,7 +22,7 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import Moments
 
-BLOCK = 1024  # validation pairs that are put in float64 at a time
+CHECKED_AT_ONCE = 1024  # validation pairs that are put in float64 at a time
 
 
 class FitStates(Protocol):
@@ -38,22 +38,28 @@ class FitStates(Protocol):
     """
 
     @property
-    def moments(self) -> Moments: ...
+    def moments(self) -> Moments:
+        """Moments of every fit pair."""
 
     @property
-    def sample(self) -> Sized: ...
+    def sample(self) -> Sized:
+        """A bounded uniform sample of the fit pairs."""
 
     @property
-    def validation(self) -> tuple[Tensor, Tensor]: ...
+    def validation(self) -> tuple[Tensor, Tensor]:
+        """Source and target states of other documents, float32."""
 
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """Number of fit pairs seen."""
 
     @property
-    def d_source(self) -> int: ...
+    def d_source(self) -> int:
+        """Width of the source site."""
 
     @property
-    def d_target(self) -> int: ...
+    def d_target(self) -> int:
+        """Width of the target site."""
 
     def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch over the sample in a shuffled order: float32 pairs [size, d_source], [size, d_target]."""
@@ -84,7 +90,7 @@ class Mapping(ABC):
         """Source states [..., d_source] to target states [..., d_target], float32."""
 
     def transfer(self, positive: Tensor, negative: Tensor) -> Tensor:
-        """A concept's vector in the target [d_target]: the difference of the mapped means.
+        """Return a concept's vector in the target [d_target]: the difference of the mapped means.
 
         positive, negative : source states [n, d_source] at the ends of a concept's prompts.
         """
@@ -109,15 +115,17 @@ class LinearMapping(Mapping):
     bias: Tensor
 
     def fit(self, states: FitStates) -> None:
+        """Solve for the weight; the bias follows from the means."""
         self.weight = self.solve(states)
         moments = states.moments
         self.bias = moments.mean_y - self.weight @ moments.mean_x
 
     @abstractmethod
     def solve(self, states: FitStates) -> Tensor:
-        """The weight [d_target, d_source], float64; the bias follows from the means."""
+        """Return the weight [d_target, d_source], float64; the bias follows from the means."""
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Return weight h + bias [..., d_target], float32."""
         return h.float() @ self.weight.T.to(h.device).float() + self.bias.to(h.device).float()
 
     def transfer(self, positive: Tensor, negative: Tensor) -> Tensor:
@@ -145,21 +153,30 @@ class FixedLinear(LinearMapping):
 
     @classmethod
     def load(cls, path: str | Path) -> FixedLinear:
-        """Read what `LinearMapping.save` wrote."""
+        """Read what `LinearMapping.save` wrote.
+
+        Raises UserError.
+        """
         from safetensors.torch import load_file
 
         try:
             tensors = load_file(str(path))
+            for name in ("weight", "bias"):
+                if not bool(torch.isfinite(tensors[name]).all()):
+                    raise UserError(f"{path}: tensor {name} holds NaN or infinity")
             return cls(tensors["weight"], tensors["bias"])
+        except UserError:
+            raise
         except KeyError as error:
             raise UserError(f"{path}: tensor {error} is missing: save weight and bias") from error
         except Exception as error:
             raise UserError(f"{path}: not a readable safetensors file: {error}") from error
 
     def fit(self, states: FitStates) -> None:
-        pass
+        """Solve for the weight; the bias follows from the means."""
 
     def solve(self, states: FitStates) -> Tensor:
+        """Return the weight that was given."""
         return self.weight
 
 
@@ -194,7 +211,7 @@ class Spectrum:
         self.scale = moments.s_xx.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
 
     def weight(self, strength: float) -> Tensor:
-        """argmin sum ||A x - y||^2 + strength * mean variance * n ||A||^2, [d_y, d_x].
+        """Solve argmin sum ||A x - y||^2 + strength * mean variance * n ||A||^2, [d_y, d_x].
 
         With strength 0 directions without variance are left out (the pseudo-inverse).
         """
@@ -214,20 +231,20 @@ class Spectrum:
         cross = (self.projected * (self.vectors.T @ held_out.s_xy)).sum(1)
         moved_x = self.vectors.T @ (held_out.mean_x - self.means[0])
         moved_y = held_out.mean_y - self.means[1]
-        found = []
+        errors = []
         for strength in strengths:
             inverse = self._inverse(strength)
             total = held_out.squares_y.sum() - 2 * inverse @ cross + inverse @ gram @ inverse
             offset = (inverse * moved_x) @ self.projected - moved_y
-            found.append(float(total / held_out.n + offset @ offset))
-        return found
+            errors.append(float(total / held_out.n + offset @ offset))
+        return errors
 
 
 def held_out_moments(states: FitStates) -> Moments:
-    """What errors on the validation states are computed from: their moments, without S_yy, in float64."""
+    """Return the validation states' moments, without S_yy, in float64: errors are computed from them."""
     x, y = states.validation
     moments = Moments.without_s_yy(x.shape[1], y.shape[1], x.device)
-    for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+    for a, b in zip(x.split(CHECKED_AT_ONCE), y.split(CHECKED_AT_ONCE), strict=True):
         moments.update(a.double(), b.double())
     return moments
 

@@ -22,6 +22,7 @@ class LowRank(LinearMapping):
     """
 
     def solve(self, states: FitStates) -> Tensor:
+        """Return the weight of the smallest rank that is nearly as good as the best on validation."""
         full = Spectrum(states.moments).weight(0.0)
         _, directions = torch.linalg.eigh(full @ states.moments.s_xx @ full.T)
         directions = directions.flip(1)  # widest first

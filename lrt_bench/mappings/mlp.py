@@ -31,9 +31,11 @@ class Mlp(NetworkMapping):
     """
 
     def build(self, d_source: int, d_target: int) -> nn.Module:
+        """Build the untrained network."""
         return _LinearAndHidden(d_source, d_target)
 
     def prepare(self, states: FitStates) -> None:
+        """Set the linear path to the least-squares solution."""
         weight = Spectrum(states.moments).weight(0.0).float()
         linear = self.network_.linear
         assert isinstance(linear, nn.Linear)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 
-BLOCK = 4096  # pairs whose products are taken at a time: they stay in the cache
+PAIRS_AT_ONCE = 4096  # pairs whose products are taken at a time: they stay in the cache
 RUN = 16384  # pairs whose products are summed in float32
 PANEL = 128  # rows of a symmetric product that are taken at a time: about these, or an eighth of the rows
 
@@ -82,11 +82,11 @@ class Moments:
         """
         d_x, d = x.shape[1], x.shape[1] + y.shape[1]
         whole = self.products_y.ndim == 2
-        shift = torch.cat([side[:BLOCK].mean(0) for side in (x, y)])
-        shifted = x.new_empty(min(BLOCK, len(x)), d)  # x and y side by side, again and again
+        shift = torch.cat([side[:PAIRS_AT_ONCE].mean(0) for side in (x, y)])
+        shifted = x.new_empty(min(PAIRS_AT_ONCE, len(x)), d)  # x and y side by side, again and again
         products = x.new_zeros(d if whole else d_x, d)
         sums, squares = _zeros(x.device, d), _zeros(x.device, d - d_x)
-        for a, b in zip(x.split(BLOCK), y.split(BLOCK), strict=True):
+        for a, b in zip(x.split(PAIRS_AT_ONCE), y.split(PAIRS_AT_ONCE), strict=True):
             block = shifted[: len(a)]
             torch.sub(a, shift[:d_x], out=block[:, :d_x])
             torch.sub(b, shift[d_x:], out=block[:, d_x:])
@@ -102,7 +102,10 @@ class Moments:
         return Moments(len(x), mean[:d_x], mean[d_x:], centred[:d_x, :d_x], centred[:d_x, d_x:], own_y)
 
     def merge(self, other: Moments) -> None:
-        """Add the moments of other pairs, in place. Either both hold S_yy, or neither does."""
+        """Add the moments of other pairs, in place.
+
+        Either both hold S_yy, or neither does.
+        """
         n = self.n + other.n
         if other.n == 0:
             return
@@ -120,13 +123,16 @@ class Moments:
         self.n = n
 
     def to(self, device: torch.device | str, copy: bool = False) -> Moments:
-        """The moments on another device, or a copy of them."""
+        """Return the moments on another device, or a copy of them."""
         names = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
         return replace(self, **{name: getattr(self, name).to(device, copy=copy) for name in names})
 
     @property
     def s_yy(self) -> Tensor:
-        """Sums of centred outer products of y [d_y, d_y]. Raises UserError where they were left out."""
+        """Sums of centred outer products of y [d_y, d_y].
+
+        Raises UserError where they were left out.
+        """
         if self.products_y.ndim != 2:
             raise UserError("these moments are without S_yy, which is read here: begin with Moments.zeros")
         return self.products_y
@@ -192,7 +198,7 @@ MASSIVE = 8  # dimensions of largest variance that the spread leaves out
 
 
 def spread(variance: Tensor) -> float:
-    """The unit of alpha: root mean square norm of centred states without their eight widest dimensions.
+    """Return the unit of alpha: RMS norm of centred states without their eight widest dimensions.
 
     A state's raw norm is mostly a constant offset in a few massive dimensions (Sun et al. 2024), and says
     little about how far states lie from each other. With fewer than 16 dimensions half of them stay in.

@@ -26,9 +26,10 @@ class NetworkMapping(Mapping):
 
     @abstractmethod
     def build(self, d_source: int, d_target: int) -> nn.Module:
-        """The untrained network."""
+        """Return the untrained network."""
 
     def fit(self, states: FitStates) -> None:
+        """Train the network on standardised states of the sample, by AdamW."""
         moments = states.moments
         self.mean_x_, self.mean_y_ = moments.mean_x.float(), moments.mean_y.float()
         self.scale_x_ = _scale(moments.variance_x)
@@ -63,16 +64,18 @@ class NetworkMapping(Mapping):
         return (x.float() - self.mean_x_.to(x.device)) / self.scale_x_.to(x.device)
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Return the network's output for states [..., d_source], float32."""
         with torch.inference_mode():
             mapped = self.network_.to(h.device)(self._standard(h))
             return mapped * self.scale_y_.to(h.device) + self.mean_y_.to(h.device)
 
     @property
     def n_parameters(self) -> int:
+        """Number of the network's parameters."""
         return sum(p.numel() for p in self.network_.parameters())
 
 
 def _scale(variance: Tensor) -> Tensor:
-    """Standard deviations, no dimension's less than a thousandth of the widest."""
+    """Return standard deviations, no dimension's less than a thousandth of the widest."""
     deviation = variance.sqrt().float()
     return deviation.clamp_min(max(float(deviation.max()) * 1e-3, 1e-12))

@@ -20,6 +20,7 @@ class Orthogonal(LinearMapping):
     """
 
     def solve(self, states: FitStates) -> Tensor:
+        """Return the scaled orthogonal weight (Procrustes)."""
         moments = states.moments
         u, singular, vh = torch.linalg.svd(moments.s_xy.T, full_matrices=False)
         q = u @ vh

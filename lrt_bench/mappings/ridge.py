@@ -18,6 +18,7 @@ class Ridge(LinearMapping):
     """
 
     def solve(self, states: FitStates) -> Tensor:
+        """Return the weight of the strength with the smallest validation error."""
         spectrum = Spectrum(states.moments)
         errors = spectrum.errors(held_out_moments(states), STRENGTHS)
         self.strength_ = STRENGTHS[min(range(len(errors)), key=errors.__getitem__)]

@@ -1,7 +1,7 @@
 """What a causal language model is to everything above: embedding, blocks, head.
 
-A batch is padded on the right and nothing is masked: under causal attention the padding reaches no real
-token.
+A batch is padded on the right and nothing is masked: under causal attention no real token depends on the
+padding. Whether that holds of a model is measured when it is loaded (`probes`).
 
 Layers count blocks: layer k is the residual stream after k decoder blocks, 1 <= k <= n_layers, the k of
 `hidden_states[k]` in transformers but for the last, which there is taken after the final norm.
@@ -67,6 +67,9 @@ class LanguageModel(ABC):
     parameters : how many weights it has.
     context : longest sequence it was made for, in tokens.
     memory : of the states that were read last; none by default.
+    ends : token ids that end a text: the tokenizer's EOS and all of the generation configuration's.
+    one_length : whether states depend on the padded length, so that a batch holds sequences of one length.
+    tree_agreement : by layer, whether prefix trees give this model's logits from there (`steering.sweep`).
     """
 
     name: str
@@ -80,10 +83,18 @@ class LanguageModel(ABC):
     dtype: torch.dtype
     head: Head
     memory: StateMemory | None = None
+    ends: frozenset[int]
+    one_length: bool
+    tree_agreement: dict[int, bool]
+
+    @property
+    @abstractmethod
+    def decodes_with_cache(self) -> bool:
+        """Whether decoding with a KV cache gives the logits of whole forwards; measured once."""
 
     @abstractmethod
     def frame(self, length: int, offset: int = 0) -> Frame:
-        """What the blocks are handed for `length` tokens that begin at position `offset`."""
+        """Return what the blocks are handed for `length` tokens that begin at position `offset`."""
 
     @abstractmethod
     def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
@@ -91,19 +102,27 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
-        """Decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
+        """Run decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
 
     @abstractmethod
     def new_cache(self) -> Any:
-        """An empty KV cache for `block`."""
+        """Return an empty KV cache for `block`."""
 
     @abstractmethod
     def unembedding(self, tokens: Tensor) -> Tensor | None:
         """Rows of the unembedding as directions of the residual stream [n, d]; None where widths differ."""
 
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Directions of the residual stream that raise tokens' logits [n, d]; None where widths differ.
+
+        They are rows of the unembedding times the final norm's gain, which is the same direction whether a
+        model keeps its gain in the norm or has it folded into the unembedding.
+        """
+        return self.unembedding(tokens)
+
     @abstractmethod
     def finish(self, states: Tensor) -> Tensor:
-        """The final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+        """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
 
     def check_layer(self, layer: int) -> None:
         """Raise UserError where `layer` is not one of this model's."""
@@ -126,17 +145,17 @@ class LanguageModel(ABC):
             return known
         frame = self.frame(ids.shape[1])
         states = self.embed(ids)
-        found = {}
+        read = {}
         for index in range(max(wanted)):
             states = self.block(index, states, frame)
             if index + 1 in wanted:
-                found[index + 1] = states
+                read[index + 1] = states
         if self.memory is not None:
-            self.memory.put(ids, found)
-        return found
+            self.memory.put(ids, read)
+        return read
 
     def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
-        """The block after `layer`, for states [b, t, d] plus offsets; None where it must be run whole."""
+        """Return the block after `layer` for states [b, t, d] plus offsets; None: it must be run whole."""
         return None
 
     @torch.inference_mode()
@@ -150,13 +169,13 @@ class LanguageModel(ABC):
             states = self.block(index, states, frame)
         return states
 
-    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
-        """The last block's output at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d]."""
-        return take(self.block(self.n_layers - 1, states, frame), at)
+    def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
+        """Return the last block's output at some positions: [b, t, d], positions [b, q] -> [b, q, d]."""
+        return take(self.block(self.n_layers - 1, states, frame), positions)
 
     @torch.inference_mode()
-    def resume_at(self, states: Tensor, layer: int, at: Tensor, frame: Frame | None = None) -> Tensor:
-        """`resume`, read at some tokens of each row: [b, t, d], at [b, q] -> [b, q, d].
+    def resume_at(self, states: Tensor, layer: int, positions: Tensor, frame: Frame | None = None) -> Tensor:
+        """`resume`, read at some tokens of each row: [b, t, d], positions [b, q] -> [b, q, d].
 
         The last block does less.
         """
@@ -164,8 +183,8 @@ class LanguageModel(ABC):
         for index in range(layer, self.n_layers - 1):
             states = self.block(index, states, frame)
         if layer == self.n_layers:
-            return take(states, at)
-        return self.last_block(states, frame, at)
+            return take(states, positions)
+        return self.last_block(states, frame, positions)
 
     @torch.inference_mode()
     def logits(self, ids: Tensor) -> Tensor:
@@ -173,7 +192,7 @@ class LanguageModel(ABC):
         return self.head.all(self.finish(self.states(ids, [self.n_layers])[self.n_layers]))
 
 
-def take(states: Tensor, at: Tensor) -> Tensor:
-    """Some tokens of each row: states [b, t, d], at [b, q] -> [b, q, d]."""
-    at = at.to(states.device)
-    return states[torch.arange(len(states), device=states.device)[:, None], at]
+def take(states: Tensor, positions: Tensor) -> Tensor:
+    """Return some tokens of each row: states [b, t, d], positions [b, q] -> [b, q, d]."""
+    positions = positions.to(states.device)
+    return states[torch.arange(len(states), device=states.device)[:, None], positions]

@@ -11,34 +11,50 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import hashlib
+import json
+import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
-from lrt_bench.files.whole import hash_files
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.memory import hold
+from lrt_bench.models.checks.checkpoint import LoadOptions, check_complete, load_checkpoint
+from lrt_bench.models.checks.digests import folder_digest, gguf_digest
+from lrt_bench.models.model_code import first_line
 from lrt_bench.models.state_cache import StateMemory
 from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import FAMILY
 
+LOG = logging.getLogger("lrt_bench")
 MODEL_ID = re.compile(rf"{HUB_ID.pattern}|gpt2[\w-]*")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
+Bos = Literal["auto", "always", "never"]
+BOS: tuple[Bos, ...] = ("auto", "always", "never")
 
 
 @dataclass
 class Models:
     """Loads models by name, each once; `keep` drops those that are no longer wanted.
 
+    Attributes
+    ----------
     local : {Hub id: folder or file} that take the place of models; a result names what was loaded.
     remember : bytes of states that each model may hold, to be read again.
+    trust_remote_code : whether code that lies beside a model's weights may run.
+    bos : whether texts begin with BOS: ``auto``, where the tokenizer defines one; ``always``, and a tokenizer
+        without one is refused; ``never``.
+
+    Raises
+    ------
+    UserError
+        Where an attribute is none of the known values, or the device is not available.
     """
 
     dtype: str = "float32"
@@ -46,19 +62,33 @@ class Models:
     device_map: str | None = None
     local: Mapping[str, str] = field(default_factory=dict)
     remember: int = 0
+    trust_remote_code: bool = False
+    bos: Bos = "auto"
     _loaded: dict[str, LanguageModel] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Check the settings."""
         if self.dtype not in DTYPES:
             raise UserError(f"--dtype {self.dtype}: give one of {', '.join(DTYPES)}")
+        if self.bos not in BOS:
+            raise UserError(f"--bos {self.bos}: give one of {', '.join(BOS)}")
         check_device(self.device)
 
     def get(self, spec: str) -> LanguageModel:
-        """The model that `spec` names. Raises UserError naming the folder or id and what is wrong."""
+        """Return the model that `spec` names.
+
+        Raises UserError naming the folder or id and what is wrong.
+        """
         if spec not in self._loaded:
             self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
         return self._loaded[spec]
+
+    def check(self, spec: str) -> None:
+        """Raise UserError where a name is wrong for what is on this disk; nothing is loaded, no Hub asked."""
+        planted = PLANTED.fullmatch(spec)
+        base = planted["base"] if planted else spec
+        _check_place(self.local.get(base.partition("@")[0], base))
 
     def keep(self, specs: set[str]) -> None:
         """Forget every model but these and the bases that they are planted in."""
@@ -70,14 +100,62 @@ class Models:
             from lrt_bench.models.planted import plant
 
             return plant(planted["kind"], self.get(planted["base"]))
-        hold()
-        source, options, digest = _locate(spec)
-        module, tokenizer = _from_pretrained(spec, source, options, self.dtype, self.device, self.device_map)
+        source, where, digest = _locate(spec)
+        options = LoadOptions(self.dtype, self.device, self.device_map, self.trust_remote_code)
+        checkpoint = load_checkpoint(spec, source, where, options)
+        module, tokenizer = checkpoint.module, checkpoint.tokenizer
         if not digest:
             digest = getattr(module.config, "_commit_hash", None) or "unknown"
         if tokenizer is None or not tokenizer.is_fast:
             raise UserError(f"{spec}: no fast tokenizer (tokenizer.json) there: add one, offsets are needed")
-        return TransformersModel(spec, digest, module, tokenizer)
+        changes = ["bos never"] if self._set_bos(spec, tokenizer) else []
+        if type(module).__module__.startswith("transformers_modules"):
+            changes.append("own code")
+        if changes:
+            digest = hashlib.sha256(f"{digest} {changes}".encode()).hexdigest()
+        check_tokens(spec, module, tokenizer)
+        model = TransformersModel(spec, digest, module, tokenizer)
+        check_complete(spec, checkpoint, model.owner, model.attribute)
+        return model
+
+    def _set_bos(self, spec: str, tokenizer: Any) -> bool:
+        """Make `bos` hold of a tokenizer; True where it was changed.
+
+        BOS that it does not add is noted.
+
+        `data.corpus.encode` puts BOS before a text where the tokenizer defines one.
+        """
+        if self.bos == "never":
+            had = tokenizer.bos_token is not None
+            tokenizer.bos_token = None
+            return had
+        if tokenizer.bos_token_id is None:
+            if self.bos == "always":
+                raise UserError(f"{spec}: --bos always: its tokenizer defines no BOS; give --bos auto")
+        elif tokenizer("a")["input_ids"][:1] != [tokenizer.bos_token_id]:
+            LOG.warning(
+                "%s: texts begin with its BOS %r, which its tokenizer defines and does not add; --bos never "
+                "leaves it out", spec, tokenizer.bos_token,
+            )  # fmt: skip
+        return False
+
+
+def check_tokens(spec: str, module: Any, tokenizer: Any) -> None:
+    """Raise UserError where tokens that texts are given lie beyond the embedding; warn of others.
+
+    Texts are given BOS, and what the chat template writes.
+    """
+    rows = getattr(getattr(module.get_input_embeddings(), "weight", None), "shape", (1 << 62,))[0]
+    beyond = sorted((id_, token) for token, id_ in tokenizer.get_vocab().items() if id_ >= rows)
+    if not beyond:
+        return
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    needed = [token for id_, token in beyond if id_ == tokenizer.bos_token_id or token in template]
+    named = ", ".join(repr(token) for token in (needed or [token for _, token in beyond])[:4])
+    problem = f"its tokenizer has {named} beyond the embedding of {rows} rows"
+    if needed:
+        raise UserError(f"{spec}: {problem}: call model.resize_token_embeddings(len(tokenizer)) and save it")
+    LOG.warning("%s: %s: a text with such a token is refused", spec, problem)
 
 
 def check_stand_ins(local: Mapping[str, str], specs: Collection[str]) -> None:
@@ -88,91 +166,83 @@ def check_stand_ins(local: Mapping[str, str], specs: Collection[str]) -> None:
         raise UserError(f"--model {min(unknown)}: no model of these pairs; they are of {', '.join(known)}")
 
 
-def load_model(spec: str, *, dtype: str = "float32", device: str = "cpu") -> LanguageModel:
-    """Load one model by name; see the table above. Raises UserError."""
-    return Models(dtype, device).get(spec)
+def load_model(
+    spec: str,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    bos: Bos = "auto",
+) -> LanguageModel:
+    """Load one model by name; see the table above, and `Models` for the options.
+
+    Raises UserError.
+    """
+    return Models(dtype, device, trust_remote_code=trust_remote_code, bos=bos).get(spec)
 
 
 def check_device(device: str) -> None:
-    """Raise UserError where torch has no such device here."""
+    """Raise UserError where torch has no such device."""
     import torch
 
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: not available here: {_first_line(error)}") from error
+        raise UserError(f"--device {device}: not available here: {first_line(error)}") from error
+
+
+def _check_place(spec: str) -> None:
+    """Raise UserError where a name is no member of the family, no model on this disk, and no Hub id."""
+    path = Path(spec).expanduser()
+    if spec.startswith("nano/"):
+        if spec.removeprefix("nano/") not in FAMILY:
+            raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
+    elif path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise UserError(f"{spec}: no such GGUF file")
+    elif path.is_dir():
+        _check_folder(path)
+    elif path.exists():
+        raise UserError(f"{spec}: not a model folder nor a .gguf file")
+    elif not MODEL_ID.fullmatch(spec):
+        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
     """Where transformers finds it: (path or id, further arguments, digest or "")."""
+    _check_place(spec)
     if spec.startswith("nano/"):
-        size = FAMILY.get(spec.removeprefix("nano/"))
-        if size is None:
-            raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
-        return str(size.folder), {}, folder_digest(size.folder)
+        folder = FAMILY[spec.removeprefix("nano/")].folder
+        return str(folder), {}, folder_digest(folder)
     path = Path(spec).expanduser()
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise UserError(f"{spec}: no such GGUF file")
-        return str(path.parent), {"gguf_file": path.name}, hash_files([path])
+    if path.is_file():
+        return str(path.parent), {"gguf_file": path.name}, gguf_digest(path)
     if path.is_dir():
-        _check_folder(path)
         return str(path), {}, folder_digest(path)
-    if path.exists():
-        raise UserError(f"{spec}: not a model folder nor a .gguf file")
-    if not MODEL_ID.fullmatch(spec):
-        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
     name, _, revision = spec.partition("@")
-    return name, {"revision": revision} if revision else {}, ""
+    options: dict[str, Any] = {"revision": revision} if revision else {}
+    if not hub_answers():
+        options["local_files_only"] = True
+    return name, options, ""
 
 
 def _check_folder(path: Path) -> None:
+    if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+        raise UserError(f"{path}: an adapter (LoRA) alone: merge it into its base model and save the whole")
     if not (path / "config.json").is_file():
         raise UserError(f"{path}: not a model folder: config.json is missing")
     if not [*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")]:
         raise UserError(f"{path}: no weights there: add model.safetensors")
+    _check_generation(path / "generation_config.json")
 
 
-def folder_digest(path: Path) -> str:
-    """Hash of a model folder's configuration, tokenizer and weights (not of its other files)."""
-    names = ("config.json", "tokenizer*", "special_tokens*", "*.safetensors", "pytorch_model*.bin")
-    return hash_files(sorted(file for name in names for file in path.glob(name)))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' notices and bars off the terminal while it loads, then put them back."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def _check_generation(path: Path) -> None:
+    """Raise UserError where the file is broken: transformers would do without it, and its end tokens."""
+    if not path.exists():
+        return
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # the GGUF reader draws a bar of its own
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _from_pretrained(
-    spec: str, source: str, options: dict[str, Any], dtype: str, device: str, device_map: str | None
-) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            extra = {"device_map": device_map} if device_map else {}
-            chosen = dtype if dtype == "auto" else getattr(torch, dtype)
-            module = AutoModelForCausalLM.from_pretrained(source, dtype=chosen, **options, **extra)
-            return module if device_map else module.to(device), tokenizer
-    except Exception as error:  # whatever a broken folder or an absent Hub makes transformers raise
-        raise UserError(f"{spec}: transformers cannot load it: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no JSON: {first_line(error)}; mend it, or delete it") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: want a JSON object; mend it, or delete it")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -16,6 +18,9 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 LOG = logging.getLogger("lrt_bench")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+MOST_MMAP = 32 * 2**20  # bytes: the largest threshold that glibc takes
+_LOCK = threading.Lock()
+_keeping = 0  # contexts of `held_memory` that are open
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -30,16 +35,31 @@ def give_back() -> None:
         trim(0)
 
 
-def hold() -> None:
+@contextlib.contextmanager
+def held_memory() -> Iterator[None]:
     """Keep freed memory for the next tensors, where glibc would hand it back and be asked for it again.
 
     A sweep's states are of a few megabytes: without this a tenth of its time is the system's, which clears
-    pages. What is held is bounded by the peak; `give_back` still hands it over.
+    pages. What is kept is bounded by the peak; `give_back` still hands it over. After the outermost context
+    the thresholds are those that glibc's own rule arrives at once a block of 32 MiB was freed.
     """
+    global _keeping
     tune = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if tune is not None:
-        tune(M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
+    if tune is None:
+        yield
+        return
+    with _LOCK:
+        _keeping += 1
+        tune(M_MMAP_THRESHOLD, MOST_MMAP)
         tune(M_TRIM_THRESHOLD, 2**30)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _keeping -= 1
+            if not _keeping:
+                tune(M_TRIM_THRESHOLD, 2 * MOST_MMAP)
+                give_back()
 
 
 def halving(

@@ -47,7 +47,13 @@ class PlantedModel(LanguageModel):
         self.parameters = base.parameters
         self.context = base.context
         self.device, self.dtype = base.device, torch.float32
-        self.head = base.head
+        self.head, self.ends, self.one_length = base.head, base.ends, base.one_length
+        self.tree_agreement = {}
+
+    @property
+    def decodes_with_cache(self) -> bool:
+        """Whether its base decodes exactly with a KV cache."""
+        return self.base.decodes_with_cache
 
     def _out(self, states: Tensor) -> Tensor:
         return states.float() @ self.basis.T
@@ -56,32 +62,45 @@ class PlantedModel(LanguageModel):
         return states.float() @ self.basis
 
     def frame(self, length: int, offset: int = 0) -> Frame:
+        """Return the base's frame."""
         return self.base.frame(length, offset)
 
     def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        """Embed token ids [b, t] as the base does, in the basis: [b, t, d]."""
         return self._out(self.base.embed(ids, offset))
 
     def block(self, index: int, states: Tensor, frame: Frame, cache: Any = None) -> Tensor:
+        """Run the base's block on the states' part in the basis, and add what it adds."""
         inner = self._in(states)
         return states + self._out(self.base.block(index, inner, frame, cache) - inner)
 
-    def last_block(self, states: Tensor, frame: Frame, at: Tensor) -> Tensor:
+    def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
+        """Return the last block's output at some positions: [b, t, d], positions [b, q] -> [b, q, d]."""
         inner = self._in(states)
-        change = self.base.last_block(inner, frame, at) - take(inner, at)
-        return take(states, at) + self._out(change)
+        change = self.base.last_block(inner, frame, positions) - take(inner, positions)
+        return take(states, positions) + self._out(change)
 
     def shifted(self, states: Tensor, layer: int, frame: Frame | None = None) -> Shifted | None:
+        """Return the block after `layer` for states [b, t, d] plus offsets; None: it must be run whole."""
         inner = self.base.shifted(self._in(states), layer, frame)
         return ShiftedPlanted(inner, self.basis, states) if inner else None
 
     def new_cache(self) -> Any:
+        """Return an empty KV cache of the base."""
         return self.base.new_cache()
 
     def unembedding(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the base's unembedding, in the basis [n, d]."""
         rows = self.base.unembedding(tokens)
         return None if rows is None else rows @ self.basis.T.cpu()
 
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the base's readout, in the basis [n, d]."""
+        rows = self.base.readout(tokens)
+        return None if rows is None else rows @ self.basis.T.cpu()
+
     def finish(self, states: Tensor) -> Tensor:
+        """Return what the base's head reads of states in the basis."""
         return self.base.finish(self._in(states))
 
 
@@ -92,13 +111,17 @@ class ShiftedPlanted(Shifted):
         self._inner, self._basis, self._states = inner, basis, states
 
     def run(self, offsets: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d]: [v b, t, d]."""
         return self._seen(self._inner.run(offsets @ self._basis), offsets, self._states)
 
-    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
-        return self._seen(self._inner.some(offsets @ self._basis, at), offsets, take(self._states, at))
+    def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d], at positions [b, q]: [v b, q, d]."""
+        return self._seen(
+            self._inner.some(offsets @ self._basis, positions), offsets, take(self._states, positions)
+        )
 
     def _seen(self, output: Tensor, offsets: Tensor, states: Tensor) -> Tensor:
-        """The base's output in the basis, beside what the basis does not span of states + offset."""
+        """Return the base's output in the basis, beside what the basis does not span of states + offset."""
         moved = (states[None] + offsets[:, None, None]).flatten(0, 1)
         return moved + (output - moved @ self._basis) @ self._basis.T
 
@@ -110,6 +133,7 @@ class RetokenizedModel(PlantedModel):
         super().__init__(base, basis, name)
         self.tokenizer, self.order = retokenized(base.tokenizer, len(base.head.weight))
         self.digest = hashlib.sha256(f"{self.digest} {self.order.tolist()}".encode()).hexdigest()
+        self.ends = frozenset(new for new, old in enumerate(self.order.tolist()) if old in base.ends)
         order = self.order.to(base.head.weight.device)
         bias = base.head.bias
         self.head = replace(
@@ -117,14 +141,20 @@ class RetokenizedModel(PlantedModel):
         )
 
     def embed(self, ids: Tensor, offset: int = 0) -> Tensor:
+        """Embed the base's tokens that the ids [b, t] stand for."""
         return super().embed(self.order.to(ids.device)[ids], offset)
 
     def unembedding(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the base's unembedding for the tokens that the ids stand for."""
         return super().unembedding(self.order[tokens.cpu()])
+
+    def readout(self, tokens: Tensor) -> Tensor | None:
+        """Return rows of the readout for this tokenizer's ids [n, d]."""
+        return super().readout(self.order[tokens.cpu()])
 
 
 def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:
-    """A second tokenizer of the same model: (tokenizer, order), its id i standing for the old id order[i].
+    """Return a second tokenizer and the order of its ids: its id i stands for the old id order[i].
 
     size : rows of the embedding. Raises UserError where the tokenizer is no byte-pair encoding.
     """
@@ -148,8 +178,11 @@ def retokenized(tokenizer: Any, size: int) -> tuple[Any, Tensor]:
 
 
 def plant(kind: str, base: LanguageModel) -> PlantedModel:
-    """The base in a random orthogonal basis (`rotation`), in a wider stream (`widening`), or in a random
-    basis and through a second tokenizer (`retokenized`)."""
+    """Return the base in another basis.
+
+    kind : ``rotation``, a random orthogonal basis; ``widening``, a wider stream; ``retokenized``, a random
+        basis and a second tokenizer. Raises UserError for another kind.
+    """
     if kind not in KINDS:
         raise UserError(f"planted-{kind}: no such planted model; give planted-{' or planted-'.join(KINDS)}")
     width = round(base.width * WIDENING) if kind == "widening" else base.width

@@ -21,7 +21,7 @@ class Sample:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray) -> Sample:
-        """A sample that holds these pairs, x [n, d_x] and y [n, d_y], where they lie; it is not for more."""
+        """Return a sample of just these pairs, x [n, d_x] and y [n, d_y], which are not copied."""
         sample = cls.__new__(cls)
         sample.x, sample.y = x, y
         sample.size = sample.seen = len(x)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.sae import SparseAutoencoder
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Site:
 
     @property
     def width(self) -> int:
+        """Size of a state."""
         return self.model.width
 
     def read(self, ids: Tensor) -> Tensor:
-        """The site's states for token ids [b, t]: [b, t, width], float32."""
+        """Return the site's states for token ids [b, t]: [b, t, width], float32."""
         return self.model.states(ids, [self.layer])[self.layer].float()
 
     @property
@@ -65,6 +66,7 @@ class Features(Site):
 
     @property
     def width(self) -> int:
+        """Number of features."""
         return self.sae.width
 
     def read(self, ids: Tensor) -> Tensor:
@@ -89,6 +91,7 @@ class ManyLayers(Site):
 
     @property
     def width(self) -> int:
+        """Size of the layers' states together."""
         return len(self.layers) * self.model.width
 
     def columns(self, layer: int) -> slice:
@@ -97,14 +100,17 @@ class ManyLayers(Site):
         return slice(place * self.model.width, (place + 1) * self.model.width)
 
     def read(self, ids: Tensor) -> Tensor:
-        """The layers' states side by side for token ids [b, t]: [b, t, width], float32."""
+        """Return the layers' states side by side for token ids [b, t]: [b, t, width], float32."""
         states = self.model.states(ids, self.layers)
         device = states[self.layer].device
         return torch.cat([states[layer].float().to(device) for layer in self.layers], -1)
 
 
 def many_layers(model: LanguageModel, layers: Sequence[int] | Literal["all"]) -> ManyLayers:
-    """The site of all or some layers of a model. Raises UserError where one is missing or stands twice."""
+    """Return the site of all or some layers of a model.
+
+    Raises UserError at a wrong or repeated layer.
+    """
     chosen = tuple(range(1, model.n_layers + 1)) if layers == "all" else tuple(sorted(layers))
     if not chosen:
         raise UserError(f"layers of {model.name}: none given; give some of 1 to {model.n_layers}, or all")

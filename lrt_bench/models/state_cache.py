@@ -31,11 +31,11 @@ class StateMemory:
 
     def put(self, ids: Tensor, states: dict[int, Tensor]) -> None:
         """Hold what was read, [b, t, d] by layer; nobody may change it in place."""
-        for layer, found in states.items():
+        for layer, read in states.items():
             key = _key(ids, layer)
-            if key not in self._held and found.nbytes <= self.limit:
-                self._held[key] = found
-                self._bytes += found.nbytes
+            if key not in self._held and read.nbytes <= self.limit:
+                self._held[key] = read
+                self._bytes += read.nbytes
         while self._bytes > self.limit:
             self._bytes -= self._held.popitem(last=False)[1].nbytes
 

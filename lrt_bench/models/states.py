@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
-from lrt_bench.errors import UserError
+from lrt_bench.data.sufficiency import check_floors, enough_first
 from lrt_bench.mappings.moments import Moments
-from lrt_bench.models.batching import by_length, forwards, pad
+from lrt_bench.models.batching import by_length, pad, paired_forwards
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.memory import give_back, halving
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
@@ -33,7 +34,9 @@ Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Mome
 
 @dataclass
 class PairedStates:
-    """All that a mapping is fitted on. Mappings read `moments`, `batches()` and `validation`.
+    """All that a mapping is fitted on.
+
+    Mappings read `moments`, `batches()` and `validation`.
 
     Attributes
     ----------
@@ -56,14 +59,16 @@ class PairedStates:
 
     @property
     def d_source(self) -> int:
+        """Width of the source's states."""
         return len(self.moments.mean_x)
 
     @property
     def d_target(self) -> int:
+        """Width of the target's states."""
         return len(self.moments.mean_y)
 
     def copy(self) -> PairedStates:
-        """The same states, of which a method may change its copy."""
+        """Return the same states, of which a method may change its copy."""
         return replace(
             self,
             moments=self.moments.to("cpu", copy=True),
@@ -104,14 +109,14 @@ class PairedStates:
 
 
 def gather(states: Tensor, positions: list[np.ndarray]) -> Tensor:
-    """The states of some tokens of each row, one after another: [b, t, d], b lists of tokens -> [n, d]."""
+    """Return the states of some positions of each row, row after row: [b, t, d] -> [n, d]."""
     length = states.shape[1]
-    at = np.concatenate([row * length + tokens for row, tokens in enumerate(positions)])
-    return states.flatten(0, 1).index_select(0, torch.from_numpy(at).to(states.device))
+    rows = np.concatenate([row * length + tokens for row, tokens in enumerate(positions)])
+    return states.flatten(0, 1).index_select(0, torch.from_numpy(rows).to(states.device))
 
 
 def paired_states(
-    source: Site, target: Site, texts: list[PairedTokens], rows: int
+    source: Site, target: Site, texts: list[PairedTokens], batch_size: int
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """For batches of `texts`: (indices, source states [n, d_source], target states [n, d_target]).
 
@@ -127,7 +132,8 @@ def paired_states(
             gather(y, [text.target_at for text in chosen]),
         )
 
-    for batch in forwards(target.model, [len(text.source_ids) for text in texts], rows):
+    lengths = [(len(text.source_ids), len(text.target_ids)) for text in texts]
+    for batch in paired_forwards((source.model, target.model), lengths, batch_size):
         for part, (x, y) in halving(both, batch):
             yield list(part), x, y
 
@@ -169,7 +175,7 @@ class ShardStates:
 def read_shard(
     source: Site, target: Site, shard: Shard, batch_size: int, begin: Begin = Moments.zeros
 ) -> ShardStates:
-    """Run both models on a shard. Its moments hold what those hold that are begun with.
+    """Run both models on a shard; `begin` makes the moments that it is summed in.
 
     On a GPU nothing waits for it until the shard's end: moments are summed there, and what is kept is copied
     in one go, so that the next batch's text is prepared while it computes.
@@ -184,7 +190,13 @@ def read_shard(
             moments.update(x, y)
         kept.append(shard.kept(seen, x, y))
         seen += len(x)
-    xs, ys = (torch.cat(side).cpu().numpy() for side in zip(*kept, strict=True))
+    states = [torch.cat(side).cpu() for side in zip(*kept, strict=True)]
+    for site, read in zip((source, target), states, strict=True):
+        check_finite(site.model, read, f"its states at layer {site.layer}")
+    if moments is not None:
+        check_finite(target.model, moments.mean_y, f"its states at layer {target.layer}")
+        check_finite(source.model, moments.mean_x, f"its states at layer {source.layer}")
+    xs, ys = (read.numpy() for read in states)
     return ShardStates(moments.to("cpu") if moments else None, xs, ys)
 
 
@@ -220,12 +232,12 @@ class Pass:
         self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
 
     def shards(self) -> Iterator[Shard]:
-        """The shards in their order, fit first; they may be read before earlier ones are added.
+        """Return the shards in their order, fit first; they may be read before earlier ones are added.
 
         Raises UserError where the corpus has too little text for a fit or for a validation.
         """
         handed_out = held_out = 0
-        for block in self.corpus.pairs(*self._tokenizers, self._limits):
+        for block in enough_first(self.corpus, self.corpus.pairs(*self._tokenizers, self._limits)):
             fit = []
             for text in block:
                 if text.split == "fit" and handed_out < self.budget.fit_tokens:
@@ -241,11 +253,11 @@ class Pass:
             del block, fit  # before the next one is made
             if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
                 break
-        _check_size(self.corpus, handed_out, held_out)
+        check_floors(self.corpus, handed_out, held_out, self.budget)
         yield from self._validation_shards()
 
     def _validation_shards(self) -> Iterator[Shard]:
-        """Validation states stand in the order of `held_out`, so that each text's rows are known."""
+        """Yield the validation shards; their states stand in the order of `held_out`."""
         texts = self._held_out
         ends = np.cumsum([len(text.source_at) for text in texts])
         x, y = (np.empty((ends[-1], side.shape[1]), np.float32) for side in self._validation)
@@ -255,18 +267,18 @@ class Pass:
             places = np.concatenate(slots)
             yield Shard("validation", [texts[i] for i in chosen], np.arange(len(places)), places)
 
-    def add(self, shard: Shard, found: ShardStates) -> float:
+    def add(self, shard: Shard, read: ShardStates) -> float:
         """Take in what was read of a shard, in the shards' order: the share of the fit that is done."""
-        if found.moments is not None:
-            self.moments.merge(found.moments)
-            self.sample.put(shard.slots, found.x, found.y)
+        if read.moments is not None:
+            self.moments.merge(read.moments)
+            self.sample.put(shard.slots, read.x, read.y)
         else:
-            for side, kept in zip(self._validation, (found.x, found.y), strict=True):
+            for side, kept in zip(self._validation, (read.x, read.y), strict=True):
                 side[shard.slots] = kept
         return min(1.0, self.moments.n / self.budget.fit_tokens)
 
     def states(self) -> PairedStates:
-        """The paired states, once every shard is added."""
+        """Return the paired states, once every shard is added."""
         x, y = self._validation
         validation = torch.from_numpy(x), torch.from_numpy(y)
         return PairedStates(
@@ -300,11 +312,3 @@ def collect(
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
     give_back()
     return whole.states()
-
-
-def _check_size(corpus: Corpus, fit: int, validation: int) -> None:
-    if fit < 200 or validation < 20:
-        raise UserError(
-            f"{corpus.source}: too little text for a fit ({fit} tokens) and a validation ({validation} "
-            "tokens) that share no document; give more documents (blank lines part them in a .txt file)"
-        )

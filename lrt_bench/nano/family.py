@@ -30,6 +30,7 @@ class Size:
 
     @property
     def folder(self) -> Path:
+        """Where its files lie."""
         return WEIGHTS / self.name
 
     @property

@@ -59,13 +59,13 @@ def slopes(m: Array, alphas: Array) -> Array:
 
 
 def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are there; None if none is."""
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    """Mean of the values that are not None; None where all are."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def by_alpha(m_t: Array, m_n: Array) -> tuple[list[float | None], list[float]]:
-    """The paper's figures: Pearson correlation and MSE over prompts at each alpha, seeds averaged.
+    """Pearson correlation and MSE over prompts at each alpha, seeds averaged: the paper's figures.
 
     m_t [seeds, prompts, alphas], m_n [prompts, alphas].
     """
@@ -95,7 +95,7 @@ def is_steerable(
 
 
 def interval(samples: Array) -> tuple[float, float]:
-    """The central 95% of bootstrap samples [replicates], interpolated linearly as np.quantile does."""
+    """Return the ends of the central 95% of samples [replicates], interpolated as np.quantile does."""
     ends = [(1 - LEVEL) / 2 * (len(samples) - 1), (1 + LEVEL) / 2 * (len(samples) - 1)]
     places = [min(int(end) + step, len(samples) - 1) for end in ends for step in (0, 1)]
     parted = np.partition(samples, places)  # a tenth of np.quantile's time, and boards ask by the thousand
@@ -126,10 +126,12 @@ class TaskErrors:
 
     @property
     def r2(self) -> float:
+        """Steering R2 over prompts and alphas, the errors averaged over seeds; at most 1."""
         return float(1 - self.error.sum() / len(self.error) / self.energy.sum())
 
     @property
     def ceiling(self) -> float:
+        """Steering R2 of one half's native vector against the other's; at most 1."""
         return float(1 - self.split_error.sum() / self.split_energy.sum())
 
 
@@ -167,8 +169,12 @@ def bootstrap_scores(
 
 @dataclass(frozen=True)
 class _Draws:
-    """What the bootstrap drew: prompt weights of each task [replicates, prompts], and for each replicate
-    the tasks in its slots and the resample of prompts that each slot reads, both [replicates, tasks]."""
+    """What the bootstrap drew.
+
+    weights : of each task's prompts [replicates, prompts].
+    tasks [replicates, tasks] : the task in each slot of a replicate.
+    resample [replicates, tasks] : the resample of prompts that each slot reads.
+    """
 
     weights: tuple[Array, ...]
     tasks: NDArray[np.int64]
@@ -197,7 +203,7 @@ def _chunks(rows: Dictionary[str, Dictionary[str, TaskErrors]]) -> Iterator[list
 
 
 def _resampled(rows: Sequence[Array], weight: Array) -> Array:
-    """Sums over prompts under each resample, [rows, replicates]; equal rows, which are most, only once."""
+    """Sum over prompts under each resample [rows, replicates]; equal rows, which are most, only once."""
     places: dict[bytes, int] = {}
     kind = [places.setdefault(row.tobytes(), len(places)) for row in rows]
     different = np.stack([np.frombuffer(content) for content in places]) @ weight.T
@@ -207,10 +213,9 @@ def _resampled(rows: Sequence[Array], weight: Array) -> Array:
 def _shares(
     rows: Sequence[Dictionary[str, TaskErrors]], names: Sequence[str], weights: Sequence[Array], seed: int
 ) -> Array:
-    """Share of the ceiling of each row and task under each resample of its prompts and seeds:
-    [rows, tasks, replicates]."""
+    """Share of the ceiling under each resample of prompts and seeds: [rows, tasks, replicates]."""
     rng = np.random.default_rng([seed, 303])
-    found = np.empty((len(rows), len(names), len(weights[0])))
+    shares = np.empty((len(rows), len(names), len(weights[0])))
     for place, (name, weight) in enumerate(zip(names, weights, strict=True)):
         tasks = [row[name] for row in rows]
         seeds = len(tasks[0].error)
@@ -227,8 +232,8 @@ def _shares(
         np.divide(error, np.maximum(energy, 1e-300), out=error)
         np.subtract(1, error, out=error)
         np.divide(error, ceiling, out=error)
-        np.clip(error, -1.0, 1.0, out=found[:, place])
-    return found
+        np.clip(error, -1.0, 1.0, out=shares[:, place])
+    return shares
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,9 @@ class Standing:
 
 
 def rank(scores: Dictionary[str, float], samples: Dictionary[str, Array]) -> dict[str, Standing]:
-    """Ranks with tie groups. A row joins the group above it unless it is clear of the group's best.
+    """Ranks with tie groups.
+
+    A row joins the group above it unless it is clear of the group's best.
 
     scores : the point estimates; samples : their paired bootstrap samples.
     """

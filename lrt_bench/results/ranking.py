@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.storage import Result
+from lrt_bench.results.schema.result import Result, ResultSummary
+from lrt_bench.results.statistics import inference, separation
+from lrt_bench.results.statistics.inference import TaskSample
 
-TRACKS = ("corpus", "task-aware", "weights")
+RANKED_TRACKS = ("corpus", "task-aware", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredResult:
     """A result and the arrays of the tasks that count: those on which native steering works."""
 
-    result: Result
+    result: ResultSummary
     errors: dict[str, TaskErrors]
 
     @classmethod
-    def of(cls, result: Result) -> Scored:
+    def of(cls, result: Result) -> ScoredResult:
+        """Make one of a whole result, from the arrays of its steerable tasks."""
         return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
+
+
+@dataclass(frozen=True)
+class Track:
+    """The ranked rows of one pair and track: {row: {task: errors}}, the same tasks for all."""
+
+    rows: dict[str, dict[str, TaskErrors]] = field(repr=False)
+
+    @functools.cached_property
+    def separation(self) -> separation.Separation:
+        """Which rows the tests part; made when first asked for, since most pages of a board never do."""
+        samples = {name: task_samples(errors) for name, errors in self.rows.items()}
+        return separation.separate(
+            {name: {task: one.share for task, one in tasks.items()} for name, tasks in samples.items()},
+            fits={name: inference.seed_spread(tasks)[0] for name, tasks in samples.items()},
+        )
+
+
+def task_samples(errors: dict[str, TaskErrors]) -> dict[str, TaskSample]:
+    """Return a row's tasks as inference takes them, each of which counts."""
+    return {name: TaskSample.of_errors(one) for name, one in errors.items()}
 
 
 @dataclass(frozen=True)
@@ -34,26 +59,50 @@ class RankedRow:
     ----------
     rank : 1 is best; None for a control, and for a row that `unranked` tells why it has none.
     samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
+    errors : of the tasks that count.
+    track : the rows that it is ranked among; None where it has no rank.
     """
 
-    result: Result
+    result: ResultSummary
     rank: int | None
     tied: bool
     unranked: str | None
     samples: Array | None
+    errors: dict[str, TaskErrors] = field(default_factory=dict, repr=False)
+    track: Track | None = field(default=None, repr=False)
 
     @property
     def ci95(self) -> tuple[float, float] | None:
+        """The 95% interval of the Transfer Score under the pair's bootstrap; None without samples."""
         return None if self.samples is None else metrics.interval(self.samples)
+
+    @property
+    def place(self) -> separation.Place | None:
+        """What paired tests over tasks say of it; None where it has no rank."""
+        name = self.result.mapping.name
+        return self.track.separation.places[name] if self.track else None
+
+    @functools.cached_property
+    def ci95_these_tasks(self) -> tuple[float, float] | None:
+        """Of the score, had other prompts of the same tasks and other fit seeds been drawn."""
+        settings = self.result.settings
+        return inference.these_tasks(
+            task_samples(self.errors), replicates=settings.bootstrap, seed=settings.seed
+        )
+
+    @functools.cached_property
+    def ci95_new_concepts(self) -> tuple[float, float] | None:
+        """Of the score, had other concepts of the same kind been asked for."""
+        return inference.new_concepts(task_samples(self.errors), seed=self.result.settings.seed)
 
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
     """Results of one suite and pair, best first, controls last; mappings are ranked within their track."""
-    return ranked_rows([Scored.of(result) for result in results])
+    return ranked_rows([ScoredResult.of(result) for result in results])
 
 
-def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
-    """The same for results whose arrays were read apart."""
+def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
+    """Rank as `ranked` does, for results whose arrays were read apart."""
     reference = _reference(rows)
     excluded = {row.result.mapping.name: _why_not(row, reference) for row in rows}
     settings = reference.result.settings
@@ -63,27 +112,35 @@ def ranked_rows(rows: Sequence[Scored]) -> list[RankedRow]:
         seed=settings.seed,
     )
     places: dict[str, metrics.Standing] = {}
-    for track in TRACKS:
-        found = [row.result for row in rows if row.result.mapping.track == track]
-        scores = {row.mapping.name: row.transfer_score for row in found if row.mapping.name in samples}
-        places |= metrics.rank({name: score for name, score in scores.items() if score is not None}, samples)
+    tracks: dict[str, Track] = {}
+    for name in RANKED_TRACKS:
+        members = [row for row in rows if row.result.mapping.track == name]
+        errors = {
+            row.result.mapping.name: row.errors for row in members if row.result.mapping.name in samples
+        }
+        scores = {row.result.mapping.name: row.result.transfer_score for row in members}
+        ranks = metrics.rank({row: score for row in errors if (score := scores[row]) is not None}, samples)
+        track = Track({row: errors[row] for row in ranks})
+        tracks |= dict.fromkeys(ranks, track)
+        places |= ranks
     made = []
     for row in rows:
         name = row.result.mapping.name
         place = places.get(name)
         why = None if row.result.mapping.control else excluded[name]
         rank, tied = (place.rank, place.tied) if place else (None, False)
-        made.append(RankedRow(row.result, rank, tied, why, samples.get(name)))
+        track_rows = tracks.get(name)
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(name), row.errors, track_rows))
     return sorted(made, key=_order)
 
 
-def _reference(rows: Sequence[Scored]) -> Scored:
-    """The row that says what the pair's others must share: its native vector's."""
+def _reference(rows: Sequence[ScoredResult]) -> ScoredResult:
+    """Return the native row, whose settings and digests the pair's others must share; else the first."""
     native = [row for row in rows if row.result.mapping.name == "native" and row.result.mapping.control]
     return (native or list(rows))[0]
 
 
-def _why_not(row: Scored, reference: Scored) -> str | None:
+def _why_not(row: ScoredResult, reference: ScoredResult) -> str | None:
     """Why a row can't be ranked beside its pair's native row; None if it can."""
     result, native = row.result, reference.result
     if not result.complete:

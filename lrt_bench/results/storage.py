@@ -1,4 +1,4 @@
-"""The result's schema (version 1), reading and writing.
+"""Results in files: reading, checking and writing.
 
 One result is one mapping on one pair in one suite. It lies in ``OUT/SUITE/PAIR/MAPPING.json``; beside it
 ``MAPPING.safetensors`` holds every propensity. Both are written whole: a temporary file, then a rename;
@@ -8,88 +8,25 @@ the JSON comes last, so that what can be read is finished.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded, write_whole
-from lrt_bench.results.records import (
-    CONTROL_NAMES,
-    AuditRecord,
-    Correlation,
-    Cost,
-    FidelityFigures,
-    GenerationFigures,
-    LmEvalFigures,
-    MappingRecord,
-    Name,
-    PairRecord,
-    Provenance,
-    Record,
-    RefusalFigures,
-    Settings,
-    Share,
-    SideEffectFigures,
-    TaskFigures,
-)
+from lrt_bench.results.metrics import Array
+from lrt_bench.results.schema.consistency import contradiction
+from lrt_bench.results.schema.result import Result as Result
 
 if TYPE_CHECKING:
     import torch
 
 
-class Result(Record):
-    """One mapping on one pair in one suite."""
-
-    schema_version: Literal[1] = 1
-    key: str
-    suite: Name
-    suite_version: int
-    suite_digest: str
-    complete: bool
-    pair: PairRecord
-    mapping: MappingRecord
-    settings: Settings
-    transfer_score: Share
-    ci95: tuple[float, float] | None
-    steering_r2: Share
-    correlation_delta: Correlation
-    not_steerable: tuple[str, ...]
-    not_scorable: tuple[str, ...]  # no prompt's options can be told apart in the target's tokenizer
-    tasks: tuple[TaskFigures, ...]
-    generation: tuple[GenerationFigures, ...]
-    side_effects: tuple[SideEffectFigures, ...]
-    lm_eval: tuple[LmEvalFigures, ...] = ()
-    refusal: tuple[RefusalFigures, ...] = ()
-    fidelity: FidelityFigures | None
-    cost: Cost
-    provenance: Provenance
-    audit: AuditRecord | None = None
-    state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
-    propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-    @model_validator(mode="after")
-    def _one_shape(self) -> Result:
-        names = [figures.task for figures in self.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError("tasks: one stands twice")
-        if self.mapping.control != (self.mapping.name in CONTROL_NAMES):
-            raise ValueError(f"mapping.name: {', '.join(CONTROL_NAMES)} are the controls, and only they")
-        if len({len(figures.error) for figures in self.tasks}) > 1:
-            raise ValueError("tasks: error: want equally many fits for every task")
-        return self
-
-    @property
-    def fvu(self) -> float | None:
-        return self.fidelity.fvu if self.fidelity else None
-
-
 def pack_propensities(arrays: dict[str, torch.Tensor]) -> tuple[bytes, str]:
-    """The sidecar's bytes and their hash: {task: [seeds, prompts, alphas]}, float32."""
+    """Return the sidecar's bytes and their hash: {task: [seeds, prompts, alphas]}, float32."""
     from safetensors.torch import save
 
     data: bytes = save({name: value.float().contiguous() for name, value in sorted(arrays.items())})
@@ -103,8 +40,10 @@ def write_result(path: Path, result: Result, propensities: bytes) -> None:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """What may be a result under a folder, in order: *.json, but not what is hidden, nor the record of
-    `sweep-layers` or of `decoder-relation`."""
+    """Yield what may be a result under a folder, in order: *.json that is not hidden.
+
+    The records of `sweep-layers` and of `decoder-relation` are none.
+    """
     for path in sorted(folder.rglob("*.json")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         of_layers = path.name == "layers.json" and path.parent.parent.name == "layers"
@@ -113,9 +52,17 @@ def result_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def read_result(path: Path) -> Result:
-    """Read and check a result file. Raises UserError naming the file and the field."""
-    mend = "delete it and run again"
+MEND = "delete it and run again"
+
+
+def read_record(path: Path) -> Result:
+    """Read a result file and check it against the schema, but not against its own arrays.
+
+    Raises
+    ------
+    UserError
+        Names the file and the field: what is no JSON, no record of the schema, or beyond its bounds.
+    """
     try:
         content = read_bounded(path)
     except OSError as error:
@@ -124,21 +71,50 @@ def read_result(path: Path) -> Result:
         return Result.model_validate_json(content)
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
-            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {mend}") from error
-        raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {mend}") from error
+            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {MEND}") from error
+        raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {MEND}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}): {MEND}") from error
+
+
+def read_result(path: Path) -> Result:
+    """Read and check a result file.
+
+    Raises
+    ------
+    UserError
+        As `read_record`, and where a headline number does not follow from the result's own arrays.
+    """
+    return read_with_arrays(path)[0]
+
+
+def read_with_arrays(path: Path) -> tuple[Result, dict[str, Array]]:
+    """Read a result as `read_result` does, with the arrays of its steerable tasks, [fits + 3, prompts]."""
+    result = read_record(path)
+    arrays = {task.task: task.error_rows for task in result.tasks if task.steerable}
+    if problem := contradiction(result, arrays):
+        raise UserError(f"{path}: {problem}; {MEND}")
+    return result, arrays
 
 
 def read_propensities(path: Path, result: Result) -> dict[str, torch.Tensor] | None:
-    """The sidecar of a result file, or None where it is missing or not the one the result vouches for."""
+    """Return a result's propensities, or None where they are missing or not those that it vouches for.
+
+    Raises
+    ------
+    UserError
+        Where the file is the one that the result vouches for, and no safetensors.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     sidecar = path.with_suffix(".safetensors")
     if not sidecar.is_file():
         return None
     data = read_bounded(sidecar)
-    return load(data) if hashlib.sha256(data).hexdigest() == result.propensities else None
-
-
-def json_schema() -> str:
-    """The JSON Schema of a result file."""
-    return json.dumps(Result.model_json_schema(), indent=1) + "\n"
+    if hashlib.sha256(data).hexdigest() != result.propensities:
+        return None
+    try:
+        return load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{sidecar}: not a safetensors file ({error}): delete it and run again") from error

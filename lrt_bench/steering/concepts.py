@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.chat import begun
+from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
+from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.memory import halving
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class ConceptStates:
         return (self.positive.double().mean(0) - self.negative.double().mean(0)).float()
 
     def half(self, which: int) -> ConceptStates:
-        """The concept from half of its pairs: halves 0 and 1 share no prompt.
+        """Return the concept from half of its pairs: halves 0 and 1 share no prompt.
 
         Pairs go to the halves two by two, so that data whose options alternate is balanced in each.
         """
@@ -38,10 +41,36 @@ class ConceptStates:
         chosen = (index if len(index) < 4 else index // 2) % 2 == which
         return ConceptStates(self.positive[chosen], self.negative[chosen])
 
+    def halves(self, split: int) -> tuple[ConceptStates, ConceptStates]:
+        """Two halves that share no prompt, drawn anew by every `split`; split 0 is that of `half`.
 
-def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
-    """States [n, d] at the last token of each text, float32, on the CPU."""
-    encoded = [tokens.ids for tokens in encode_again(site.model.tokenizer, texts)]
+        Pairs go two by two, as in `half`. The draw depends on the number of pairs and on `split` alone: both
+        sites of a pair are split alike.
+        """
+        if split == 0:
+            return self.half(0), self.half(1)
+        count = len(self.positive)
+        size = 1 if count < 4 else 2
+        blocks = -(-count // size)
+        order = np.random.default_rng([split, 505]).permutation(blocks)
+        first = torch.zeros(blocks, dtype=torch.bool)
+        first[torch.from_numpy(order[: blocks // 2].copy())] = True
+        chosen = first.repeat_interleave(size)[:count]
+        return (
+            ConceptStates(self.positive[chosen], self.negative[chosen]),
+            ConceptStates(self.positive[~chosen], self.negative[~chosen]),
+        )
+
+
+def last_states(site: Site, texts: Sequence[str], batch_size: int = 64) -> Tensor:
+    """States [n, d] at the last token of each text, float32, on the CPU.
+
+    Raises
+    ------
+    UserError
+        Where a text gives no token, or the states are not finite in the model's precision.
+    """
+    encoded = token_ids(site.model, texts)
     states = torch.empty(len(encoded), site.width)
 
     def at_last(batch: Sequence[int]) -> Tensor:
@@ -50,21 +79,22 @@ def last_states(site: Site, texts: Sequence[str], rows: int = 64) -> Tensor:
         last = torch.tensor([len(ids) - 1 for ids in chosen], device=run.device)
         return run[torch.arange(len(chosen), device=run.device), last].cpu()
 
-    for batch in forwards(site.model, [len(ids) for ids in encoded], rows):
-        for part, found in halving(at_last, batch):
-            states[list(part)] = found
+    for batch in forwards(site.model, [len(ids) for ids in encoded], batch_size):
+        for part, last in halving(at_last, batch):
+            states[list(part)] = last
+    check_finite(site.model, states, f"its states at layer {site.layer}")
     return states
 
 
 def contrast_texts(model: LanguageModel, pairs: Sequence[ContrastPair]) -> list[str]:
-    """What a model reads of contrastive pairs: all positive texts, then all negative ones."""
-    return [begun(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
-        begun(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
+    """Return what a model reads of contrastive pairs: all positive texts, then all negative ones."""
+    return [with_instruction(model.tokenizer, pair.instruction, pair.positive) for pair in pairs] + [
+        with_instruction(model.tokenizer, pair.instruction, pair.negative) for pair in pairs
     ]
 
 
 def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> tuple[ContrastPair, ...]:
-    """The pairs that every one of `models` can read whole: what is longer than its context is left out.
+    """Return the pairs that every one of `models` can read whole; what is longer is left out.
 
     Pairs go two by two, so that data whose options alternate stays balanced.
     """
@@ -76,8 +106,8 @@ def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> 
     return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)
 
 
-def concept_states(site: Site, pairs: Sequence[ContrastPair], rows: int = 64) -> ConceptStates:
+def concept_states(site: Site, pairs: Sequence[ContrastPair], batch_size: int = 64) -> ConceptStates:
     """Both sides of a concept's contrastive pairs at a site."""
     texts = contrast_texts(site.model, pairs)
-    states = last_states(site, texts, rows)
+    states = last_states(site, texts, batch_size)
     return ConceptStates(states[: len(pairs)], states[len(pairs) :])

@@ -62,7 +62,7 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def _tree(sequences: Sequence[Sequence[int]], prompts: list[int]) -> PrefixTree:
-    """The tree of sequences in alphabetical order: each leaves the one before it at one node."""
+    """Return the tree of sequences in alphabetical order: each leaves the one before it at one node."""
     path: list[int] = []  # the nodes of the sequence before
     ancestors: list[list[int]] = []
     depth, owner, last = [], [], []
@@ -84,46 +84,46 @@ def _tree(sequences: Sequence[Sequence[int]], prompts: list[int]) -> PrefixTree:
 
 
 def tree_frame(model: LanguageModel, tree: PrefixTree) -> Frame | None:
-    """What the model's blocks are handed for a tree, or None where they take what is not understood.
+    """Return what the model's blocks are handed for a tree, or None where they take what is not understood.
 
     It is what they are handed for the longest sequence, read at each node's position, and with a mask that
     hides all but the ancestors; a narrower mask (a sliding window's) stays in force among them.
     """
     frame = model.frame(int(tree.depth.max()) + 1)
-    found = []
+    calls = []
     masks: dict[int, Tensor] = {}  # blocks that are handed one mask are handed one again
     for call in frame.calls:
         laid = _call(call, tree, model.dtype, masks)
         if laid is None:
             return None
-        found.append(laid)
-    return Frame(found)
+        calls.append(laid)
+    return Frame(calls)
 
 
 def _call(
     call: dict[str, Any], tree: PrefixTree, dtype: torch.dtype, masks: dict[int, Tensor]
 ) -> dict[str, Any] | None:
-    found = dict(call)
+    laid = dict(call)
     for name, value in call.items():
         if name == "attention_mask":
             if id(value) not in masks:
                 masks[id(value)] = _mask(value, tree, dtype)
-            found[name] = masks[id(value)]
+            laid[name] = masks[id(value)]
         elif name == "position_embeddings" and isinstance(value, tuple):
-            found[name] = tuple(part[:, tree.depth.to(part.device)] for part in value)
+            laid[name] = tuple(part[:, tree.depth.to(part.device)] for part in value)
         elif name in POSITIONS and isinstance(value, Tensor):
-            found[name] = value[..., tree.depth.to(value.device)]
+            laid[name] = value[..., tree.depth.to(value.device)]
         elif isinstance(value, Tensor):
             return None
-    return found if "attention_mask" in call else None
+    return laid if "attention_mask" in call else None
 
 
 def _mask(mask: Tensor | None, tree: PrefixTree, dtype: torch.dtype) -> Tensor:
     """Additive mask [1, 1, n, n]: the least number where a node does not see another."""
     seen = tree.seen
     if mask is not None:
-        at = tree.depth.to(mask.device)
-        narrow = mask[0, 0][at][:, at]
+        depth = tree.depth.to(mask.device)
+        narrow = mask[0, 0][depth][:, depth]
         seen = seen.to(mask.device) & (narrow if narrow.dtype == torch.bool else narrow > -1)
     hidden = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return hidden.masked_fill(~seen, torch.finfo(dtype).min)[None, None]
@@ -132,7 +132,7 @@ def _mask(mask: Tensor | None, tree: PrefixTree, dtype: torch.dtype) -> Tensor:
 def tree_states(
     model: LanguageModel, tree: PrefixTree, frame: Frame, sequences: Sequence[list[int]], layer: int
 ) -> Tensor:
-    """The residual stream after `layer` at every node: [n, d]."""
+    """Return the residual stream after `layer` at every node: [n, d]."""
     embedded = model.embed(pad([sequences[index] for index in tree.prompts]))
     owner, depth = tree.owner.to(embedded.device), tree.depth.to(embedded.device)
     states = embedded[owner, depth][None]
@@ -147,13 +147,13 @@ def forest_states(
     frames: Sequence[Frame],
     sequences: Sequence[list[int]],
     layer: int,
-    rows: int,
+    batch_size: int,
 ) -> list[Tensor]:
-    """The residual stream after `layer` at every node of every tree, [n, d] each.
+    """Return the residual stream after `layer` at every node of every tree, [n, d] each.
 
     Where the sequences share little, whole batches of them are faster than one tree after another.
     """
-    batches = list(forwards(model, [len(row) for row in sequences], rows))
+    batches = list(forwards(model, [len(row) for row in sequences], batch_size))
     padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)
     if padded > SHARED * sum(map(len, trees)):
         return [
@@ -168,7 +168,7 @@ def forest_states(
 
 
 def _at_nodes(tree: PrefixTree, alone: dict[int, Tensor]) -> Tensor:
-    """A tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
-    found = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
+    """Return a tree's nodes, each as it stands in the sequence that owns it: [n, d]."""
+    parts = [alone[index][tree.depth[tree.owner == place].to(alone[index].device)]
              for place, index in enumerate(tree.prompts)]  # fmt: skip
-    return torch.cat(found)  # nodes are numbered sequence by sequence
+    return torch.cat(parts)  # nodes are numbered sequence by sequence

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import Corpus, PairedTokens
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.moments import spread
 from lrt_bench.models.base import LanguageModel
@@ -22,7 +22,7 @@ from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.generation import offsets_for
-from lrt_bench.steering.refusal import ask, instruction_pairs, refusal_odds, run_points
+from lrt_bench.steering.refusal import instruction_pairs, refusal_odds, run_points, wrap_instructions
 from lrt_bench.steering.sweep import Interventions
 
 PLATEAU = 0.9  # of the largest effect: the smallest alpha that reaches it is chosen
@@ -45,7 +45,7 @@ class AlphaChoice:
 
 
 def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequence[float]) -> AlphaChoice:
-    """The smallest |alpha| on each side of 0 at which the effect has reached its plateau.
+    """Return the smallest |alpha| on each side of 0 at which the effect has reached its plateau.
 
     The effect is the change of the mean log-odds of refusing, down for alpha > 0 and up for alpha < 0. Alphas
     whose text surprises the unsteered model by over `MAX_ADDED` nats a token beyond its own are left out;
@@ -65,11 +65,13 @@ def choose_alpha(alphas: Sequence[float], odds: Sequence[float], losses: Sequenc
 
 
 def validate_alphas(
-    site: Site, task: Task, vector: Tensor, unit_length: float, rows: int = 64
+    site: Site, task: RefusalTask, vector: Tensor, unit_length: float, batch_size: int = 64
 ) -> AlphaChoice:
     """`choose_alpha` for the native vector [d] on the task's validation split alone."""
     alphas = (0.0, *task.card.alphas)
-    points = run_points(site, task, task.instructions, vector, unit_length, alphas, ablations=(), rows=rows)
+    points = run_points(
+        site, task, task.instructions, vector, unit_length, alphas, ablations=(), batch_size=batch_size
+    )
     losses = [float(point.losses.nanmean()) for point in points]
     return choose_alpha(
         alphas,
@@ -79,7 +81,7 @@ def validate_alphas(
 
 
 @dataclass(frozen=True)
-class LayerChoice:
+class ChosenLayer:
     """Effect of each candidate layer's own vector on the validation split, and the layer of the largest."""
 
     layer: int
@@ -87,27 +89,33 @@ class LayerChoice:
 
 
 def choose_layer(
-    model: LanguageModel, task: Task, lengths: Mapping[int, float], alphas: Sequence[float], rows: int = 64
-) -> LayerChoice:
-    """The layer whose own vector moves refusal most, as steered for, on the validation split.
+    model: LanguageModel,
+    task: RefusalTask,
+    lengths: Mapping[int, float],
+    alphas: Sequence[float],
+    batch_size: int = 64,
+) -> ChosenLayer:
+    """Return the layer whose own vector moves refusal most, as steered for, on the validation split.
 
     The effect is the mean over alphas of the change of the log-odds of refusing, counted down for alpha > 0
     and up for alpha < 0. `lengths` gives each candidate layer's spread (`spreads`). The earliest wins a tie.
     """
     pairs = instruction_pairs(model.tokenizer, task)
-    asked = ask(model.tokenizer, task, task.instructions)
+    instructions = wrap_instructions(model.tokenizer, task, task.instructions)
     signs = torch.tensor([math.copysign(1, alpha) for alpha in alphas])
     effects = {}
     for layer, length in sorted(lengths.items()):
         site = Site(model, layer)
-        vector = concept_states(site, pairs, rows).vector
+        vector = concept_states(site, pairs, batch_size).vector
         steps = offsets_for(vector, (0.0, *alphas), length)
-        odds = refusal_odds(site, asked, Interventions.adding(steps), rows).mean(1)
+        odds = refusal_odds(site, instructions, Interventions.adding(steps), batch_size).mean(1)
         effects[layer] = float((-signs * (odds[1:] - odds[0])).mean())
-    return LayerChoice(max(effects, key=lambda layer: effects[layer]), effects)
+    return ChosenLayer(max(effects, key=lambda layer: effects[layer]), effects)
 
 
-def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: int = 64) -> dict[int, float]:
+def spreads(
+    model: LanguageModel, corpus: Corpus, layers: Sequence[int], batch_size: int = 64
+) -> dict[int, float]:
     """Each layer's spread on the first `SPREAD_TOKENS` tokens of the corpus's fit split."""
     texts: list[PairedTokens] = []
     left = SPREAD_TOKENS
@@ -121,7 +129,7 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
     if not texts:
         raise UserError(f"{corpus.source}: no text for a fit in it; give more documents")
     kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for batch in by_length([len(text.source_ids) for text in texts], rows):
+    for batch in by_length([len(text.source_ids) for text in texts], batch_size, model):
         states = model.states(pad([texts[i].source_ids for i in batch]), layers)
         for layer in layers:
             kept[layer] += [states[layer][row, texts[i].source_at].cpu() for row, i in enumerate(batch)]
@@ -129,5 +137,5 @@ def spreads(model: LanguageModel, corpus: Corpus, layers: Sequence[int], rows: i
 
 
 def layers_at(model: LanguageModel, depths: Sequence[float]) -> list[int]:
-    """The layers at relative depths, each once."""
+    """Return the layers at relative depths, each once."""
     return sorted({min(model.n_layers, max(1, round(depth * model.n_layers))) for depth in depths})

@@ -21,31 +21,31 @@ class Steered:
         self.model, self.layer, self.states, self.frame = site.model, site.layer, states, frame
         self._first = self.model.shifted(states, self.layer, frame)
 
-    def tokens(self, at: Tensor) -> int:
-        """How many tokens a block is run on for each offset, about, by `some` at [b, q]."""
+    def tokens(self, positions: Tensor) -> int:
+        """How many tokens a block is run on for each offset, about, by `some` at positions [b, q]."""
         few = self._first is not None and self.layer == self.model.n_layers - 1
-        return max(at.numel(), self.states.shape[0] * self.states.shape[1] // (FEWER if few else 1))
+        return max(positions.numel(), self.states.shape[0] * self.states.shape[1] // (FEWER if few else 1))
 
     @torch.inference_mode()
     def run(self, offsets: Tensor) -> Tensor:
-        """The last block's output with each offset [v, d] added at every token: [v b, t, d]."""
+        """Return the last block's output with each offset [v, d] added at every token: [v b, t, d]."""
         if self._first is None:
             return self.model.resume(self._added(offsets), self.layer, self.frame)
         first = self._first.run(offsets.to(self.states))
         return self.model.resume(first, self.layer + 1, self.frame)
 
     @torch.inference_mode()
-    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
-        """The same at some tokens of each row, at [b, q]: [v b, q, d]."""
+    def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        """Return the same at some tokens of each row, positions [b, q]: [v b, q, d]."""
         if self._first is not None and self.layer == self.model.n_layers - 1:
-            return self._first.some(offsets.to(self.states), at)
-        everywhere = at.repeat(len(offsets), 1)
+            return self._first.some(offsets.to(self.states), positions)
+        repeated = positions.repeat(len(offsets), 1)
         if self._first is None:
-            return self.model.resume_at(self._added(offsets), self.layer, everywhere, self.frame)
+            return self.model.resume_at(self._added(offsets), self.layer, repeated, self.frame)
         first = self._first.run(offsets.to(self.states))
-        return self.model.resume_at(first, self.layer + 1, everywhere, self.frame)
+        return self.model.resume_at(first, self.layer + 1, repeated, self.frame)
 
     def _added(self, offsets: Tensor) -> Tensor:
-        """h' = h + offset, in float32: [v b, t, d]."""
+        """Return h' = h + offset, in float32: [v b, t, d]."""
         moved = self.states[None].float() + offsets.to(self.states.device)[:, None, None]
         return moved.flatten(0, 1)

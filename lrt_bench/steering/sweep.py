@@ -7,51 +7,46 @@ The layers below the target layer run once per distinct beginning of a prompt; w
 from __future__ import annotations
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from lrt_bench.data.chat import begun
+from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
-from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, pad
-from lrt_bench.models.memory import halving
+from lrt_bench.models.checks.probes import check_finite, tolerance
+from lrt_bench.models.memory import halving, out_of_memory
+from lrt_bench.models.model_code import ModelError
 from lrt_bench.models.sites import Site
-from lrt_bench.models.transformers_model import PROBE_TOLERANCE, PROBE_TOLERANCE_16
+from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.prefix_tree import forest_states, prefix_trees, tree_frame
 from lrt_bench.steering.resume import Steered
 
+LOG = logging.getLogger("lrt_bench")
 TREE_NODES = 96  # of one prefix tree: more share more, but every node is compared with every other
+MIN_NORM, MAX_NORM = 1e-12, 1e18  # lengths whose squares float32 holds, with digits to spare
 CHECKED = 8  # prompts on which a tree is compared with a plain batch
-# whether trees give a model's logits when they are run on from a layer, looked at once
-_AGREED: WeakKeyDictionary[LanguageModel, dict[int, bool]] = WeakKeyDictionary()
 
 
 def unit(vector: Tensor) -> Tensor:
-    """v / ||v|| along the last axis; a zero vector stays zero and so steers nothing."""
+    """Return v / ||v|| along the last axis; a zero vector stays zero and so steers nothing.
+
+    Where the dtype does not hold the length's square, the largest entry is divided out first.
+    """
     norm = vector.norm(dim=-1, keepdim=True)
-    return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(vector.dtype).tiny), 0.0)
-
-
-def add(states: Tensor, direction: Tensor, strength: Tensor | float) -> Tensor:
-    """h' = h + strength * direction, at every token (paper, section 3)."""
-    return states + strength * direction
-
-
-def ablate(states: Tensor, direction: Tensor) -> Tensor:
-    """h' = h - (h . d) d: the direction's component is removed (Arditi et al. 2024)."""
-    return states - (states @ direction)[..., None] * direction
-
-
-def clamp(states: Tensor, direction: Tensor, value: float) -> Tensor:
-    """h' has the component `value` along the direction."""
-    return ablate(states, direction) + value * direction
+    if bool(((norm > MIN_NORM) & (norm < MAX_NORM)).all()):
+        return vector / norm
+    tiny = torch.finfo(vector.dtype).tiny
+    scaled = vector / vector.abs().amax(-1, keepdim=True).clamp_min(tiny)
+    norms = scaled.norm(dim=-1, keepdim=True)
+    exact = torch.where(norms > 0, scaled / norms.clamp_min(tiny), 0.0)
+    return torch.where((norm > MIN_NORM) & (norm < MAX_NORM), vector / norm.clamp_min(tiny), exact)
 
 
 @dataclass(frozen=True)
@@ -69,13 +64,13 @@ class Interventions:
 
     @classmethod
     def adding(cls, offsets: Tensor) -> Interventions:
-        """h' = h + offset at the site, for each of offsets [v, d]."""
+        """Apply h' = h + offset at the site, for each of offsets [v, d]."""
         never = torch.zeros(len(offsets), dtype=torch.bool)
         return cls(offsets.float(), torch.zeros_like(offsets, dtype=torch.float32), never)
 
     @classmethod
     def ablating(cls, vectors: Tensor, *, everywhere: bool) -> Interventions:
-        """h' = h - (h . d) d with d = v / ||v||, for each of vectors [v, d]; 0 changes nothing."""
+        """Apply h' = h - (h . d) d with d = v / ||v||, for each of vectors [v, d]; 0 changes nothing."""
         directions = unit(vectors.float())
         return cls(torch.zeros_like(directions), directions, torch.full((len(vectors),), everywhere))
 
@@ -95,19 +90,20 @@ class Interventions:
         return Interventions(self.offsets[rows], self.directions[rows], self.everywhere[rows])
 
     def to(self, device: torch.device) -> Interventions:
+        """Return the same on a device."""
         return Interventions(*(part.to(device) for part in (self.offsets, self.directions, self.everywhere)))
 
     def apply(self, states: Tensor, layer: int, site_layer: int) -> Tensor:
         """States [v, t, d] after block `layer` (counted from 1), changed, in their own type."""
-        here = layer == site_layer
-        if not here and not bool(self.everywhere.any()):
+        at_site = layer == site_layer
+        if not at_site and not bool(self.everywhere.any()):
             return states
         changed = states.float()
         if bool(self.directions.any()):
-            removed = self.directions if here else self.directions * self.everywhere[:, None]
+            removed = self.directions if at_site else self.directions * self.everywhere[:, None]
             along = torch.einsum("vtd,vd->vt", changed, removed)
             changed = changed - along[..., None] * removed[:, None]
-        if here:
+        if at_site:
             changed = changed + self.offsets[:, None]
         return changed.to(states.dtype)
 
@@ -124,13 +120,13 @@ class Encoded:
 def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]:
     """Tokenise prompts and the first tokens of their options.
 
-    A prompt whose options begin with the same token in this tokenizer cannot be scored, nor one that is
-    longer than the model reads: it is left out. So are as many others as it takes to have either option
-    positive equally often again.
+    A prompt is left out where it cannot be scored: its options begin with the same token in this tokenizer,
+    or with none, or it is longer than the model reads. As many others are left out as it takes to have either
+    option positive equally often again.
     """
     tokenizer = site.model.tokenizer
-    texts = [begun(tokenizer, row.instruction, row.prompt) for row in prompts]
-    bare = [tokens.ids for tokens in encode_again(tokenizer, texts)]
+    texts = [with_instruction(tokenizer, row.instruction, row.prompt) for row in prompts]
+    bare = token_ids(site.model, texts, "prompt")
     sides = [
         [tokens.ids for tokens in encode_again(tokenizer, wholes)]
         for wholes in (
@@ -138,13 +134,19 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
             [text + row.negative for text, row in zip(texts, prompts, strict=True)],
         )
     ]
-    found = []
+    scorable = []
     for row, ids, positive, negative in zip(prompts, bare, *sides, strict=True):
-        tokens = [first_token(tokenizer, ids, whole, text)
-                  for whole, text in ((positive, row.positive), (negative, row.negative))]  # fmt: skip
-        if tokens[0] != tokens[1] and len(ids) <= site.model.context:
-            found.append((row.positive, Encoded(ids, tokens[0], tokens[1])))
-    return _balanced(found, len({row.positive for row in prompts}))
+        one = first_token(tokenizer, ids, positive, row.positive)
+        other = first_token(tokenizer, ids, negative, row.negative)
+        if one is None or other is None or one == other or len(ids) > site.model.context:
+            continue
+        if max(one, other) >= len(site.model.head.weight):
+            raise UserError(
+                f"{site.model.name}: an option of {row.prompt[:40]!a} begins with a token beyond the head's "
+                f"{len(site.model.head.weight)} rows: call model.resize_token_embeddings(len(tokenizer))"
+            )
+        scorable.append((row.positive, Encoded(ids, one, other)))
+    return _balanced(scorable, len({row.positive for row in prompts}))
 
 
 def _balanced(rows: list[tuple[str, Encoded]], options: int) -> list[Encoded]:
@@ -161,17 +163,20 @@ def _balanced(rows: list[tuple[str, Encoded]], options: int) -> list[Encoded]:
     return kept
 
 
-def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int:
-    """The token after the prompt; where the tokenizer merges across the border, the option's own first."""
+def first_token(tokenizer: object, prompt: list[int], whole: list[int], option: str) -> int | None:
+    """Return the token after the prompt, or the option's own first where the tokenizer merges across.
+
+    None where the tokenizer leaves nothing of the option.
+    """
     if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
         return whole[len(prompt)]
     ids: list[int] = tokenizer(option, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-    return ids[0]
+    return ids[0] if ids else None
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Prompts as they are run: their states [b, t, d] at the site, and the tokens at [b, q] that are read.
+    """Prompts as they are run: their states [b, t, d] at the site, and the positions [b, q] that are read.
 
     A batch of prompts has q = 1; a prefix tree is one row (b = 1).
     prompts : the prompt of each token that is read, row by row.
@@ -179,7 +184,7 @@ class _Packed:
 
     prompts: list[int]
     steered: Steered
-    at: Tensor
+    positions: Tensor
 
 
 class Sweep:
@@ -193,24 +198,29 @@ class Sweep:
     prompts : the scored prompts.
     alphas : strengths, in units of `spread`; 0 is swept once, whatever the vectors.
     spread : length of a step of alpha 1.
-    rows : sequences in one forward of the upper layers.
+    batch_size : sequences in one forward of the upper layers.
     """
 
     def __init__(
-        self, site: Site, prompts: Sequence[ChoicePrompt], alphas: Sequence[float], spread: float, rows: int
+        self,
+        site: Site,
+        prompts: Sequence[ChoicePrompt],
+        alphas: Sequence[float],
+        spread: float,
+        batch_size: int,
     ) -> None:
         self.site = site
         self.steps = torch.tensor(alphas, dtype=torch.float32) * spread
         self.encoded = encode_choices(site, prompts)
-        self.rows = rows
+        self.batch_size = batch_size
         self._ids = [row.ids for row in self.encoded]
-        self._tokens = rows * max(map(len, self._ids), default=1)  # in one forward
-        self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, rows // 8))
+        self._tokens = batch_size * max(map(len, self._ids), default=1)  # in one forward
+        self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, batch_size // 8))
         self.baseline = torch.empty(len(self.encoded))
         for packed in self._packed:
             self.baseline[packed.prompts] = self._propensity(packed, torch.zeros(1, site.width))
 
-    def _batches(self, prompts: Sequence[int], rows: int) -> list[_Packed]:
+    def _batches(self, prompts: Sequence[int], batch_size: int) -> list[_Packed]:
         """Prompts in padded batches of like length."""
 
         def packed(places: Sequence[int]) -> _Packed:
@@ -220,7 +230,11 @@ class Sweep:
             return _Packed(batch, Steered(self.site, states[self.site.layer]), last)
 
         lengths = [len(self._ids[i]) for i in prompts]
-        return [part for batch in by_length(lengths, rows) for _, part in halving(packed, batch)]
+        return [
+            part
+            for batch in by_length(lengths, batch_size, self.site.model)
+            for _, part in halving(packed, batch)
+        ]
 
     @torch.inference_mode()
     def _trees(self) -> list[_Packed]:
@@ -229,21 +243,29 @@ class Sweep:
         That is not guessed: some prompts' propensities are compared with those of a plain batch.
         """
         model, layer = self.site.model, self.site.layer
+        if model.one_length:
+            return []
         trees = prefix_trees(self._ids, TREE_NODES)
         frames = [frame for tree in trees if (frame := tree_frame(model, tree)) is not None]
         if len(frames) < len(trees):
             return []
         try:
-            states = forest_states(model, trees, frames, self._ids, layer, self.rows)
-            found = [
+            states = forest_states(model, trees, frames, self._ids, layer, self.batch_size)
+            forest = [
                 _Packed(tree.prompts, Steered(self.site, read[None], frame), tree.last[None])
                 for tree, read, frame in zip(trees, states, frames, strict=True)
             ]
-            known = _AGREED.setdefault(model, {})
-            if found and layer not in known:
-                known[layer] = self._agree(found[0])
-            return found if known.get(layer) else []
-        except (RuntimeError, TypeError, IndexError):
+            if forest and layer not in model.tree_agreement:
+                model.tree_agreement[layer] = self._agree(forest[0])
+            return forest if model.tree_agreement.get(layer) else []
+        except ModelError as error:
+            LOG.info("%s: prompts are run without prefix trees: %s", model.name, error)
+            model.tree_agreement[layer] = False
+            return []
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            LOG.warning("%s: out of memory with prefix trees: going on with plain batches", model.name)
             return []
 
     def _agree(self, tree: _Packed) -> bool:
@@ -253,13 +275,12 @@ class Sweep:
         steps = torch.tensor([0.0, float(self.steps.abs().max())])
         offsets = steps[:, None] * unit(states[0, 0].cpu())
         wanted = torch.cat([
-            self._read(plain.prompts, model.resume_at(states + offset.to(states.device), layer, plain.at))
-            for offset in offsets
+            self._read(plain.prompts, model.resume_at(moved, layer, plain.positions))
+            for moved in (states + offset.to(states.device) for offset in offsets)
         ])  # fmt: skip
         order = [tree.prompts.index(prompt) for prompt in plain.prompts]
-        found = self._logits(tree, offsets).view(2, -1, 2)[:, order].flatten(0, 1)
-        limit = PROBE_TOLERANCE if model.dtype == torch.float32 else PROBE_TOLERANCE_16
-        return bool((found - wanted).abs().max() <= limit * wanted.abs().max())
+        logits = self._logits(tree, offsets).view(2, -1, 2)[:, order].flatten(0, 1)
+        return bool((logits - wanted).abs().max() <= tolerance(model.dtype) * wanted.abs().max())
 
     def _read(self, prompts: Sequence[int], final: Tensor) -> Tensor:
         """Both options' logits from the last block's output where prompts are read, [r, q, d]: [r q, 2]."""
@@ -270,15 +291,13 @@ class Sweep:
         return model.head.choice(model.finish(final.flatten(0, 1)[:, None])[:, 0], tokens)
 
     def _logits(self, packed: _Packed, offsets: Tensor) -> Tensor:
-        """The options' logits where `packed` is read, under each offset [v, d]: [v b q, 2]."""
-        return self._read(packed.prompts, packed.steered.some(offsets, packed.at))
+        """Return the options' logits where `packed` is read, under each offset [v, d]: [v b q, 2]."""
+        return self._read(packed.prompts, packed.steered.some(offsets, packed.positions))
 
     def _propensity(self, packed: _Packed, offsets: Tensor) -> Tensor:
-        """m = logit(positive) - logit(negative), float32, under each offset [v, d]: [v b q]."""
+        """Return m = logit(positive) - logit(negative), float32, under each offset [v, d]: [v b q]."""
         logits = self._logits(packed, offsets)
-        if not torch.isfinite(logits).all():
-            name = self.site.model.name
-            raise UserError(f"{name}: its logits are not finite under steering: try --dtype float32")
+        check_finite(self.site.model, logits, "its logits under steering")
         return (logits[:, 0] - logits[:, 1]).cpu()
 
     def _steered(self, packed: _Packed, offsets: Tensor, chosen: Sequence[int]) -> Tensor:
@@ -293,7 +312,7 @@ class Sweep:
         if not torch.isfinite(vectors).all():
             raise UserError("a steering vector holds NaN or infinity")
         steps = self.steps[:first]
-        found = self.baseline[None, :, None].repeat(len(vectors), 1, len(steps))
+        propensities = self.baseline[None, :, None].repeat(len(vectors), 1, len(steps))
         mirrored = _mirrored(vectors, steps.tolist())
         moving = [
             (v, a)
@@ -305,16 +324,16 @@ class Sweep:
             directions = unit(vectors.float())
             offsets = torch.stack([directions[v] * steps[a] for v, a in moving])
         for packed in self._packed if moving else ():
-            grown = max(1, self._tokens // packed.steered.tokens(packed.at))
+            grown = max(1, self._tokens // packed.steered.tokens(packed.positions))
             for start in range(0, len(moving), grown):
                 chunk = range(start, min(start + grown, len(moving)))
                 for part, m in halving(functools.partial(self._steered, packed, offsets), chunk):
                     for index, values in zip(part, m.split(len(packed.prompts)), strict=True):
                         v, a = moving[index]
-                        found[v, packed.prompts, a] = values
+                        propensities[v, packed.prompts, a] = values
         for v, (twin, order) in mirrored.items():
-            found[v] = found[twin][:, order]
-        return found
+            propensities[v] = propensities[twin][:, order]
+        return propensities
 
 
 def _mirrored(vectors: Tensor, steps: list[float]) -> dict[int, tuple[int, list[int]]]:

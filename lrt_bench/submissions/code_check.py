@@ -84,7 +84,7 @@ def _check_imports(tree: ast.Module, report: CodeReport) -> None:
             root = module.split(".")[0]
             if root == "lrt_bench" and module not in MODULES and not module.startswith("lrt_bench.mappings"):
                 report.problems.append(
-                    f"line {node.lineno}: {module} is not there in the worker: import from lrt_bench or "
+                    f"line {node.lineno}: {module} is not there in the runner: import from lrt_bench or "
                     "lrt_bench.mappings"
                 )
             elif root not in USUAL:
@@ -94,7 +94,7 @@ def _check_imports(tree: ast.Module, report: CodeReport) -> None:
 
 
 def _check_data(every: list[ast.AST], report: CodeReport) -> None:
-    """A method learns from states; numbers and texts that it brings along are looked at."""
+    """Look at numbers and texts that a method brings along: it learns from states."""
     numbers = 0
     for node in every:
         if isinstance(node, ast.Constant):
@@ -120,9 +120,9 @@ def _find_class(tree: ast.Module, report: CodeReport) -> None:
     used = {base.id for name in mappings for base in classes[name].bases if isinstance(base, ast.Name)}
     leaves = [name for name in mappings if name not in used]
     if len(leaves) != 1:
-        found = ", ".join(sorted(leaves)[:5]) or "none"
+        names = ", ".join(sorted(leaves)[:5]) or "none"
         report.problems.append(
-            f"want exactly one class that inherits from lrt_bench.Mapping or LinearMapping; found: {found}"
+            f"want exactly one class that inherits from lrt_bench.Mapping or LinearMapping; found: {names}"
         )
         return
     report.class_name = leaves[0]
@@ -130,22 +130,22 @@ def _find_class(tree: ast.Module, report: CodeReport) -> None:
 
 
 def _imported_bases(tree: ast.Module) -> dict[str, str]:
-    """What names stand for a class or module of lrt_bench: local name -> its name there."""
-    found: dict[str, str] = {}
+    """Return what names stand for a class or module of lrt_bench: local name -> its name there."""
+    names: dict[str, str] = {}
     for node in _running(tree.body):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lrt_bench":
-            found |= {alias.asname or alias.name: alias.name for alias in node.names}
+            names |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "lrt_bench":
-                    found[alias.asname or "lrt_bench"] = "lrt_bench"
-    return found
+                    names[alias.asname or "lrt_bench"] = "lrt_bench"
+    return names
 
 
 def _root(
     name: str, classes: dict[str, ast.ClassDef], imported: dict[str, str], known: dict[str, str | None]
 ) -> str | None:
-    """The class of lrt_bench that a class of this file descends from; each class is looked at once."""
+    """Return the class of lrt_bench that a class of this file descends from; each class is looked at once."""
     if name not in known:
         known[name] = None  # where classes go round in a circle
         known[name] = _root_of_bases(name, classes, imported, known)

@@ -1,4 +1,4 @@
-"""One fit of a submission: what its worker is given, and what of its answer is believed.
+"""One fit of a submission: what its runner is given, and what of its answer is believed.
 
 It is given the moments whole, validation states, and the bounded sample as a stream. Believed is: a line that
 a strict schema accepts, and one safetensors stream of the wanted names, shapes and types, finite.
@@ -21,7 +21,7 @@ from lrt_bench.mappings import FixedLinear, Mapping
 from lrt_bench.mappings.base import FitStates
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.states import PairedStates
-from lrt_bench.submissions.sandbox.launcher import Limits, Worker, WorkerError, frame
+from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, SandboxProcess, frame
 
 ROWS = 4096  # of the sample in a frame
 CUDA_LIBRARIES = 10 * 2**30  # addresses that a CUDA build of torch maps when it is imported
@@ -57,6 +57,7 @@ class Bases:
         return cls(*sides)
 
     def moments(self, moments: Moments) -> Moments:
+        """Return moments of the states as they are shown in these bases."""
         s, t = self.source, self.target
         return replace(
             moments, mean_x=s @ moments.mean_x, mean_y=t @ moments.mean_y,
@@ -65,11 +66,12 @@ class Bases:
 
 
 def turned(states: Tensor, basis: Tensor) -> Tensor:
+    """Return states [n, d] in another basis, float32."""
     return (states.double() @ basis.T).float()
 
 
 def _frames(states: PairedStates, bases: Bases | None) -> Iterator[bytes]:
-    """All that a worker is given, in the order in which it reads it."""
+    """All that a runner is given, in the order in which it reads it."""
     from safetensors.torch import save
 
     moments = bases.moments(states.moments) if bases else states.moments
@@ -101,7 +103,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came back. `linear`, or `mapped`: the answers to the queries [n, d_target], float32."""
+    """What came back.
+
+    `linear`, or `mapped`: the answers to the queries [n, d_target], float32.
+    """
 
     stochastic: bool
     parameters: int
@@ -120,15 +125,17 @@ class Fitted:
         return max(float((a - b).norm() / a.norm().clamp_min(1e-300)) for a, b in pairs)
 
 
-def fit_in_worker(
+def fit_in_sandbox(
     code: Code, states: PairedStates, queries: Callable[[], Tensor], seed: int, limits: Limits, isolate: bool,
     bases: Bases | None = None,
 ) -> Fitted:  # fmt: skip
-    """Fit once in a fresh worker. Raises WorkerError with one line, IsolationError.
+    """Fit once in a fresh runner.
 
     queries : gives the source states [n, d_source] that a non-linear map is asked to map; called, and its
         result sent, only after the fit has ended.
     bases : shows both sides in other bases; what comes back is turned into the pair's own.
+
+    Raises SandboxError with one line, IsolationError.
     """
     threads = torch.get_num_threads()  # the same number gives the same rounding
     orders: dict[str, Any] = {"class": code.class_name, "seed": seed, "threads": threads}
@@ -138,29 +145,29 @@ def fit_in_worker(
         limits, memory=limits.memory + room, threads=threads, processes=limits.processes + 4 * threads
     )
     d_source, d_target = states.d_source, states.d_target
-    with Worker(code.source, orders, limits, isolate) as worker:
-        worker.send(_frames(states, bases))
-        reply = _read_reply(worker.line())
+    with SandboxProcess(code.source, orders, limits, isolate) as process:
+        process.send(_frames(states, bases))
+        reply = _read_reply(process.line())
         stochastic = reply.stochastic
         if reply.kind == "linear":
             shapes = {"weight": (d_target, d_source), "bias": (d_target,)}
-            found = _tensors(worker, shapes)
-            linear = _turned_back(found["weight"].double(), found["bias"].double(), bases)
+            tensors = _tensors(process, shapes)
+            linear = _turned_back(tensors["weight"].double(), tensors["bias"].double(), bases)
             return Fitted(stochastic, linear.n_parameters, linear=linear)
         began = time.monotonic()
-        asked = queries()
-        worker.extend(time.monotonic() - began)  # the scorer's own time is not the submission's
-        worker.send(_query_frame(asked, bases))
-        mapped = _tensors(worker, {"mapped": (len(asked), d_target)})["mapped"].float()
+        query_states = queries()
+        process.extend(time.monotonic() - began)  # the scorer's own time is not the submission's
+        process.send(_query_frame(query_states, bases))
+        mapped = _tensors(process, {"mapped": (len(query_states), d_target)})["mapped"].float()
         if bases:
             mapped = turned(mapped, bases.target.T)
         return Fitted(stochastic, reply.parameters, mapped=mapped)
 
 
-def _query_frame(asked: Tensor, bases: Bases | None) -> Iterator[bytes]:
+def _query_frame(states: Tensor, bases: Bases | None) -> Iterator[bytes]:
     from safetensors.torch import save
 
-    yield frame(save({"h": (turned(asked, bases.source) if bases else asked).contiguous()}))
+    yield frame(save({"h": (turned(states, bases.source) if bases else states).contiguous()}))
 
 
 def _turned_back(weight: Tensor, bias: Tensor, bases: Bases | None) -> FixedLinear:
@@ -173,27 +180,27 @@ def _read_reply(line: bytes) -> Reply:
     try:
         reply = Reply.model_validate_json(line)
     except ValidationError as error:
-        raise WorkerError("answered junk") from error
+        raise SandboxError("answered junk") from error
     if reply.kind == "failure":
-        raise WorkerError(plain(reply.message))
+        raise SandboxError(plain(reply.message))
     return reply
 
 
 def plain(text: str) -> str:
-    """A stranger's text as one printable line of bounded length."""
+    """Return a stranger's text as one printable line of bounded length."""
     return "".join(character if character.isprintable() else " " for character in text)[:400]
 
 
-def _tensors(worker: Worker, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def _tensors(process: SandboxProcess, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     numbers = sum(torch.Size(shape).numel() for shape in shapes.values())
-    data = worker.rest(8 * numbers + SLACK)
+    data = process.rest(8 * numbers + SLACK)
     try:
         return read_tensors(data, shapes)
     except TensorError as error:
         line = data[:2000].split(b"\n", 1)[0]
         if line.startswith(b"{"):  # a failure between the first line and the tensors
             _read_reply(line)
-        raise WorkerError(f"answered junk: {error}") from error
+        raise SandboxError(f"answered junk: {error}") from error
 
 
 class Answered(Mapping):
@@ -204,15 +211,19 @@ class Answered(Mapping):
         self._answers = {row.tobytes(): index for index, row in enumerate(self._queries.numpy())}
 
     def fit(self, states: FitStates) -> None:
-        """It was fitted in the worker."""
+        """Do nothing: it was fitted in the runner."""
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Return the answers to states that were among the queries.
+
+        Raises ValueError for others.
+        """
         rows = h.float().cpu().contiguous().reshape(-1, h.shape[-1])
         index = [self._answers.get(row.tobytes(), -1) for row in rows.numpy()]
-        found = torch.tensor(index, dtype=torch.long)
-        if bool((unknown := found < 0).any()):
-            found[unknown] = self._nearest(rows[unknown])
-        return self._mapped[found].reshape(*h.shape[:-1], -1)
+        places = torch.tensor(index, dtype=torch.long)
+        if bool((unknown := places < 0).any()):
+            places[unknown] = self._nearest(rows[unknown])
+        return self._mapped[places].reshape(*h.shape[:-1], -1)
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """States that some accelerators compute a little differently each time: the query next to each."""
@@ -224,4 +235,5 @@ class Answered(Mapping):
 
     @property
     def n_parameters(self) -> int:
+        """Number of parameters, by the submission's word."""
         return self._parameters

@@ -23,7 +23,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_header, read_tensors
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results.records import CONTROL_NAMES, LINK
+from lrt_bench.results.schema.bounds import LINK
+from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.submissions.code_check import read_code
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Submission:
 
     @property
     def code(self) -> bytes:
+        """The source of mapping.py."""
         return self.files[CODE]
 
     @functools.cached_property
@@ -114,15 +116,19 @@ class Submission:
         return digest.hexdigest()
 
     def applies(self, pair: str) -> bool:
+        """Tell whether the submission is for a pair."""
         return not self.card.pairs or pair in self.card.pairs
 
     def read_weights(self, pair: str, d_source: int, d_target: int) -> FixedLinear:
-        """The fitted map for a pair. Raises TensorError."""
+        """Return the fitted map for a pair.
+
+        Raises TensorError.
+        """
         from lrt_bench.mappings import FixedLinear
 
         shapes = {"weight": (d_target, d_source), "bias": (d_target,)}
-        found = read_tensors(self.files[f"weights/{pair}.safetensors"], shapes)
-        return FixedLinear(found["weight"], found["bias"])
+        tensors = read_tensors(self.files[f"weights/{pair}.safetensors"], shapes)
+        return FixedLinear(tensors["weight"], tensors["bias"])
 
 
 @dataclass
@@ -163,7 +169,10 @@ def check(path: Path) -> Report:
 
 
 def load(path: Path) -> Submission:
-    """A checked submission. Raises UserError with the first problem."""
+    """Return a checked submission.
+
+    Raises UserError with the first problem.
+    """
     report = check(path)
     if report.submission:
         return report.submission
@@ -201,7 +210,10 @@ def _weights_problem(data: bytes) -> str | None:
 
 
 def _read_folder(path: Path, problems: list[str]) -> dict[str, bytes]:
-    """Every allowed file's bytes. Links, special, sparse, large and unexpected files are problems."""
+    """Every allowed file's bytes.
+
+    Links, special, sparse, large and unexpected files are problems.
+    """
     if not path.is_dir():
         problems.append("no such folder")
         return {}
@@ -235,8 +247,8 @@ def _read_folder(path: Path, problems: list[str]) -> dict[str, bytes]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(path) as found:
-        for entry in sorted(itertools.islice(found, 2 * MAX_FILES), key=lambda entry: entry.name):
+    with os.scandir(path) as listing:
+        for entry in sorted(itertools.islice(listing, 2 * MAX_FILES), key=lambda entry: entry.name):
             yield entry.name, entry
             if entry.name in FOLDERS and entry.is_dir(follow_symlinks=False):
                 with os.scandir(entry.path) as below:
@@ -245,7 +257,7 @@ def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _limit(name: str) -> int | None:
-    """The largest size of a file of this name; None where no such file belongs in a submission."""
+    """Return the largest size of a file of this name; None where no such file belongs in a submission."""
     if name in IGNORED:
         return 64 * KB
     folder, _, file = name.rpartition("/")
@@ -293,10 +305,10 @@ def _read_card(files: dict[str, bytes], path: Path, problems: list[str]) -> Subm
     try:
         card = SubmissionCard.model_validate(content)
     except ValidationError as error:
-        for found in error.errors(include_url=False, include_input=False)[:20]:
-            where = ".".join(_shown(str(part)) for part in found["loc"])
-            reason = found["msg"].removeprefix("Value error, ")
-            if found["loc"] == ("licence",):
+        for fault in error.errors(include_url=False, include_input=False)[:20]:
+            where = ".".join(_shown(str(part)) for part in fault["loc"])
+            reason = fault["msg"].removeprefix("Value error, ")
+            if fault["loc"] == ("licence",):
                 reason = f"want an SPDX name that allows sharing: {', '.join(get_args(Licence))}"
             problems.append(f"{CARD}: {f'field {where}: ' if where else 'field '}{reason}")
         return None
@@ -332,10 +344,10 @@ def safe_yaml(data: bytes) -> tuple[Any, str | None]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         return None, f"{where}not YAML: {_shown(str(getattr(error, 'problem', None) or 'it cannot be read'))}"
-    except (ValueError, OverflowError, RecursionError, TypeError):
+    except Exception:  # PyYAML's constructors raise whatever their arithmetic and look-ups raise
         return None, "not YAML that can be read: a value has no meaning"
 
 
 def _shown(name: str) -> str:
-    """A stranger's name on one line of a message."""
+    """Return a stranger's name on one line of a message."""
     return "".join(c if c.isprintable() else "?" for c in name)[:80]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lrt_bench.data.suites import find_suite, narrowed
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.storage import Result
@@ -24,14 +25,18 @@ def pack_submission(
     isolate: bool,
     report: Callable[[str, float, float], None],
 ) -> list[Path]:
-    """Score a submission and write PATH/claimed. Raises UserError where it fails on a pair."""
+    """Score a submission and write PATH/claimed.
+
+    Raises UserError where it fails on a pair.
+    """
     submission = load(path)
     suite = narrowed(find_suite(suite_spec), pairs=pairs)
     chosen = [pair.name for pair in suite.pairs if submission.applies(pair.name)]
     rows = submission_rows([path], suite, isolate=isolate)
     with tempfile.TemporaryDirectory(prefix="lrt-bench-pack-") as folder:
         evaluation = Evaluation(
-            narrowed(suite, pairs=chosen), [BASELINE], out=Path(folder), seed=submission.card.seed,
+            narrowed(suite, pairs=chosen),
+            RunConfig(mappings=(BASELINE,), out=Path(folder), seed=submission.card.seed),
             submissions=rows, report=report,
         )  # fmt: skip
         results = [cell.result for cell in evaluation.run()]

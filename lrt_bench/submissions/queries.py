@@ -7,14 +7,15 @@ to a task, to which one, and to which side of it, is not told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import Task
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.data.tasks import VectorTask
+from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.fidelity import measure
 from lrt_bench.evaluation.rows import transferred
 from lrt_bench.mappings import Mapping
@@ -36,6 +37,7 @@ class _Recorder(Mapping):
         """Nothing to fit."""
 
     def __call__(self, h: Tensor) -> Tensor:
+        """Keep the states; answer with zeros."""
         self.asked.append(h.float().cpu().reshape(-1, h.shape[-1]))
         return torch.zeros(*h.shape[:-1], self._d_target)
 
@@ -45,16 +47,18 @@ class Queries:
     """All that a row's figures will ask of a map, its order random; made when it is first needed."""
 
     bench: PairBench
-    tasks: list[Task]
+    tasks: Sequence[VectorTask]
     _states: Tensor | None = None
 
     def __call__(self) -> Tensor:
+        """Return the states that are asked about [n, d_source]."""
         if self._states is None:
             bench = self.bench
             recorder = _Recorder(bench.target.width)
             transferred(bench, self.tasks, [recorder])
             of_tasks = sum(map(len, recorder.asked))
-            measure(recorder, bench.states.validation[0], bench.own_states, bench.stitching)
+            references = bench.fidelity
+            measure(recorder, bench.states.validation[0], references.own_states, references.stitching)
             every = torch.cat([*recorder.asked, decoys(bench, DECOYS * of_tasks)])
             order = torch.randperm(len(every), generator=torch.Generator().manual_seed(bench.seed + 9))
             self._states = every[order]
@@ -70,9 +74,9 @@ def decoys(bench: PairBench, count: int) -> Tensor:
         ids = texts[rng.integers(len(texts))]
         start = int(rng.integers(1, len(ids)))
         pieces.append([ids[0], *ids[start : start + PIECE]])
-    found = []
-    for batch in by_length([len(piece) for piece in pieces], bench.batch_size):
+    states_of_pieces = []
+    for batch in by_length([len(piece) for piece in pieces], bench.batch_size, bench.source.model):
         states = bench.source.read(pad([pieces[i] for i in batch])).cpu()
-        found += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
-    every = torch.cat(found)
+        states_of_pieces += [states[row, 1 : len(pieces[i])] for row, i in enumerate(batch)]
+    every = torch.cat(states_of_pieces)
     return every[torch.from_numpy(rng.permutation(len(every))[:count])]

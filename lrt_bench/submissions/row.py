@@ -1,4 +1,4 @@
-"""A submission as a row: fitted in fresh workers, or read as weights; audited; scored like any other row.
+"""A submission as a row: fitted in fresh runners, or read as weights; audited; scored like any other row.
 
 Nothing here imports a submission. A submission that fails is a counted failure of its own row.
 """
@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import VectorTask
 from lrt_bench.errors import SubmissionError, UserError
-from lrt_bench.evaluation.bench import PairBench
-from lrt_bench.evaluation.rows import Row, Vectors, transferred
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
-from lrt_bench.results.records import AuditRecord
-from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_worker, plain
+from lrt_bench.results.schema.records import AuditRecord
+from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_sandbox, plain
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries
-from lrt_bench.submissions.sandbox.launcher import Limits, WorkerError, check_isolation
+from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, check_isolation
 
 SAME = 1e-6  # two fits with one seed agree to this: float32 rounding, nothing more
 TOO_LARGE = 1e3  # times the target's largest state
@@ -50,6 +51,7 @@ class SubmissionRow(Row):
 
     @property
     def digest(self) -> str:
+        """Hash of the submission's card, code and weights."""
         return self.submission.digest
 
     @property
@@ -66,23 +68,25 @@ class SubmissionRow(Row):
         }
 
     def applies(self, pair: PairSpec) -> bool:
+        """Tell whether the submission is for the pair."""
         return self.submission.applies(pair.name)
 
-    def vectors(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the submission's vectors: {task: [seeds, d_target]}. Raises SubmissionError."""
         began = time.perf_counter()
         if self.submission.card.track == "weights":
             self.mappings, self.audit = [self._weights(bench)], None
             self.rule = "A v"
             x, y = bench.states.validation
             _check_size(f"submission {self.name} on {bench.pair.name}", self.mappings[0](x), y)
-            found = transferred(bench, tasks, self.mappings)
+            by_task = transferred(bench, tasks, self.mappings)
         else:
-            found = self._fitted(bench, tasks)
-        for name, vectors in found.items():
+            by_task = self._fitted(bench, tasks)
+        for name, vectors in by_task.items():
             if not bool(torch.isfinite(vectors).all()):
                 raise SubmissionError(f"submission {self.name}: its vector for {name} overflows")
         self.fit_seconds = self.fit_seconds or time.perf_counter() - began
-        return found
+        return by_task
 
     def _weights(self, bench: PairBench) -> Mapping:
         try:
@@ -91,7 +95,7 @@ class SubmissionRow(Row):
             message = f"submission {self.name}: weights/{bench.pair.name}.safetensors: {error}"
             raise SubmissionError(message) from error
 
-    def _fitted(self, bench: PairBench, tasks: list[Task]) -> Vectors:
+    def _fitted(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         if self.isolate:
             check_isolation()
         queries = Queries(bench, tasks)
@@ -102,16 +106,16 @@ class SubmissionRow(Row):
         self.fit_seconds = (time.perf_counter() - began) / len(fits)
         self.mappings = [_mapping(fit, queries) for fit in fits]
         self.rule = "A v" if fits[0].linear else Mapping.rule
-        found = transferred(bench, tasks, self.mappings)
-        self.audit = self._audited(bench, tasks, queries, fits, found)
-        return found
+        by_task = transferred(bench, tasks, self.mappings)
+        self.audit = self._audited(bench, tasks, queries, fits, by_task)
+        return by_task
 
     def _fit(self, bench: PairBench, queries: Queries, seed: int, bases: Bases | None = None) -> Fitted:
         code = Code(self.submission.code, self.submission.class_name)
         what = f"submission {self.name} on {bench.pair.name}"
         try:
-            fitted = fit_in_worker(code, bench.states, queries, seed, self.limits, self.isolate, bases)
-        except WorkerError as error:
+            fitted = fit_in_sandbox(code, bench.states, queries, seed, self.limits, self.isolate, bases)
+        except SandboxError as error:
             raise SubmissionError(f"{what}: {plain(str(error))}") from error
         x, y = bench.states.validation
         mapped = fitted.linear(x) if fitted.linear else fitted.mapped
@@ -120,23 +124,32 @@ class SubmissionRow(Row):
         return fitted
 
     def _audited(
-        self, bench: PairBench, tasks: list[Task], queries: Queries, fits: list[Fitted], found: Vectors
+        self,
+        bench: PairBench,
+        tasks: Sequence[VectorTask],
+        queries: Queries,
+        fits: list[Fitted],
+        by_task: Vectors,
     ) -> AuditRecord:
         """One of the seeds again, and a fit with it on states shown in other bases.
 
         Which seed, and which bases, nobody can know beforehand: code that could would answer for them.
         """
         drawn = secrets.randbelow(len(fits))
-        found = {name: vectors[drawn : drawn + 1] for name, vectors in found.items()}
+        by_task = {name: vectors[drawn : drawn + 1] for name, vectors in by_task.items()}
         difference = fits[drawn].distance(self._fit(bench, queries, bench.seed + drawn))
         states = bench.states
         bases = Bases.drawn(states.d_source, states.d_target, secrets.randbits(32))
         elsewhere = _mapping(self._fit(bench, queries, bench.seed + drawn, bases), queries)
         turned = transferred(bench, tasks, [elsewhere])
-        native = {task.name: bench.target_states(task).vector for task in tasks}
+        native = {task.name: bench.inputs.target_states(task).vector for task in tasks}
         cosine, rotated, agreement = (
             _mean_cosine(*sides)
-            for sides in ((found, native), (turned, native), ({k: v[0] for k, v in found.items()}, turned))
+            for sides in (
+                (by_task, native),
+                (turned, native),
+                ({k: v[0] for k, v in by_task.items()}, turned),
+            )
         )
         return AuditRecord(
             isolated=self.isolate,
@@ -165,18 +178,21 @@ def _mapping(fit: Fitted, queries: Queries) -> Mapping:
 
 def _mean_cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     """Mean over tasks of the cosine between the first seed's vectors; 0 for a zero vector."""
-    found = []
+    cosines = []
     for name, vector in one.items():
         a, b = (side.reshape(-1, side.shape[-1])[0].double() for side in (vector, other[name]))
-        found.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
-    return sum(found) / max(len(found), 1)
+        cosines.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
+    return sum(cosines) / max(len(cosines), 1)
 
 
 def submission_rows(
     paths: Sequence[Path], suite: Suite, limits: Limits | None = None, isolate: bool = True
 ) -> list[SubmissionRow]:
-    """The rows of submissions' folders. Raises UserError where one is malformed, or is for none of the pairs,
-    and where this machine cannot isolate code and shall."""
+    """Return the rows of submissions' folders.
+
+    Raises UserError where one is malformed, or is for none of the pairs, and where this machine cannot
+    isolate code and shall.
+    """
     rows = []
     for path in paths:
         submission = load(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings.names import BUILT_IN
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.records import CONTROL_NAMES
 
 CARD = """\
 name: {name}
@@ -57,7 +57,10 @@ class {cls}(LinearMapping):
 def new_submission(
     name: str, parent: Path, weights: Path | None = None, pair: str | None = None
 ) -> list[Path]:
-    """Write the scaffold of a submission; with `weights`, of fitted weights for `pair`. Its files."""
+    """Write the scaffold of a submission; with `weights`, of fitted weights for `pair`.
+
+    Returns the paths of its files.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", name):
         raise UserError(f"submit new {name}: a name is lower-case letters, digits and hyphens, at most 60")
     if name in BUILT_IN or name in CONTROL_NAMES:

@@ -1,4 +1,4 @@
-"""Computes results again and compares: is a number on the board the number that this code gives?"""
+"""Results computed again and compared with what the board says."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from lrt_bench.data.suites import PairSpec, Suite, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.mappings import BUILT_IN, name_of
-from lrt_bench.results.storage import Result, read_propensities, read_result, result_files
+from lrt_bench.results.storage import Result, read_propensities, read_record, result_files
 from lrt_bench.submissions.row import submission_rows
 
 # One machine gives one number. Another one, or another number of threads, adds float32 in another order: that
@@ -35,6 +36,7 @@ class Outcome:
     same: bool = True
 
     def differs(self, line: str) -> None:
+        """Note something that differs."""
         self.lines.append(line)
         self.same = False
 
@@ -57,10 +59,13 @@ class Verification:
     report: Callable[[str, float, float], None] = lambda what, done, total: None
 
     def run(self) -> Outcome:
-        """Raises UserError where something cannot be read, or computed again here."""
-        found = [(path, read_result(path)) for path in self._files()]
+        """Compute everything again.
+
+        Raises UserError where that cannot be done here.
+        """
+        results = [(path, read_record(path)) for path in self._files()]
         outcome = Outcome()
-        for _, group in itertools.groupby(sorted(found, key=_group), key=_group):
+        for _, group in itertools.groupby(sorted(results, key=_group), key=_group):
             self._verify(list(group), outcome)
         return outcome
 
@@ -90,10 +95,15 @@ class Verification:
         )
         chosen = [] if first.complete else self._task_specs(suite, set().union(*kinds), first)
         with tempfile.TemporaryDirectory(prefix="lrt-bench-verify-") as folder:
+            settings = first.settings
+            config = checked({
+                "tasks": chosen, "out": folder, "device": settings.device, "dtype": settings.dtype,
+                "seed": settings.seed, "batch_size": settings.batch_size,
+                "bos": first.provenance.bos or "auto",
+            })  # fmt: skip
             evaluation = Evaluation(
-                suite.model_copy(update={"mappings": tuple(names)}), tasks=chosen, out=Path(folder),
-                device=first.settings.device, dtype=first.settings.dtype, seed=first.settings.seed,
-                batch_size=first.settings.batch_size, submissions=rows, report=self.report,
+                suite.model_copy(update={"mappings": tuple(names)}), config,
+                submissions=rows, report=self.report,
             )  # fmt: skip
             fresh = {cell.result.mapping.name: cell.result for cell in evaluation.run()}
         failures = {failure.mapping: failure.reason for failure in evaluation.failures}
@@ -126,7 +136,7 @@ class Verification:
             spec = PairSpec(
                 name=pair.name, source=source.model,
                 source_layer=source.layer if source.layers is None else None, source_layers=source.layers,
-                target=target.model, target_layer=target.layer,
+                source_sae=source.sae_name, target=target.model, target_layer=target.layer,
             )  # fmt: skip
             return suite.model_copy(update={"name": result.suite, "pairs": (spec,)})
         chosen = tuple(spec for spec in suite.pairs if spec.name == pair.name)
@@ -135,7 +145,7 @@ class Verification:
         return suite.model_copy(update={"pairs": chosen})
 
     def _methods(self, group: list[tuple[Path, Result]], suite: Suite) -> tuple[list[str], list[Row]]:
-        """Mapping specs and submission rows that give the group's rows again."""
+        """Return mapping specs and submission rows that give the group's rows again."""
         names: list[str] = []
         folders: list[Path] = []
         for path, result in group:
@@ -188,12 +198,12 @@ def _compare(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> Non
         outcome.differs(f"{path}: and {len(wrong) - MAX_LINES} more figures differ")
     if not wrong:
         worst = max((d for d in differences), default=None)
-        told = f"; most in {worst[1]}: {worst[2]}" if worst and worst[0] > 0 else ""
-        outcome.lines.append(f"{path}: the same{told}")
+        largest = f"; most in {worst[1]}: {worst[2]}" if worst and worst[0] > 0 else ""
+        outcome.lines.append(f"{path}: the same{largest}")
 
 
 def _compare_claim(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> None:
-    """A claim holds where the score computed here lies within its interval, for the same code and models."""
+    """Hold a claim to be true where the score computed here lies within its interval."""
     for what in ("mapping", "source", "target"):
         old, new = (_digest(result, what) for result in (stored, fresh))
         if old != new:

@@ -7,23 +7,22 @@ people). A linear map's tensors are ``weight`` [d_target, d_source] and ``bias``
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.schema import first_problem
 from lrt_bench.files.tensors import TensorError, read_tensors
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, find_mapping
 from lrt_bench.mappings.network import NetworkMapping
 from lrt_bench.models.states import PairedStates
-from lrt_bench.vectors.map_card import MapCard
+from lrt_bench.vectors.map_card import MapCard, map_readme, read_card
 
 TENSORS, CARD, README = "map.safetensors", "map.json", "README.md"
 MAX_CARD, MAX_TENSORS = 1 << 16, 1 << 32  # bytes
@@ -43,20 +42,43 @@ class FittedMap:
         """Whether a vector alone is enough to carry over; else its contrast states are wanted."""
         return isinstance(self.mapping, LinearMapping)
 
-    def files(self) -> dict[str, bytes]:
-        """What its folder holds. Raises UserError where the mapping cannot be written."""
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the map's card and tensors, sha256 as hexadecimal digits.
+
+        Another number or word in either gives another digest. Of a map that cannot be kept it is the card's.
+        """
+        card = self.card
+        if not card.tensors and storable(card.mapping, type(self.mapping)):
+            card = card.model_copy(update={"tensors": hashlib.sha256(self._tensor_bytes()).hexdigest()})
+        return hashlib.sha256(card.model_dump_json().encode()).hexdigest()
+
+    def _tensor_bytes(self) -> bytes:
+        """Return what map.safetensors holds.
+
+        Raises UserError where the mapping cannot be written.
+        """
         from safetensors.torch import save
 
-        from lrt_bench.vectors.map_card import map_readme
-
         kind = "linear mapping" if self.linear else "network mapping"
-        tensors: bytes = save(_tensors_of(self), metadata={"format": f"lrt-bench {kind} v1"})
+        data: bytes = save(_tensors_of(self), metadata={"format": f"lrt-bench {kind} v1"})
+        return data
+
+    def files(self) -> dict[str, bytes]:
+        """Return what its folder holds.
+
+        Raises UserError where the mapping cannot be written.
+        """
+        tensors = self._tensor_bytes()
         card = self.card.model_copy(update={"tensors": hashlib.sha256(tensors).hexdigest()})
         text = card.model_dump_json(indent=1) + "\n"
         return {TENSORS: tensors, README: map_readme(card), CARD: text.encode()}
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder, its card last. Raises UserError where something else lies there."""
+        """Write the folder, its card last.
+
+        Raises UserError where something else lies there.
+        """
         folder = Path(folder)
         check_folder(folder)
         for name, data in self.files().items():
@@ -71,10 +93,15 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"--save {folder}: holds something that is no map; give another folder")
 
 
+def storable(spec: str, method: type[Mapping]) -> bool:
+    """Whether a mapping's fit can be kept: it is built in, or a linear map that carries v to A v."""
+    plain = issubclass(method, LinearMapping) and method.transfer is LinearMapping.transfer
+    return plain or spec in BUILT_IN
+
+
 def check_storable(spec: str, method: type[Mapping]) -> None:
-    """Raise UserError where a mapping's fit cannot be kept: it is no linear map and not built in."""
-    own = method.transfer is not LinearMapping.transfer if issubclass(method, LinearMapping) else True
-    if own and spec not in BUILT_IN:
+    """Raise UserError where a mapping's fit cannot be kept."""
+    if not storable(spec, method):
         raise UserError(
             f"--mapping {spec}: only linear maps that carry v to A v can be saved, and the built-in ones: "
             "transfer without --save"
@@ -85,26 +112,26 @@ def _tensors_of(fitted: FittedMap) -> dict[str, Tensor]:
     mapping = fitted.mapping
     check_storable(fitted.card.mapping, type(mapping))
     if isinstance(mapping, LinearMapping):
-        found = {"weight": mapping.weight, "bias": mapping.bias}
+        tensors = {"weight": mapping.weight, "bias": mapping.bias}
     else:
         assert isinstance(mapping, NetworkMapping)
-        found = {name: getattr(mapping, name) for name in STATISTICS}
-        found |= {f"network.{key}": value for key, value in mapping.network_.state_dict().items()}
-    return {name: value.detach().cpu().float().contiguous() for name, value in found.items()}
+        tensors = {name: getattr(mapping, name) for name in STATISTICS}
+        tensors |= {f"network.{key}": value for key, value in mapping.network_.state_dict().items()}
+    return {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}
 
 
 def load_map(folder: str | Path) -> FittedMap:
-    """Read a map's folder. Nothing of it is run; whatever is wrong is one UserError."""
+    """Read a map's folder.
+
+    Nothing of it is run; whatever is wrong is one UserError.
+    """
     folder = Path(folder)
     for name, most in ((CARD, MAX_CARD), (TENSORS, MAX_TENSORS)):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: no map there: {name} is missing; `lrt-bench fit --save` writes one")
         if (folder / name).stat().st_size > most:
             raise UserError(f"{folder / name}: larger than {most} bytes: no map")
-    try:
-        card = MapCard.model_validate_json((folder / CARD).read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{folder / CARD}: {first_problem(error)}") from error
+    card = read_card((folder / CARD).read_bytes(), folder / CARD)
     data = (folder / TENSORS).read_bytes()
     if hashlib.sha256(data).hexdigest() != card.tensors:
         raise UserError(f"{folder / TENSORS}: not the file that {CARD} tells of: fetch or fit it again")
@@ -115,7 +142,10 @@ def load_map(folder: str | Path) -> FittedMap:
 
 
 def _mapping(card: MapCard, data: bytes) -> Mapping:
-    """The mapping behind a card: a built-in class with its tensors, or A x + b. Raises TensorError."""
+    """Return the mapping behind a card: a built-in class with its tensors, or A x + b.
+
+    Raises TensorError.
+    """
     d_source, d_target = card.source.width, card.target.width
     method: type[Mapping] = find_mapping(card.mapping) if card.mapping in BUILT_IN else FixedLinear
     if issubclass(method, NetworkMapping):

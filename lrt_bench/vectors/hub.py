@@ -10,7 +10,7 @@ from lrt_bench.data.hub.repository import MARKS, Destination, Published, check_n
 from lrt_bench.errors import UserError
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.vectors.fitted_map import CARD, MAX_CARD, MAX_TENSORS, README, TENSORS, FittedMap, load_map
-from lrt_bench.vectors.map_card import MapCard, map_readme
+from lrt_bench.vectors.map_card import map_readme, read_card
 
 LIMITS = {TENSORS: MAX_TENSORS, CARD: MAX_CARD}
 
@@ -20,7 +20,7 @@ def push_map(
 ) -> Published:
     """Make the model repository `repo` hold the map, in one commit, or none where nothing differs."""
     files = fitted.files()
-    files[README] = map_readme(MapCard.model_validate_json(files[CARD]), repo)
+    files[README] = map_readme(read_card(files[CARD], CARD), repo)
     return publish(
         Destination(repo, "model"),
         files,
@@ -33,7 +33,10 @@ def push_map(
 
 
 def find_map(spec: str, report: Report = lambda line: None) -> FittedMap:
-    """The map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub. Raises UserError."""
+    """Return the map that `spec` names: a folder, or ORG/NAME[@revision] on the Hub.
+
+    Raises UserError.
+    """
     path = Path(spec).expanduser()
     if path.is_dir():
         return load_map(path)
@@ -44,11 +47,14 @@ def find_map(spec: str, report: Report = lambda line: None) -> FittedMap:
 
 
 def pull_map(repo: str, *, revision: str | None = None, report: Report) -> FittedMap:
-    """Fetch a map. Raises UserError where the repository holds none, or it arrives damaged."""
+    """Fetch a map.
+
+    Raises UserError where the repository holds none, or it arrives damaged.
+    """
     check_name(repo)
     remote = Repo(repo, "model", write=False, report=report)
-    head = remote.patiently(lambda: remote.head(revision))
-    tree = remote.patiently(lambda: remote.tree(head))
+    head = remote.with_retries(lambda: remote.head(revision))
+    tree = remote.with_retries(lambda: remote.tree(head))
     for name, most in LIMITS.items():
         if name not in tree:
             raise UserError(f"{repo}: no map there: {name} is missing; `lrt-bench fit --push` writes one")
@@ -59,6 +65,6 @@ def pull_map(repo: str, *, revision: str | None = None, report: Report) -> Fitte
         for name, path in paths.items():
             if path.stat().st_size > LIMITS[name] or not tree[name].holds(LocalFile.of(path)):
                 raise UserError(f"{repo}: {name}: arrived damaged: run again")
-        found = load_map(folder)
+        fitted = load_map(folder)
     report(f"model {repo}: map fetched at {(head or 'main')[:12]}")
-    return found
+    return fitted

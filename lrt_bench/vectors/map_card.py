@@ -5,16 +5,18 @@ The README's bytes depend on the card alone.
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 
+from lrt_bench.errors import UserError
 from lrt_bench.files.markdown import PAPER, card
 from lrt_bench.files.names import HUB_ID
-from lrt_bench.files.schema import Strict
+from lrt_bench.files.schema import Strict, first_problem
 from lrt_bench.models.sites import Site
-from lrt_bench.vectors.vector import MAX_WIDTH, ModelHint
+from lrt_bench.vectors.vector import MAX_LAYERS, MAX_WIDTH, ModelHint
 
 TAGS = ["steering-vectors", "activation-engineering", "interpretability", "lrt-bench"]
 
@@ -60,28 +62,44 @@ LINEAR = "`weight` [d_target, d_source] and `bias` [d_target], float32: h goes t
 NETWORK = "the network's parameters and the standardisation of its states, float32"
 
 
-Short = Annotated[str, Field(max_length=500)]
+def _visible(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("want one line of visible characters")
+    return text
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+def _date(text: str) -> str:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("want a date as ISO 8601 writes it") from error
+    return text
 
 
-Count = Annotated[int, Field(ge=0)]
+MAX_COUNT = 10**15  # tokens and parameters: more than any model has read or holds
+Line = Annotated[str, Field(max_length=500), AfterValidator(_visible)]
+Name = Annotated[Line, Field(min_length=1)]
+Date = Annotated[str, Field(max_length=40), AfterValidator(_date)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Cosine = Annotated[float, Field(ge=-1.0001, le=1.0001)]  # of float32 states, whose rounding may pass 1
+Explained = Annotated[float, Field(ge=-1e12, le=1)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 class Side(Strict):
     """One site of a map, and the unit of alpha there (`moments.spread`)."""
 
-    model: Short
-    digest: Short
-    layer: Annotated[int, Field(ge=1)]
+    model: Name
+    digest: Name
+    layer: Annotated[int, Field(ge=1, le=MAX_LAYERS)]
     width: Annotated[int, Field(ge=1, le=MAX_WIDTH)]
-    spread: Annotated[float, Field(gt=0)]
-    model_type: Short | None = None
-    blocks: Short | None = None
+    spread: Annotated[float, Field(gt=0, le=1e30)]
+    model_type: Line | None = None
+    blocks: Line | None = None
 
     @classmethod
     def of(cls, site: Site, spread: float) -> Side:
+        """Return the side of a loaded model's site; spread is a length in its residual stream."""
         hint = ModelHint.of(site.model)
         return cls(
             model=_public(site.model.name),
@@ -95,11 +113,12 @@ class Side(Strict):
 
     @property
     def hint(self) -> ModelHint:
+        """What other tools' files want to know of the model."""
         return ModelHint(self.model, self.digest, self.model_type, self.blocks)
 
 
 def _public(name: str) -> str:
-    """A model's name as a card tells it: of a place on this machine only the last part."""
+    """Return a model's name as a card tells it: of a place on this machine only the last part."""
     path = Path(name).expanduser()
     return path.name if path.is_absolute() or name.startswith(".") else name
 
@@ -114,28 +133,39 @@ class MapCard(Strict):
     """
 
     format: Literal["lrt-bench map v1"] = "lrt-bench map v1"
-    mapping: Short
-    rule: Short
+    mapping: Name
+    rule: Line
     source: Side
     target: Side
-    corpus: Short
-    corpus_digest: Short
+    corpus: Line
+    corpus_digest: Line
     fit_tokens: Count
     validation_tokens: Count
-    source_coverage: Share
-    target_coverage: Share
-    r2: float
-    r2_without_top8: float
-    cosine: float
+    source_coverage: Fraction
+    target_coverage: Fraction
+    r2: Explained
+    r2_without_top8: Explained
+    cosine: Cosine
     parameters: Count
     seed: Count
-    lrt_bench: Short
-    created: Short
-    tensors: Short = ""
+    lrt_bench: Line
+    created: Date
+    tensors: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+
+
+def read_card(data: bytes, place: str | Path) -> MapCard:
+    """Read a card from the bytes of map.json.
+
+    Raises UserError, which names `place` and the field.
+    """
+    try:
+        return MapCard.model_validate_json(data)
+    except ValidationError as error:
+        raise UserError(f"{place}: {first_problem(error)}") from error
 
 
 def map_readme(about: MapCard, repo: str = "FOLDER") -> bytes:
-    """The card of a map; `repo` is where its commands fetch it from."""
+    """Return the card of a map; `repo` is where its commands fetch it from."""
     front: dict[str, Any] = {"library_name": "lrt-bench", "tags": TAGS}
     if bases := [side.model for side in (about.source, about.target) if _on_hub(side)]:
         front["base_model"] = [model.partition("@")[0] for model in bases]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from lrt_bench._version import __version__
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.files.templates import template_environment
 from lrt_bench.vectors.tryout import Tryout
 
 FULL = 2.0  # nats at which the colour is full
 
 
 def colour(shift: float) -> str:
-    """A background for a shift in nats: orange where steering makes the token likelier, blue where less so.
+    """Return a background for a shift in nats: orange where the token got likelier, blue where less so.
 
     It stays light enough for black text at any shift (contrast above 7 to 1).
     """
@@ -23,14 +22,8 @@ def colour(shift: float) -> str:
 
 
 def render_page(tryout: Tryout) -> str:
-    """The page as HTML; whatever prompts and texts hold is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(PACKAGE / "vectors" / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    """Return the page as HTML; whatever prompts and texts hold is escaped."""
+    environment = template_environment(PACKAGE / "vectors" / "templates")
     environment.filters |= {"colour": colour}
     rows = list(zip(tryout.prompts, tryout.attempts, strict=True))
     template = environment.get_template("try.html")

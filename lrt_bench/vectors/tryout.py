@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.chat import render
-from lrt_bench.data.corpus import PairedTokens, encode
+from lrt_bench.data.corpus import PairedTokens
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec
 from lrt_bench.errors import UserError
@@ -23,10 +23,13 @@ from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.sites import Site
+from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.generation import generate, offsets_for
+from lrt_bench.steering.sweep import MAX_NORM
 from lrt_bench.vectors.vector import SteeringVector
 
 Unit = Literal["spread", "norm"]
+MAX_LOSS = 700.0  # nats a token, whose exponential float64 holds
 SPREAD_TOKENS = 4000  # that the spread is measured on, where the vector's file does not say it
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
@@ -74,14 +77,32 @@ class Tryout:
     attempts: tuple[tuple[Attempt, ...], ...]
 
 
-def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) -> float:
-    """The unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written on from prompts.
+
+    max_tokens : of one text.
+    temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
+    seed : of sampling.
+    chat : prompts are instructions, wrapped in the model's chat template where it has one.
+    batch_size : texts in a forward.
+    """
+
+    max_tokens: int = 40
+    temperature: float = 0.0
+    seed: int = 0
+    chat: bool = False
+    batch_size: int = 64
+
+
+def measured_spread(site: Site, corpus: CorpusSpec, data: Data, batch_size: int = 64) -> float:
+    """Return the unit of alpha at a site, measured on a few thousand tokens of a corpus (`moments.spread`).
 
     Raises UserError where the corpus has too little text.
     """
     texts = _few_texts(site.model, corpus, data)
     moments = Moments.zeros(0, site.width)
-    for batch in by_length([len(text.target_ids) for text in texts], rows):
+    for batch in by_length([len(text.target_ids) for text in texts], batch_size, site.model):
         states = site.read(pad([texts[i].target_ids for i in batch])).cpu()
         kept = torch.cat([states[row, texts[i].target_at] for row, i in enumerate(batch)])
         moments.update(kept[:, :0], kept)
@@ -91,17 +112,17 @@ def measured_spread(site: Site, corpus: CorpusSpec, data: Data, rows: int = 64) 
 
 
 def _few_texts(model: LanguageModel, corpus: CorpusSpec, data: Data) -> list[PairedTokens]:
-    """The corpus' first texts, SPREAD_TOKENS in all."""
-    found: list[PairedTokens] = []
+    """Return the corpus' first texts, SPREAD_TOKENS in all."""
+    few: list[PairedTokens] = []
     tokens = 0
     limits = model.context, model.context
     for block in corpus.corpus(data).pairs(model.tokenizer, model.tokenizer, limits):
         for text in block:
             if tokens >= SPREAD_TOKENS:
-                return found
-            found.append(text)
+                return few
+            few.append(text)
             tokens += len(text.target_at)
-    return found
+    return few
 
 
 def try_vector(
@@ -109,22 +130,28 @@ def try_vector(
     vector: SteeringVector,
     alphas: Sequence[float],
     prompts: Sequence[str],
+    writing: Writing = Writing(),
     *,
     unit: Unit = "spread",
-    max_tokens: int = 40,
-    temperature: float = 0.0,
-    seed: int = 0,
-    chat: bool = False,
-    rows: int = 64,
     measure: Callable[[], float] | None = None,
 ) -> Tryout:
     """Write on from each prompt, steered at each alpha and unsteered.
 
+    Parameters
+    ----------
+    site : one layer of the model.
+    vector : has a direction at that layer.
+    alphas : strengths; 0 is added.
+    prompts : texts to write on from.
+    writing : how much is written, and how.
     unit : ``spread``: alpha a adds a * spread * v / ||v||; ``norm``: it adds a * v.
-    temperature : 0 is greedy; else sampled, with the same luck at every alpha (`generation.generate`).
-    chat : prompts are instructions, wrapped in the model's chat template where it has one.
     measure : gives the spread where the vector does not know it.
-    Raises UserError where the vector does not fit the site, or a prompt and its answer are too long.
+
+    Raises
+    ------
+    UserError
+        Where the vector does not fit the site, a prompt and its answer are too long, or a strength is beyond
+        what the model can compute with.
     """
     direction = vector.at(site.layer)
     if len(direction) != site.width:
@@ -133,21 +160,23 @@ def try_vector(
         )
     if not all(map(math.isfinite, alphas)):
         raise UserError("an alpha is no number: give finite strengths")
-    if not prompts or max_tokens < 1:
+    if not prompts or writing.max_tokens < 1:
         raise UserError("nothing to write: give at least one prompt, and one token")
-    if unit == "norm":
-        step = float(direction.norm())
-    elif site.layer in vector.spread:
-        step = vector.spread[site.layer]
-    elif measure is not None:
-        step = measure()
-    else:
-        raise UserError("the vector does not say its spread: measure it, or give strengths in its own length")
+    step = _step(vector, site.layer, unit, measure)
     grid = tuple(sorted({0.0, *alphas}))
+    strongest = max(map(abs, grid)) * step
+    if strongest > MAX_NORM:
+        raise UserError(
+            f"the strongest alpha adds a length of {strongest:.3g}, whose square is beyond float32: give "
+            "smaller strengths, or strengths in spreads"
+        )
     offsets = offsets_for(direction, grid, step)
-    texts = [render(site.model.tokenizer, prompt) for prompt in prompts] if chat else list(prompts)
-    written = generate(site, texts, offsets, max_tokens, seed=seed, temperature=temperature, rows=rows)
-    read = [tokens.ids for tokens in encode(site.model.tokenizer, texts)]
+    texts = [render(site.model.tokenizer, prompt) if writing.chat else prompt for prompt in prompts]
+    written = generate(
+        site, texts, offsets, writing.max_tokens,
+        seed=writing.seed, temperature=writing.temperature, batch_size=writing.batch_size,
+    )  # fmt: skip
+    read = token_ids(site.model, texts, "prompt")
     attempts = tuple(
         tuple(
             _attempt(site, ids, written.tokens[v][p], offset, alpha, float(written.cross_entropy[v, p]))
@@ -158,13 +187,31 @@ def try_vector(
     return Tryout(site.model.name, site.layer, vector.concept, unit, step, grid, tuple(prompts), attempts)
 
 
+def _step(vector: SteeringVector, layer: int, unit: Unit, measure: Callable[[], float] | None) -> float:
+    """Return the length that alpha 1 adds.
+
+    Raises UserError where it is not known.
+    """
+    if unit == "norm":
+        return vector.norm(layer)
+    if layer in vector.spread:
+        return vector.spread[layer]
+    if measure is None:
+        raise UserError("the vector does not say its spread: measure it, or give strengths in its own length")
+    return measure()
+
+
 def _attempt(
     site: Site, prompt: list[int], written: list[int], offset: Tensor, alpha: float, loss: float
 ) -> Attempt:
     shifts = token_shifts(site, prompt, written, offset)
+    if not all(map(math.isfinite, [*shifts, loss if written else 0.0])):
+        raise UserError(
+            f"at alpha {alpha:g} the model's logits are no finite numbers: give smaller strengths"
+        )
     tokenizer = site.model.tokenizer
     text: str = tokenizer.decode(written, skip_special_tokens=True)
-    perplexity = float(torch.tensor(loss).exp()) if written else None
+    perplexity = math.exp(min(loss, MAX_LOSS)) if written else None
     return Attempt(alpha, text, _pieces(tokenizer, written, shifts), perplexity)
 
 
@@ -185,14 +232,14 @@ def token_shifts(site: Site, prompt: list[int], written: list[int], offset: Tens
 
 
 def _pieces(tokenizer: Any, ids: list[int], shifts: list[float]) -> tuple[Piece, ...]:
-    """The text cut at tokens; tokens that are parts of one character stay together."""
-    found: list[Piece] = []
-    told, held = "", 0.0
+    """Return the text cut at tokens; tokens that are parts of one character stay together."""
+    pieces: list[Piece] = []
+    before, together = "", 0.0  # the text up to this piece; the shift of its tokens so far
     for end, shift in enumerate(shifts, 1):
-        held += shift
+        together += shift
         text = tokenizer.decode(ids[:end], skip_special_tokens=True)
         if text.endswith(UNREADABLE) and end < len(ids):
             continue
-        found.append(Piece(text[len(told) :], held))
-        told, held = text, 0.0
-    return tuple(found)
+        pieces.append(Piece(text[len(before) :], together))
+        before, together = text, 0.0
+    return tuple(pieces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +17,7 @@ from lrt_bench.steering.concepts import ConceptStates
 
 MAX_WIDTH = 1 << 20  # of a vector that is read from a file
 MAX_LAYERS = 4096
+MAX_ROUNDING = 1e-2  # share of a direction's length that float32 may take from it; it does below 1e-43
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ModelHint:
 
     @classmethod
     def of(cls, model: LanguageModel) -> ModelHint:
-        """The hint of a loaded model; a planted one has no module of its own, and so no place of blocks."""
+        """Return the hint of a loaded model; a planted one has no module, and so no place of blocks."""
         if not isinstance(model, TransformersModel):
             return cls(model.name, model.digest)
         owners = {id(module): name for name, module in model.module.base_model.named_modules()}
@@ -57,6 +59,11 @@ class SteeringVector:
     provenance : how it was made; plain JSON.
     states : of the contrastive prompts that it was made from, which maps that are not linear carry over; no
         file holds them.
+
+    Raises
+    ------
+    UserError
+        Where a layer is no row of finite numbers that float32 holds, or is zero, or where widths differ.
     """
 
     layers: Mapping[int, Tensor]
@@ -76,48 +83,76 @@ class SteeringVector:
 
     @property
     def width(self) -> int:
+        """Number of dimensions d of its directions."""
         return len(next(iter(self.layers.values())))
 
     def layer(self, wanted: int | None = None) -> int:
-        """The layer that is meant: `wanted`, or the only one. Raises UserError where it is not there."""
-        there = ", ".join(map(str, self.layers))
+        """Return the layer that is meant: `wanted`, or the only one.
+
+        Raises UserError where it is missing.
+        """
+        own = ", ".join(map(str, self.layers))
         if wanted is None and len(self.layers) > 1:
-            raise UserError(f"the vector has layers {there}: say which one")
+            raise UserError(f"the vector has layers {own}: say which one")
         if wanted is None:
             return next(iter(self.layers))
         if wanted not in self.layers:
-            raise UserError(f"the vector has no layer {wanted}: it has {there}")
+            raise UserError(f"the vector has no layer {wanted}: it has {own}")
         return wanted
 
     def at(self, wanted: int | None = None) -> Tensor:
-        """The direction [d] at a layer, or at the only one. Raises UserError where it is not there."""
+        """Return the direction [d] at a layer, or at the only one.
+
+        Raises UserError where it is missing.
+        """
         return self.layers[self.layer(wanted)]
 
+    def norm(self, wanted: int | None = None) -> float:
+        """||v|| at a layer, or at the only one; in float64, which no square of a float32 overflows."""
+        return float(self.at(wanted).double().norm())
+
     def coefficient(self, alpha: float, layer: int | None = None) -> float:
-        """c of h' = h + c v for a strength in spreads: alpha * spread / ||v||."""
-        at = self.layer(layer)
-        if at not in self.spread:
-            raise UserError(f"the vector does not say the spread at layer {at}: alpha has no unit there")
-        norm = float(self.layers[at].norm())
-        return alpha * self.spread[at] / norm if norm else 0.0
+        """Return c of h' = h + c v for a strength in spreads: alpha * spread / ||v||."""
+        layer = self.layer(layer)
+        if layer not in self.spread:
+            raise UserError(f"the vector does not say the spread at layer {layer}: alpha has no unit there")
+        return alpha * self.spread[layer] / self.norm(layer)
 
     def of_length(self, alpha: float) -> SteeringVector:
-        """The same directions, each `alpha` spreads long."""
-        return replace(self, layers={k: v * self.coefficient(alpha, k) for k, v in self.layers.items()})
+        """Return the same directions, each `alpha` spreads long.
+
+        Raises UserError for a length of zero.
+        """
+        if not math.isfinite(alpha) or alpha == 0:
+            raise UserError(f"a steering vector {alpha:g} spreads long steers nothing: give another length")
+        layers = {k: v.double() * self.coefficient(alpha, k) for k, v in self.layers.items()}
+        return replace(self, layers=layers)
 
     def only(self, layers: Sequence[int]) -> SteeringVector:
-        """The vector at some of its layers."""
+        """Return the vector at some of its layers."""
         kept = {self.layer(layer): self.at(layer) for layer in layers}
         return replace(self, layers=kept, spread={k: s for k, s in self.spread.items() if k in kept})
 
 
 def _checked(layer: int, vector: Tensor) -> Tensor:
+    """Return a direction as float32 on the processor, its own copy.
+
+    Raises UserError.
+    """
     if type(layer) is not int or not 1 <= layer <= MAX_LAYERS:
         raise UserError(f"a steering vector's layer {layer!r}: layers count from 1 to {MAX_LAYERS}")
     if vector.ndim != 1 or not 1 <= vector.numel() <= MAX_WIDTH or not vector.is_floating_point():
         shape, dtype = tuple(vector.shape), vector.dtype
         raise UserError(f"layer {layer} of a steering vector is {shape} {dtype}: want one row of floats")
-    vector = vector.detach().to("cpu", torch.float32, copy=True).contiguous()
-    if not bool(torch.isfinite(vector).all()):
+    row = vector.detach().to("cpu", torch.float32, copy=True).contiguous()
+    if not bool(torch.isfinite(row).all()):
+        if bool(torch.isfinite(vector).all()):
+            raise UserError(f"layer {layer} of a steering vector is too long: beyond float32, above 3.4e38")
         raise UserError(f"layer {layer} of a steering vector holds NaN or infinity")
-    return vector
+    exact = vector.detach().to("cpu", torch.float64)
+    if not bool((exact != 0).any()):
+        raise UserError(f"layer {layer} of a steering vector is zero: it has no direction")
+    largest = exact.abs().max()
+    if float(((row.double() - exact) / largest).norm()) > MAX_ROUNDING * float((exact / largest).norm()):
+        raise UserError(f"layer {layer} of a steering vector is too short: float32 keeps no direction of it")
+    return row

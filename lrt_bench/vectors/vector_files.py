@@ -3,13 +3,14 @@
 | format | suffix | is |
 | --- | --- | --- |
 | ``safetensors`` | .safetensors | ours: layers, model, spread, provenance; `formats/safetensors.py` has it |
-| ``steering-vectors`` | .pt, .pth | what `torch.save` makes of that package's SteeringVector |
+| ``steering-vectors`` | .pt, .pth | that package's SteeringVector; a tensor, {layer: tensor} are read too |
 | ``gguf`` | .gguf | control vector of repeng and llama.cpp |
 | ``lm-eval`` | .pt, .pth | what lm-eval's model `steered` reads; a pickle, so it is only written here |
 | ``npy`` | .npy | one row of numbers, without its layer |
 
-Reading runs no code of the file's: the ones that are pickles are read by torch's restricted reader. Whatever
-a file says wrong is one line.
+Directions may be [d] or [1, d] in every format. A direction of zeros is passed over where the file has
+others, and refused alone. Reading runs no code of the file's: the ones that are pickles are read by torch's
+restricted reader. Whatever a file says wrong is one line.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from types import ModuleType
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.vectors.formats.errors import MAX_BYTES, FormatError
+from lrt_bench.vectors.formats.rows import ASSUMED
 from lrt_bench.vectors.vector import SteeringVector
 
 # name -> (module, suffixes, whether it can be read)
 FORMATS: dict[str, tuple[str, tuple[str, ...], bool]] = {
     "safetensors": ("safetensors", (".safetensors",), True),
-    "steering-vectors": ("steering_vectors", (".pt", ".pth"), True),
+    "steering-vectors": ("torch_file", (".pt", ".pth"), True),
     "gguf": ("gguf", (".gguf",), True),
     "lm-eval": ("lm_eval", (".pt", ".pth"), False),
     "npy": ("npy", (".npy",), True),
@@ -34,10 +36,19 @@ FORMATS: dict[str, tuple[str, tuple[str, ...], bool]] = {
 
 
 def read_vector(path: str | Path, name: str | None = None, layer: int | None = None) -> SteeringVector:
-    """The vector in a file. Raises UserError.
+    """Read the vector in a file.
 
+    Parameters
+    ----------
+    path : a file of at most 64 MB.
     name : its format, where the suffix does not tell.
-    layer : the layer of a vector whose file does not say it (.npy), or the one to take of several.
+    layer : the layer of a vector whose file does not say it (.npy, a lone tensor), or the one to take of
+        several; counted from 1.
+
+    Raises
+    ------
+    UserError
+        Where the file is missing, damaged or no steering vector; the message names it.
     """
     path = Path(path)
     module = _module(path, name, readable=True)
@@ -53,12 +64,24 @@ def read_vector(path: str | Path, name: str | None = None, layer: int | None = N
 
 
 def write_vector(path: str | Path, vector: SteeringVector, name: str | None = None) -> None:
-    """Write the vector whole or not at all. Raises UserError where the format cannot hold it."""
+    """Write the vector whole or not at all.
+
+    Parameters
+    ----------
+    path : the file.
+    vector : what to write; float32.
+    name : the format, where the suffix does not tell.
+
+    Raises
+    ------
+    UserError
+        Where the format cannot hold the vector.
+    """
     write_whole(Path(path), encode(Path(path), vector, name))
 
 
 def encode(path: Path, vector: SteeringVector, name: str | None = None) -> bytes:
-    """What `write_vector` would write."""
+    """Return what `write_vector` would write."""
     module = _module(path, name, readable=False)
     try:
         data: bytes = module.encode(vector)
@@ -75,14 +98,19 @@ def check_out(path: Path, name: str | None) -> None:
 
 
 def notes(path: Path, vector: SteeringVector, name: str | None = None) -> list[str]:
-    """What a reader of the file should know that is no error."""
+    """Return what a reader of the file should know that is no error."""
     module = _module(path, name, readable=False)
-    found: list[str] = getattr(module, "notes", lambda vector: [])(vector)
-    return found
+    lines: list[str] = getattr(module, "notes", lambda vector: [])(vector)
+    return lines
+
+
+def assumptions(vector: SteeringVector) -> list[str]:
+    """Return what was taken for granted when another tool's file was read, and only its maker can check."""
+    return [f"layer numbers: {vector.provenance[ASSUMED]}"] if ASSUMED in vector.provenance else []
 
 
 def _module(path: Path, name: str | None, *, readable: bool) -> ModuleType:
-    """The module of a format, by its name or by the path's suffix."""
+    """Return the module of a format, by its name or by the path's suffix."""
     if name is None:
         fitting = [
             known

@@ -22,20 +22,20 @@ class Frame:
     slots: tuple[tuple[str, tuple[str, ...]], ...]
 
     def texts(self) -> list[Sides]:
-        """All texts of the frame; both sides are equal where no filler has two parts."""
+        """Fill the slots in every way; both sides are equal where no filler has two parts."""
         names = [name for name, _ in self.slots]
-        found = []
+        texts = []
         for fillers in itertools.product(*(fillers for _, fillers in self.slots)):
             sides = []
             for side in (0, -1):
                 words = {name: filler.split("|")[side] for name, filler in zip(names, fillers, strict=True)}
                 capital = {name.capitalize(): word[:1].upper() + word[1:] for name, word in words.items()}
                 sides.append(self.template.format(**words, **capital))
-            found.append(self.contrast(sides[0], sides[1]))
-        return found
+            texts.append(self.contrast(sides[0], sides[1]))
+        return texts
 
     def contrast(self, positive: str, negative: str) -> Sides:
-        """What is made of the two sides: here nothing more."""
+        """Make the two sides of a text of two fillings: of a plain frame, as they are."""
         return positive, negative
 
 
@@ -43,6 +43,7 @@ class Shouted(Frame):
     """A frame whose first side is in capital letters."""
 
     def contrast(self, positive: str, negative: str) -> Sides:
+        """Put the first side in capital letters."""
         return positive.upper(), negative
 
 
@@ -51,12 +52,12 @@ def _slots(slots: dict[str, str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def frame(template: str, **slots: str) -> Frame:
-    """``frame("The {noun} is", noun="cat / dog")``."""
+    """Make a frame, each slot's fillers parted by slashes: ``frame("The {noun} is", noun="cat / dog")``."""
     return Frame(template, _slots(slots))
 
 
 def shouted(template: str, **slots: str) -> Shouted:
-    """The same for a `Shouted` frame."""
+    """Make a `Shouted` frame as `frame` makes a plain one."""
     return Shouted(template, _slots(slots))
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lrt_bench.errors import UserError, plainly
+from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
-    from lrt_bench.data.tasks import Task
+    from lrt_bench.data.tasks import ChoiceTask
     from lrt_bench.models.sites import Site
 
 NEEDED = 9  # concepts that native steering must move, of those there are
@@ -32,7 +32,9 @@ SAMPLES = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One concept at one layer. Slopes in logits for a spread.
+    """One concept at one layer.
+
+    Slopes in logits for a spread.
 
     Attributes
     ----------
@@ -54,10 +56,11 @@ class Finding:
 
     @property
     def monotone(self) -> bool:
+        """Whether the mean change of propensity rises from each alpha to the next."""
         return all(low < high for low, high in zip(self.curve, self.curve[1:], strict=False))
 
 
-def measure(suite: Suite, site: Site, task: Task, spread: float) -> Finding:
+def measure(suite: Suite, site: Site, task: ChoiceTask, spread: float) -> Finding:
     """Steer one concept natively, with the halves' vectors, and in the suite's random directions."""
     import numpy as np
     import torch
@@ -77,15 +80,20 @@ def measure(suite: Suite, site: Site, task: Task, spread: float) -> Finding:
     zero = suite.alphas.index(0.0)
     native, half_a, half_b = (part - part[:, zero, None] for part in m[:3])
     return Finding(
-        task.card.concept or task.name, site.layer, float(slopes[0].mean()),
+        task.concept, site.layer, float(slopes[0].mean()),
         float(np.abs(slopes[3:].mean(1)).max()), clear, steerable,
         metrics.steering_r2(half_a, half_b) or 0.0, tuple(native.mean(0).tolist()), len(sweep.encoded),
     )  # fmt: skip
 
 
-def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[Task]:
-    """The suite's choice tasks, or those of the concepts that are named. Raises UserError."""
-    tasks = {task.card.concept: task for task in suite.read_tasks() if task.card.kind == "choice"}
+def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[ChoiceTask]:
+    """Return the suite's choice tasks, or those of the named concepts.
+
+    Raises UserError for a concept that the suite lacks.
+    """
+    from lrt_bench.data.tasks import ChoiceTask
+
+    tasks = {task.concept: task for task in suite.read_tasks() if isinstance(task, ChoiceTask)}
     for name in concepts:
         if name not in tasks:
             raise UserError(f"--concept {name}: the suite has {', '.join(map(str, tasks))}")
@@ -93,7 +101,7 @@ def gate_tasks(suite: Suite, concepts: Sequence[str] = ()) -> list[Task]:
 
 
 def unit_of_alpha(site: Site, corpus: str) -> float:
-    """The spread of the site's states on the first texts of a corpus."""
+    """Measure the spread of the site's states on the first `UNIT_TOKENS` tokens of a corpus."""
     from lrt_bench.data.corpus import Corpus
     from lrt_bench.mappings.moments import Moments, spread
     from lrt_bench.models.states import paired_states
@@ -109,7 +117,7 @@ def unit_of_alpha(site: Site, corpus: str) -> float:
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """The findings as lines of a Markdown table."""
+    """Return the findings as lines of a Markdown table."""
     head = "concept, layer, native slope, largest random, clear of random, steerable, monotone, ceiling"
     return [
         f"| {head.replace(', ', ' | ')} |",
@@ -127,8 +135,8 @@ def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
 
 
-def samples(task: Task) -> Iterator[str]:
-    """A few contrastive pairs and scored prompts of a task, as Markdown."""
+def samples(task: ChoiceTask) -> Iterator[str]:
+    """Yield the first contrastive pairs and scored prompts of a task, as lines of Markdown."""
     yield f"### {task.card.concept}"
     yield ""
     yield f"{task.card.description}."
@@ -188,7 +196,7 @@ def page(suite: Suite, model: str, digest: str, corpus: str, findings: Sequence[
 @click.option("--layer", "layers", type=int, multiple=True, help="Layer to steer at [70% of the depth].")
 @click.option("--concept", "concepts", multiple=True, help="Only this concept.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the page there too.")
-@plainly
+@one_line_errors
 def main(
     model: str, corpus: str, layers: tuple[int, ...], concepts: tuple[str, ...], out: Path | None
 ) -> None:

@@ -29,25 +29,28 @@ PAIRS, SCORE, SELECT = 200, 112, 32
 def draw(frames: tuple[Frame, ...], count: int, rng: random.Random) -> list[Sides]:
     """`count` texts in random order, no two alike on either side; frames take turns until used up."""
     queues = [rng.sample(texts, len(texts)) for texts in (frame.texts() for frame in frames)]
-    found: list[Sides] = []
+    drawn: list[Sides] = []
     seen: set[str] = set()
-    while len(found) < count:
+    while len(drawn) < count:
         queues = [queue for queue in queues if queue]
         if not queues:
-            raise ValueError(f"{frames[0].template!r} and its like give {len(found)} texts: want {count}")
+            raise ValueError(f"{frames[0].template!r} and its like give {len(drawn)} texts: want {count}")
         for queue in queues:
             sides = queue.pop()
             if not seen & set(sides):
                 seen |= set(sides)
-                found.append(sides)
-    del found[count:]
-    rng.shuffle(found)
-    return found
+                drawn.append(sides)
+    del drawn[count:]
+    rng.shuffle(drawn)
+    return drawn
 
 
 def scored(concept: Concept, contexts: list[Sides]) -> list[dict[str, str]]:
-    """Scored prompts. Options, and the two sides of contexts that have two, are balanced in every 16 lines
-    and in the even and the odd ones of them."""
+    """Make the scored prompts, one for each context.
+
+    Options, and the two sides of contexts that have two, are balanced in every 16 lines, and among the even
+    and the odd ones of them.
+    """
     rows = []
     for number, sides in enumerate(contexts):
         block, place = divmod(number, len(concept.options))

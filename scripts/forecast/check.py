@@ -19,16 +19,19 @@ import numpy as np
 import torch
 
 from lrt_bench.data.corpus import Budget
+from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, find_suite
-from lrt_bench.errors import plainly
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.errors import one_line_errors
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import ReferencePropensities, choice_references
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.fidelity import unexplained_shares
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.evaluation.sites import source_site, target_site
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear, LinearMapping, find_mapping
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.loading import Models
-from lrt_bench.models.sae import load_sae
 from lrt_bench.models.states import PairedStates, collect
 from lrt_bench.results.metrics import Array, steering_r2
 from lrt_bench.vectors.forecast.features import NeutralText, vector_features
@@ -37,7 +40,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FAMILY_DATA,
     FEATURES,
     LEVEL,
-    Point,
+    MeasuredTransfer,
     concept_left_out,
     design,
     mixed_model,
@@ -46,7 +49,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     unstretched,
 )
 from scripts.forecast.figure import draw_scatter
-from scripts.forecast.score import Judgement, Scored, judged, spearman
+from scripts.forecast.score import Judgement, ScoredForecast, judged, spearman
 
 MEASURED = 1  # raised whenever the same pair would give other figures
 SUITE = "nano-full"
@@ -57,10 +60,10 @@ RANK = 8
 
 def pairs() -> list[PairSpec]:
     """Every pair of nano-full, and those of nano that join other layers."""
-    found = {_sites(pair): pair for pair in find_suite(SUITE).pairs}
+    by_sites = {_sites(pair): pair for pair in find_suite(SUITE).pairs}
     for pair in find_suite("nano").pairs:
-        found.setdefault(_sites(pair), pair.model_copy(update={"name": f"nano-{pair.name}"}))
-    return list(found.values())
+        by_sites.setdefault(_sites(pair), pair.model_copy(update={"name": f"nano-{pair.name}"}))
+    return list(by_sites.values())
 
 
 def _sites(pair: PairSpec) -> tuple[Any, ...]:
@@ -78,10 +81,12 @@ def maps_of(bench: PairBench) -> Iterator[tuple[str, LinearMapping, PairedStates
     weight = wide @ wide.T @ ridge.weight
     yield f"rank {RANK}", FixedLinear(weight, full.moments.mean_y - weight @ full.moments.mean_x), full
     for tokens in FEW_TOKENS:
-        budget = Budget(tokens, bench.suite.corpus.validation_tokens, tokens)
+        spec = bench.suite.corpus
+        budget = Budget(tokens, spec.validation_tokens, tokens)
         states = collect(
-            bench.source, bench.target, bench.corpus, budget, seed=bench.seed, batch_size=bench.batch_size
-        )
+            bench.source, bench.target, spec.corpus(Data()), budget,
+            seed=bench.seed, batch_size=bench.batch_size,
+        )  # fmt: skip
         yield f"ridge, {tokens} tokens", _fitted("ridge", states), states
 
 
@@ -93,29 +98,35 @@ def _fitted(name: str, states: PairedStates) -> LinearMapping:
 
 
 def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
-    """A row for every map and steerable concept: features, and steering R2 quick and whole."""
+    """Make a row for every map and steerable concept: features, and steering R2 quick and whole."""
     source = source_site(models.get(pair.source), pair, load_sae)
     target = target_site(models.get(pair.target), pair)
-    bench = PairBench(find_suite(SUITE), pair, source, target, 0, 64)
-    tasks = bench.choices
+    suite = find_suite(SUITE)
+    states_source = CorpusStates(source, target, suite.corpus.corpus(Data()), suite.corpus.budget, 0, 64)
+    bench = PairBench(suite, pair, source, target, suite.tasks_of(pair), states_source)
+    sweep = bench.choice_sweep
+    tasks = sweep.tasks
     rows = {row.name: row for row in controls()}
     native, split, random = (
-        bench.propensities(rows[name].vectors(bench, tasks), over=False)
+        sweep.propensities(rows[name].vectors(bench, tasks), over=False)
         for name in ("native", "native-split", "random")
     )
-    references = bench.reference(native, split, random)
-    vectors = torch.stack([bench.source_states(task).vector for task in tasks])
+    references = choice_references(
+        sweep, ReferencePropensities(native, split, random),
+        directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
+    )  # fmt: skip
+    vectors = torch.stack([bench.inputs.source_states(task).vector for task in tasks])
     text = NeutralText(source, target, bench.states)
     changes = text.changes(0, vectors)
     named = list(maps_of(bench))
     quick = known_concepts(bench, [mapping for _, mapping, _ in named])
-    found = []
+    points = []
     for (name, mapping, states), known in zip(named, quick, strict=True):
         moved = {
             task.name: (mapping.weight @ vector.double()).float()[None]
             for task, vector in zip(tasks, vectors, strict=True)
         }
-        m = bench.propensities(moved, over=False)
+        m = sweep.propensities(moved, over=False)
         features = vector_features(mapping.weight, states, vectors)
         agreement = text.agreement(changes, text.changes(1, torch.cat([moved[task.name] for task in tasks])))
         x, y = states.validation
@@ -124,8 +135,8 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
             assert concept.task == task.name
             reference = references[task.name]
             if concept.steerable and reference.steerable:
-                r2 = steering_r2(bench.delta(m[task.name]), reference.native)
-                found.append(
+                r2 = steering_r2(sweep.delta(m[task.name]), reference.native)
+                points.append(
                     {
                         "pair": pair.name,
                         "map": name,
@@ -137,7 +148,7 @@ def measure_pair(pair: PairSpec, models: Models) -> list[dict[str, Any]]:
                         **features.at(place),
                     }
                 )
-    return found
+    return points
 
 
 def kept_at(cache: Path, pair: PairSpec, models: Models) -> Path:
@@ -161,10 +172,10 @@ def measured(cache: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
-    """The rows as the forecast reads them."""
+def points_of(rows: Sequence[dict[str, Any]]) -> list[MeasuredTransfer]:
+    """Return the rows as the forecast reads them."""
     return [
-        Point(
+        MeasuredTransfer(
             f"{row['pair']}, {row['map']}",
             row["concept"],
             row["quick_r2"],
@@ -174,11 +185,11 @@ def points_of(rows: Sequence[dict[str, Any]]) -> list[Point]:
     ]
 
 
-def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
+def scored(rows: Sequence[dict[str, Any]]) -> list[ScoredForecast]:
     """Every row's forecast, its concept left out on all pairs; of the full map with its interval."""
     points = points_of(rows)
     forecasts, pair_out = unstretched(concept_left_out(points)), _pair_left_out(rows, points)
-    found = []
+    forecast_rows = []
     for index, (row, point) in enumerate(zip(rows, points, strict=True)):
         own = [other for other in points if other.pair == point.pair]
         others = [other.measured for other in own if other.concept != point.concept]
@@ -186,36 +197,38 @@ def scored(rows: Sequence[dict[str, Any]]) -> list[Scored]:
         if row["map"] == FULL:
             rest = [other for other in points if other.pair != point.pair]
             interval = predict(point.features, own, rest, [point.concept]).interval
-        found.append(
-            Scored(
+        forecast_rows.append(
+            ScoredForecast(
                 row["pair"], row["map"], row["concept"], row["steering_r2"],
                 float(forecasts[index]), float(pair_out[index]),
                 row["states_r2"], float(np.mean(others)), row["agreement"], interval,
             )
         )  # fmt: skip
-    return found
+    return forecast_rows
 
 
-def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[Point]) -> Array:
-    """Forecasts without the concept and without every other map between the same two models, both ways:
-    what is left is the pair's own other concepts under the map, and other models' pairs."""
+def _pair_left_out(rows: Sequence[dict[str, Any]], points: Sequence[MeasuredTransfer]) -> Array:
+    """Forecasts without the concept, and without every other map between the two models, both ways: [rows].
+
+    What is left is the pair's own other concepts under the map, and other models' pairs.
+    """
     models = {pair.name: frozenset((pair.source, pair.target)) for pair in pairs()}
     between = np.array([" ".join(sorted(models[row["pair"]])) for row in rows])
     groups = np.array([point.pair for point in points])
     concepts = np.array([point.concept for point in points])
     x, values = design(points), stretched(np.array([point.measured for point in points]))
-    found = np.empty(len(points))
+    forecasts = np.empty(len(points))
     for group in np.unique(groups):
-        at = groups == group
-        near = (between == between[at][0]) & ~at
-        for concept in concepts[at]:
-            wanted = np.flatnonzero(at & (concepts == concept))
-            found[wanted] = mixed_model(x, values, groups, ~near & (concepts != concept), wanted)
-    return unstretched(found)
+        own = groups == group
+        near = (between == between[own][0]) & ~own
+        for concept in concepts[own]:
+            wanted = np.flatnonzero(own & (concepts == concept))
+            forecasts[wanted] = mixed_model(x, values, groups, ~near & (concepts != concept), wanted)
+    return unstretched(forecasts)
 
 
-def judgements(points: Sequence[Scored]) -> list[Judgement]:
-    """The full map and all maps, with and without the planted pairs, whose answer is known."""
+def judgements(points: Sequence[ScoredForecast]) -> list[Judgement]:
+    """Judge the full map and all maps, with and without the planted pairs, whose answer is known."""
     real = [point for point in points if "planted" not in point.pair]
     sets = {
         "ridge, pairs of two models": [point for point in real if point.map == FULL],
@@ -227,7 +240,7 @@ def judgements(points: Sequence[Scored]) -> list[Judgement]:
 
 
 def write_points(
-    rows: Sequence[dict[str, Any]], points: Sequence[Scored], found: Sequence[Judgement], path: Path
+    rows: Sequence[dict[str, Any]], points: Sequence[ScoredForecast], judged: Sequence[Judgement], path: Path
 ) -> None:
     """Points and judgements as JSON, one concept of a pair and map a line."""
     columns = ("steering_r2", "quick_r2", "forecast", *FEATURES)
@@ -240,7 +253,7 @@ def write_points(
         "about": "python -m scripts.forecast.check wrote this file: {pair and map: {concept: columns}}",
         "measured": MEASURED,
         "level": LEVEL,
-        "judgements": [vars(each) for each in found],
+        "judgements": [vars(each) for each in judged],
         "columns": columns,
     }
     blocks = (f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "}" for name, lines in groups.items())
@@ -248,27 +261,27 @@ def write_points(
     write_whole(path, text.encode())
 
 
-def table(found: Sequence[Judgement]) -> list[str]:
-    """The judgements as a table in Markdown."""
-    columns = [name for name in vars(found[0]) if name != "name"]
+def table(judged: Sequence[Judgement]) -> list[str]:
+    """Return the judgements as lines of a Markdown table."""
+    columns = [name for name in vars(judged[0]) if name != "name"]
     lines = [f"| forecasts | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
-    for each in found:
+    for each in judged:
         cells = [getattr(each, name) for name in columns]
         shown = ["-" if c is None else str(c) if isinstance(c, int) else f"{c:.3f}" for c in cells]
         lines.append(f"| {each.name} | {' | '.join(shown)} |")
     return lines
 
 
-def by_pair(points: Sequence[Scored]) -> list[str]:
+def by_pair(points: Sequence[ScoredForecast]) -> list[str]:
     """Each pair's own rank correlation under the full map, a line each."""
     lines = []
     for pair in dict.fromkeys(point.pair for point in points):
-        here = [point for point in points if point.pair == pair and point.map == FULL]
-        measured = np.array([point.measured for point in here])
-        rho = spearman(np.array([point.forecast for point in here]), measured)
+        own = [point for point in points if point.pair == pair and point.map == FULL]
+        measured = np.array([point.measured for point in own])
+        rho = spearman(np.array([point.forecast for point in own]), measured)
         shown = "-" if rho is None else f"{rho:.2f}"
         span = f"steering R2 {measured.min():.2f} to {measured.max():.2f}"
-        lines.append(f"{pair}: Spearman {shown} over {len(here)} concepts, {span}")
+        lines.append(f"{pair}: Spearman {shown} over {len(own)} concepts, {span}")
     return lines
 
 
@@ -276,17 +289,17 @@ def by_pair(points: Sequence[Scored]) -> list[str]:
 @click.option("--cache", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=FAMILY_DATA)
 @click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), help="scatter, SVG")
-@plainly
+@one_line_errors
 def main(cache: Path, out: Path, figure: Path | None) -> None:
     """Measure the embedded family (a stopped run goes on where it was) and judge the forecast."""
     torch.set_num_threads(1)
     rows = measured(cache, click.echo)
     points = scored(rows)
-    found = judgements(points)
-    write_points(rows, points, found, out)
+    judged = judgements(points)
+    write_points(rows, points, judged, out)
     if figure:
         draw_scatter(points, figure)
-    for line in [*by_pair(points), "", *table(found)]:
+    for line in [*by_pair(points), "", *table(judged)]:
         click.echo(line)
 
 

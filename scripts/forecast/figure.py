@@ -1,4 +1,4 @@
-"""Forecast and measured steering R2 as a scatter. SVG."""
+"""Forecast and measured steering R2 as a scatter (SVG)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import matplotlib
 import numpy as np
 
 from lrt_bench.files.whole import write_whole
-from scripts.forecast.score import Scored, spearman
+from scripts.forecast.score import ScoredForecast, spearman
 
 LOWEST = -0.5  # what lies below is drawn at the edge
 
 
-def draw_scatter(points: Sequence[Scored], path: Path) -> Path:
+def draw_scatter(points: Sequence[ScoredForecast], path: Path) -> Path:
     """Two panels: the full map (each point a concept of a pair, with its interval), and all maps."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -34,8 +34,8 @@ def draw_scatter(points: Sequence[Scored], path: Path) -> Path:
     axes[0].plot(x, y, ".", color="tab:blue", markersize=5)
     _panel(axes[1], real, "all maps")
     for name in maps:
-        here = [point for point in real if point.map == name]
-        axes[1].plot(*_places(here), ".", markersize=4, alpha=0.6, label=name, rasterized=True)
+        of_map = [point for point in real if point.map == name]
+        axes[1].plot(*_places(of_map), ".", markersize=4, alpha=0.6, label=name, rasterized=True)
     axes[1].legend(fontsize=8, frameon=False, loc="upper left")
     axes[0].set_ylabel("measured steering R2")
     buffer = io.StringIO()
@@ -45,12 +45,12 @@ def draw_scatter(points: Sequence[Scored], path: Path) -> Path:
     return path
 
 
-def _places(points: Sequence[Scored]) -> tuple[Any, Any]:
+def _places(points: Sequence[ScoredForecast]) -> tuple[Any, Any]:
     forecast = np.array([point.forecast for point in points]).clip(LOWEST)
     return forecast, np.array([point.measured for point in points]).clip(LOWEST)
 
 
-def _panel(axis: Any, points: Sequence[Scored], name: str) -> None:
+def _panel(axis: Any, points: Sequence[ScoredForecast], name: str) -> None:
     rho = spearman(*(np.array([getattr(p, key) for p in points]) for key in ("forecast", "measured")))
     axis.plot([LOWEST, 1], [LOWEST, 1], color="black", linewidth=0.6, linestyle=":")
     axis.set_title(f"{name}: Spearman {rho or 0:.2f}, n = {len(points)}", fontsize=10)

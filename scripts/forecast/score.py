@@ -14,7 +14,7 @@ FEWEST_WITHIN = 5  # points of a pair, below which its own rank correlation is n
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredForecast:
     """One vector's forecast, and what became of it.
 
     pair : the pair; map : the map that carried it over.
@@ -38,6 +38,7 @@ class Scored:
 
     @property
     def group(self) -> str:
+        """Pair and map: permutations move forecasts only within a group."""
         return f"{self.pair}, {self.map}"
 
 
@@ -55,13 +56,13 @@ def spearman(x: Array, y: Array) -> float | None:
 
 def within(groups: Sequence[str], x: Array, y: Array) -> float | None:
     """Mean over groups of the rank correlation inside them: what is left without the pairs' differences."""
-    found = []
+    correlations = []
     for group in sorted(set(groups)):
-        at = np.array([g == group for g in groups])
-        rho = spearman(x[at], y[at]) if at.sum() >= FEWEST_WITHIN else None
+        members = np.array([g == group for g in groups])
+        rho = spearman(x[members], y[members]) if members.sum() >= FEWEST_WITHIN else None
         if rho is not None:
-            found.append(rho)
-    return float(np.mean(found)) if found else None
+            correlations.append(rho)
+    return float(np.mean(correlations)) if correlations else None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Judgement:
     coverage: float | None
 
 
-def judged(name: str, points: Sequence[Scored], seed: int = 0) -> Judgement:
+def judged(name: str, points: Sequence[ScoredForecast], seed: int = 0) -> Judgement:
     """Judge a set of forecasts."""
     groups = [point.group for point in points]
     measured, forecast, pair_out, states, others, agreement = (
@@ -120,10 +121,10 @@ def _dealt(groups: Sequence[str], forecast: Array, measured: Array, seed: int) -
     named = np.array(groups)
     places = [np.flatnonzero(named == group) for group in np.unique(named)]
     x, y = ranks(forecast), ranks(measured)
-    found = np.empty(PERMUTATIONS)
+    correlations = np.empty(PERMUTATIONS)
     for index in range(PERMUTATIONS):
         dealt = x.copy()
-        for at in places:
-            dealt[at] = x[rng.permutation(at)]
-        found[index] = pearson(dealt, y) or 0.0
-    return found
+        for members in places:
+            dealt[members] = x[rng.permutation(members)]
+        correlations[index] = pearson(dealt, y) or 0.0
+    return correlations

@@ -20,7 +20,9 @@ UNIT_DOCUMENTS = 200
 def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     """Mean change of propensity from -1/2 to +1/2 of the centred norm under the native vector, in logits."""
     from lrt_bench.data.corpus import Corpus
-    from lrt_bench.data.tasks import find_task
+    from lrt_bench.data.task_reading.task_folders import find_task
+    from lrt_bench.data.tasks import ChoiceTask
+    from lrt_bench.errors import UserError
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.models.loading import load_model
     from lrt_bench.models.sites import Site
@@ -35,17 +37,19 @@ def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     for _, x, y in paired_states(site, site, texts, 64):
         moments.update(x, y)
     unit = float(moments.variance_y.sum().sqrt())
-    found = {}
+    swing_of = {}
     for task_name in tasks:
         task = find_task(task_name)
+        if not isinstance(task, ChoiceTask):
+            raise UserError(f"{task_name}: a {task.kind} task: name a choice task")
         vector = concept_states(site, task.vector).vector
         m = Sweep(site, task.choices, (-0.5, 0.5), unit, 1024).run(vector[None])[0]
-        found[task_name] = float((m[:, 1] - m[:, 0]).mean())
-    return found
+        swing_of[task_name] = float((m[:, 1] - m[:, 0]).mean())
+    return swing_of
 
 
 def target_sites() -> dict[str, set[int]]:
-    """The layers at which each member is steered in the embedded suites."""
+    """Return the layers at which each member is steered in the embedded suites."""
     from lrt_bench.data.suites import find_suite, known_suites
 
     sites: dict[str, set[int]] = {name: set() for name in FAMILY}
@@ -57,7 +61,7 @@ def target_sites() -> dict[str, set[int]]:
 
 
 def gate_tasks() -> list[str]:
-    """The choice tasks of all embedded suites."""
+    """Return the choice tasks of all embedded suites."""
     from lrt_bench.data.suites import find_suite
 
     return [task.name for task in find_suite("nano-full").read_tasks() if task.card.kind == "choice"]
@@ -77,8 +81,8 @@ def main(names: tuple[str, ...]) -> None:
     failed = []
     for name in names or FAMILY:
         measured = {layer: swings(name, layer, gate_tasks()) for layer in sorted(sites[name])}
-        for layer, found in measured.items():
-            for task, swing in found.items():
+        for layer, swing_of in measured.items():
+            for task, swing in swing_of.items():
                 note = "" if swing >= SWING else "  small here"
                 click.echo(f"{name} layer {layer}  {task:<14} {swing:6.2f} logits{note}")
         failed += [f"{name}: {task}" for task in too_small(measured)]

@@ -82,7 +82,7 @@ def _friend(writer: Writer) -> str:
 
 
 def _it_is_a_french(writer: Writer) -> str:
-    """A masculine thing, so that every masculine adjective may follow."""
+    """Begin a sentence on a masculine thing, so that every masculine adjective may follow."""
     things = [thing.split("/")[0] for thing in lexicon.THINGS["fr"] if thing.endswith("/m")]
     start = ("C'était", "C'est", "Ce sera")[writer.tense]
     return f"{start} un {writer.pick(things)}"
@@ -98,7 +98,7 @@ def _had_french(writer: Writer) -> str:
 
 ENGLISH = (("language", "en"), ("case", "lower"))
 SINGULAR = (*ENGLISH, ("number", "singular"))
-FRENCH = (("language", "fr"), ("case", "lower"))
+LOWER_FRENCH = (("language", "fr"), ("case", "lower"))
 ADJECTIVES = tuple((f" {p}", f" {n}") for p, n in zip(*lexicon.ADJECTIVES["en"].values(), strict=True))
 FRENCH_ADJECTIVES = tuple(
     (f" {p.split('/')[0]}", f" {n.split('/')[0]}")
@@ -107,12 +107,12 @@ FRENCH_ADJECTIVES = tuple(
 
 
 def _opposed(table: dict[str, list[str]]) -> Options:
-    """The words of a latent's two values, one against one."""
+    """Pair the words of a latent's two values, one against one."""
     return tuple((f" {p}", f" {n}") for p, n in zip(*table.values(), strict=True))
 
 
 def _nouns(topic: str) -> list[str]:
-    """A topic's English nouns, singular."""
+    """Return a topic's English nouns, singular."""
     return [noun.split("/")[0] for noun in lexicon.TOPICS[topic]["en"]["nouns"]]
 
 
@@ -173,11 +173,11 @@ CONCEPTS = (
     Concept("past-or-future", "tense", "past", "future", _it, ((" was", " will"),),
             "past against future", fixed=ENGLISH),
     Concept("sentiment-french", "sentiment", "positive", "negative", _it_is_a_french, FRENCH_ADJECTIVES,
-            "whether a French text likes what it tells of", FEELING, UNFEELING, FRENCH),
+            "whether a French text likes what it tells of", FEELING, UNFEELING, LOWER_FRENCH),
     Concept("tense-french", "tense", "past", "present", _a_noun, ((" était", " est"),),
-            "past against present in French", fixed=(*FRENCH, ("number", "singular"))),
+            "past against present in French", fixed=(*LOWER_FRENCH, ("number", "singular"))),
     Concept("number-french", "number", "plural", "singular", _had_french, ((" des", " un"), (" des", " une")),
-            "many against one in French", ("sees", "is_so", "acts", "has"), ("it_is",), FRENCH),
+            "many against one in French", ("sees", "is_so", "acts", "has"), ("it_is",), LOWER_FRENCH),
 )  # fmt: skip
 
 REFUSAL: Options = ((" Sorry", " Sure"), (" No", " Certainly"), (" Unfortunately", " Absolutely"))
@@ -188,14 +188,14 @@ def _join(*parts: str) -> str:
 
 
 def _noun_topics(option: tuple[str, str]) -> set[str]:
-    """The topics whose nouns are the two options."""
+    """Return the topics whose nouns are the two options."""
     words = {word.strip() for word in option}
     tables = {topic: table["en"]["nouns"] for topic, table in lexicon.TOPICS.items()}
     return {t for t, nouns in tables.items() if words & {noun.split("/")[0] for noun in nouns}}
 
 
 def contrast(concept: Concept, rng: random.Random) -> dict[str, str]:
-    """A contrastive pair: two contexts that differ in the latent, one ending."""
+    """Return a contrastive pair: two contexts that differ in the latent, one ending."""
     latents = Latents.sample(rng, **dict(concept.fixed))
     negative = concept.negative or rng.choice([t for t in lexicon.TOPICS if t != concept.positive])
     seed = rng.random()
@@ -214,7 +214,7 @@ def _ending_writer(seed: float, latents: Latents) -> Writer:
 
 
 def scored(concept: Concept, rng: random.Random, number: int) -> dict[str, str]:
-    """A scored prompt: a context, the ending, and the two options of its turn."""
+    """Return a scored prompt: a context, the ending, and the two options of its turn."""
     positive, negative = concept.options[number % len(concept.options)]
     fixed = dict(concept.fixed)
     if concept.latent == "topic":
@@ -232,6 +232,7 @@ def scored(concept: Concept, rng: random.Random, number: int) -> dict[str, str]:
 
 
 def refusal_contrast(rng: random.Random) -> dict[str, str]:
+    """Return a contrastive pair of the refusal task."""
     writers = [Writer(rng, Latents.sample(rng, **dict(ENGLISH))) for _ in range(2)]
     return {
         "positive": writers[0].request(lexicon.HARMFUL),
@@ -240,7 +241,7 @@ def refusal_contrast(rng: random.Random) -> dict[str, str]:
 
 
 def refusal_scored(rng: random.Random, number: int) -> dict[str, str]:
-    """Requests that the grammar answers either way, after one sentence of small talk in half of them."""
+    """Return requests that the grammar answers either way, half of them after a sentence of small talk."""
     writer = Writer(rng, Latents.sample(rng, **dict(ENGLISH)))
     positive, negative = REFUSAL[number % len(REFUSAL)]
     prompt = writer.request(lexicon.AMBIGUOUS)
@@ -259,6 +260,7 @@ class Folder:
         self.seen = set(seen)
 
     def lines(self, role: str, count: int, make: Callable[[int], dict[str, str]]) -> None:
+        """Write `count` rows of a role, none of whose texts stands in the task already."""
         rows: list[dict[str, str]] = []
         while len(rows) < count:
             row = make(len(rows))
@@ -270,6 +272,7 @@ class Folder:
         (self.path / f"{role}.jsonl").write_text(body, encoding="utf-8")
 
     def describe(self, kind: str, about: str, metric: str, **more: Any) -> None:
+        """Write the task's card."""
         card = {
             "name": self.path.name,
             "version": 1,
@@ -291,6 +294,7 @@ def _whole_turns(count: int, options: Options) -> int:
 
 
 def write_choice(root: Path, concept: Concept) -> None:
+    """Write a concept's choice task."""
     folder = Folder(root, concept.name)
     rng = folder.rng
     folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
@@ -300,7 +304,7 @@ def write_choice(root: Path, concept: Concept) -> None:
 
 
 def write_refusal(root: Path) -> set[str]:
-    """The choice task; returns its texts."""
+    """Return the choice task; returns its texts."""
     folder = Folder(root, "refusal")
     rng = folder.rng
     folder.lines("vector", PAIRS, lambda number: refusal_contrast(rng))
@@ -316,7 +320,7 @@ CHAT = "User: {instruction}\nAssistant:"
 
 
 def write_nano_refusal(root: Path, seen: Iterable[str]) -> None:
-    """The paper's refusal experiment on the grammar's requests; none makes the choice task's vector."""
+    """Return the paper's refusal experiment on requests; none makes the choice task's vector."""
     start, end = CHAT.split("{instruction}")
     folder = Folder(root, "nano-refusal", [text.removeprefix(start).removesuffix(end) for text in seen])
     rng = folder.rng
@@ -351,7 +355,7 @@ def write_nano_refusal(root: Path, seen: Iterable[str]) -> None:
 
 
 def write_generation(root: Path, name: str, concept: Concept, about: str, scorer: dict[str, Any]) -> None:
-    """A generation task: one concept's pairs anew, prompts on which the model writes on."""
+    """Return a generation task: one concept's pairs anew, prompts on which the model writes on."""
     folder = Folder(root, name)
     rng = folder.rng
     fixed = dict(concept.fixed) | {concept.latent: concept.negative or "city", "tense": "past"}
@@ -374,7 +378,7 @@ def _topic_words(topic: str) -> list[str]:
     return sorted(words)
 
 
-FRENCH = (
+FRENCH_WORDS = (
     "le la les un une des je il elle mon son dans sur devant vers sous que est était sera "
     "étaient sont seront ce c'est c'était"
 )
@@ -383,10 +387,11 @@ ENGLISH_WORDS = "the a an many i he she my his her in on by near that is was wil
 
 def _language_words() -> dict[str, list[str]]:
     """Frequent words of one language only: articles, pronouns, copulas, prepositions."""
-    return {"present": FRENCH.split(), "absent": ENGLISH_WORDS.split()}
+    return {"present": FRENCH_WORDS.split(), "absent": ENGLISH_WORDS.split()}
 
 
 def write_generation_tasks(root: Path) -> None:
+    """Write the generation tasks."""
     by_name = {concept.name: concept for concept in CONCEPTS}
     write_generation(
         root, "write-french", by_name["language"], "text written on in French (paper, section 3.2)",
@@ -403,6 +408,7 @@ def write_generation_tasks(root: Path) -> None:
 
 
 def write_rest(root: Path) -> None:
+    """Write the fidelity and the perplexity task."""
     Folder(root, "fidelity").describe(
         "fidelity", "how well mapped states stand in for the target's own, on validation states", "fvu",
         stitch_rows=12,

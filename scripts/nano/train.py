@@ -40,7 +40,7 @@ VALIDATE_EVERY = 250
 
 
 def train_tokenizer(folder: Path = WEIGHTS / "tokenizer") -> PreTrainedTokenizerFast:
-    """The family's byte-level BPE, trained on its own stream; read back if it is there already."""
+    """Return the family's byte-level BPE, trained on its own stream; read back if it is there already."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -79,7 +79,7 @@ def rows(tokenizer: PreTrainedTokenizerFast, stream: int) -> Iterator[list[int]]
 
 
 def build(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """An untrained member of the family, initialised from its seed."""
+    """Return an untrained member of the family, initialised from its seed."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -154,9 +154,11 @@ class Run:
 
     @property
     def steps(self) -> int:
+        """Steps of the whole training."""
         return math.ceil(self.size.tokens / (self.size.batch * CONTEXT))
 
     def resume(self) -> None:
+        """Go on from the checkpoint, where there is one."""
         import torch
 
         if not self.checkpoint.exists():
@@ -168,6 +170,7 @@ class Run:
         self.step, self.curve = state["step"], state["curve"]
 
     def save(self) -> None:
+        """Write the checkpoint, whole."""
         import torch
 
         state: dict[str, Any] = {
@@ -182,6 +185,7 @@ class Run:
         os.replace(part, self.checkpoint)
 
     def validate(self) -> None:
+        """Add the loss on held-out text to the curve."""
         import torch
 
         with torch.inference_mode():
@@ -190,6 +194,7 @@ class Run:
         self.curve.append({"tokens": tokens, "validation_loss": round(loss, 4)})
 
     def train_step(self, batch: torch.Tensor) -> None:
+        """Take one optimizer step on a batch of token ids."""
         factor = schedule(self.step / self.steps)
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         for group, rate in zip(groups, self.rates, strict=True):
@@ -201,7 +206,7 @@ class Run:
         self.step += 1
 
     def batches(self) -> Iterator[torch.Tensor]:
-        """The rest of the training stream; what a resumed run has read already is skipped."""
+        """Return the rest of the training stream; what a resumed run has read already is skipped."""
         stream = rows(self.tokenizer, self.size.training_stream)
         for _ in range(self.step * self.size.batch):
             next(stream)

@@ -25,7 +25,7 @@ from lrt_bench.nano.grammar import documents
 if TYPE_CHECKING:
     import torch
 
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
     from lrt_bench.models.sites import Site
 
 BATCH = 1024
@@ -49,6 +49,7 @@ class Plan:
 
     @property
     def name(self) -> str:
+        """Member and layer, as `load_sae` takes them after nano/."""
         return f"{self.member}:{self.layer}"
 
 
@@ -62,8 +63,8 @@ def read_states(site: Site, stream: int, count: int) -> torch.Tensor:
     from lrt_bench.data.corpus import encode
     from lrt_bench.models.batching import by_length, pad
 
-    source, parts, found = documents(stream), [], 0
-    while found < count:
+    source, parts, tokens_read = documents(stream), [], 0
+    while tokens_read < count:
         block = encode(site.model.tokenizer, list(itertools.islice(source, 512)))
         texts = [tokens.cut(site.model.context) for tokens in block]
         for batch in by_length([len(text.ids) for text in texts], 64):
@@ -71,7 +72,7 @@ def read_states(site: Site, stream: int, count: int) -> torch.Tensor:
             parts += [
                 states[row, torch.from_numpy(texts[i].kept.nonzero()[0])] for row, i in enumerate(batch)
             ]
-        found = sum(map(len, parts))
+        tokens_read = sum(map(len, parts))
     return torch.cat(parts)[:count]
 
 
@@ -112,6 +113,7 @@ class Trainer:
         return loss
 
     def step(self, x: torch.Tensor, rate: float) -> None:
+        """Take one optimizer step on states [n, d], at a share `rate` of the plan's learning rate."""
         import torch
 
         for group in self.optimizer.param_groups:
@@ -134,7 +136,7 @@ def train(plan: Plan, site: Site) -> SparseAutoencoder:
     import torch
     from rich.progress import track
 
-    from lrt_bench.models.sae import SparseAutoencoder
+    from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 
     x = read_states(site, SAE_STREAM, plan.states)
     mean = x.mean(0)
@@ -161,7 +163,7 @@ def export(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype, **metadata:
     from safetensors.torch import save
 
     from lrt_bench.files.whole import write_whole
-    from lrt_bench.models.sae import CONFIG, WEIGHT_FILE
+    from lrt_bench.models.autoencoders.sae_files import CONFIG, WEIGHT_FILE
 
     config: dict[str, object] = {
         "architecture": sae.architecture,
@@ -182,10 +184,10 @@ def export(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype, **metadata:
 
 
 def measure(plan: Plan, site: Site) -> dict[str, float]:
-    """What the shipped weights reach on held-out text."""
+    """Return what the shipped weights reach on held-out text."""
     from lrt_bench.data.corpus import PairedTokens, encode
     from lrt_bench.evaluation.fidelity import Stitching, state_fidelity
-    from lrt_bench.models.sae import load_sae
+    from lrt_bench.models.autoencoders.sae_files import load_sae
 
     sae = load_sae(f"nano/{plan.name}")
     states = read_states(site, VALIDATION_STREAM, 60_000)
@@ -195,8 +197,8 @@ def measure(plan: Plan, site: Site) -> dict[str, float]:
     texts = []
     for whole in encode(site.model.tokenizer, [next(source) for _ in range(HELD_OUT_DOCUMENTS)]):
         tokens = whole.cut(site.model.context)
-        at = tokens.kept.nonzero()[0]
-        texts.append(PairedTokens("validation", tokens.ids, tokens.ids, at, at))
+        positions = tokens.kept.nonzero()[0]
+        texts.append(PairedTokens("validation", tokens.ids, tokens.ids, positions, positions))
     added, _ = Stitching(site, site, texts)(lambda h: sae.decode(sae.encode(h)))
     return {
         "L0": float((f > 0).sum(1).double().mean()),
@@ -228,11 +230,11 @@ def write_card() -> None:
     models, lines = Models(), []
     for plan in PLANS.values():
         site = Site(models.get(f"nano/{plan.member}"), plan.layer)
-        found = measure(plan, site)
+        measured = measure(plan, site)
         lines.append(
-            f"| nano/{plan.name} | {site.width} | {plan.features} | {plan.tokens:,} | {found['L0']:.1f} | "
-            f"{found['explained']:.3f} | {found['explained_without_top8']:.3f} | {found['dead']:.1%} | "
-            f"{found['added']:.3f} |\n"
+            f"| nano/{plan.name} | {site.width} | {plan.features} | {plan.tokens:,} | {measured['L0']:.1f} | "
+            f"{measured['explained']:.3f} | {measured['explained_without_top8']:.3f} | "
+            f"{measured['dead']:.1%} | {measured['added']:.3f} |\n"
         )
     write_whole(WEIGHTS / "SAE.md", (HEAD + "".join(lines)).encode())
 
@@ -244,8 +246,8 @@ def main(names: tuple[str, ...], card_only: bool) -> None:
     """Train sparse autoencoders of the embedded family (all of them, if none is named)."""
     import torch
 
+    from lrt_bench.models.autoencoders.sae_files import embedded_folder
     from lrt_bench.models.loading import load_model
-    from lrt_bench.models.sae import embedded_folder
     from lrt_bench.models.sites import Site
 
     torch.set_num_threads(1)

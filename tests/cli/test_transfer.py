@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from command_line import error_of, run
 from hub_desk import Desk
 from hub_desk import desk as desk
-from vector_desk import error_of, real_vector, run, texts_of
+from vector_desk import real_vector, texts_of
 
 from lrt_bench import api
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sites import Site
 from lrt_bench.results import metrics
 from lrt_bench.vectors.fitted_map import load_map
+from lrt_bench.vectors.map_card import read_card
 from lrt_bench.vectors.vector import SteeringVector
 from lrt_bench.vectors.vector_files import read_vector, write_vector
 
@@ -55,7 +60,7 @@ def table(tmp_path_factory):
     """The rows of `evaluate` on the pair: {mapping: result}."""
     folder = tmp_path_factory.mktemp("table")
     (folder / "few.yaml").write_text(SUITE)
-    cells = Evaluation(find_suite(str(folder / "few.yaml")), out=folder / "out").run()
+    cells = Evaluation(find_suite(str(folder / "few.yaml")), RunConfig(out=folder / "out")).run()
     return {cell.result.mapping.name: cell.result for cell in cells}
 
 
@@ -95,6 +100,7 @@ def real_native(site: Site) -> torch.Tensor:
     return api.concept_vector(site, positive, negative).at()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", ["ridge", "mlp"])
 def test_a_carried_vector_steers_as_the_table_says(nano, table, concept, tmp_path, mapping):
     out = tmp_path / "v.safetensors"
@@ -189,6 +195,16 @@ def test_a_length_of_ones_own(folder, nano, tmp_path):
     assert float(hook["steering_vector"].norm()) == pytest.approx(spread / 2, rel=1e-5)
 
 
+def test_names_from_files_are_neither_markup_nor_escape_codes(folder, concept):
+    shown = run(
+        "transfer", "--no-forecast", "--concept", *concept, "--map", folder, "--name", "[/x]\x1b[31m[bold]"
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "[/x]" in shown.output
+    assert "[bold]" in shown.output
+    assert "\x1b[31m" not in shown.output
+
+
 # Bad input.
 
 SITES = ("--source", "nano/S:3", "--target", "nano/L:5")
@@ -210,7 +226,7 @@ def bad(tmp_path: Path) -> list[tuple[tuple[object, ...], str]]:
         ((*carry, "--map", "no-such"), "--map no-such: no such folder, and not a repository"),
         ((*carry, "--map", "a/b", "--mapping", "ridge"), "--map is fitted already"),
         (("transfer", "--concept", tmp_path / "empty.txt", v, *SITES), "empty.txt: no text there"),
-        (("transfer", "--concept", v, v, *SITES), "not a UTF-8 text file"),
+        (("transfer", "--concept", v, v, *SITES), "is not UTF-8"),
         (("fit", *SITES), "nowhere to keep the map"),
         (("fit", *SITES, "--save", tmp_path), "holds something that is no map"),
         (("fit", *SITES, "--save", tmp_path / "m", "--mapping", "rigde"), "rigde: no such mapping"),
@@ -265,13 +281,69 @@ def _other(card: dict, path: Path) -> None:
     ],
 )
 def test_a_map_that_was_tampered_with_is_one_line(folder, tmp_path, change, message):
-    import shutil
-
     shutil.copytree(folder, tmp_path / "map")
     _tamper(change)(tmp_path / "map")
     (tmp_path / "p.txt").write_text("a\n")
     assert message in error_of("transfer", "--concept", tmp_path / "p.txt", tmp_path / "p.txt", "--map",
                                tmp_path / "map")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cosine", 7),
+        ("cosine", float("nan")),
+        ("r2", 1.5),
+        ("r2_without_top8", 10**400),
+        ("fit_tokens", 10**30),
+        ("validation_tokens", -1),
+        ("source_coverage", 1.01),
+        ("parameters", 1e400),
+        ("seed", "first"),
+        ("created", "yesterday"),
+        ("mapping", ""),
+        ("corpus", "nano\x1b[31m"),
+        ("tensors", "abc"),
+        ("source.spread", 0),
+        ("source.layer", 1 << 20),
+        ("target.model", "a\nb"),
+        ("target.width", "96.5"),
+    ],
+)
+def test_a_card_out_of_bounds_names_its_field(folder, tmp_path, field, value):
+    card = json.loads((folder / "map.json").read_text())
+    *parents, name = field.split(".")
+    (card[parents[0]] if parents else card)[name] = value
+    with pytest.raises(UserError, match=rf"map\.json: field {field}") as caught:
+        read_card(json.dumps(card).encode(), tmp_path / "map.json")
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b"\xff\xfe{}", b"[" * 10**5, b'{"a": "\\ud800"}', b"9" * 10**4], ids=repr
+)
+def test_a_card_that_is_no_json_is_one_line(tmp_path, data):
+    with pytest.raises(UserError, match=r"map\.json: ") as caught:
+        read_card(data, tmp_path / "map.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_maps_digest_covers_its_card_and_its_tensors(folder, concept, tmp_path):
+    """Each file of the folder changed: the map is refused, or is another map, and the vector says which."""
+    before = load_map(folder)
+    assert before.digest == load_map(folder).digest
+    shutil.copytree(folder, tmp_path / "map")
+    card = json.loads((folder / "map.json").read_text())
+    (tmp_path / "map" / "map.json").write_text(json.dumps(card | {"seed": 5}))
+    assert load_map(tmp_path / "map").digest != before.digest
+    tensors = bytearray((folder / "map.safetensors").read_bytes())
+    tensors[-1] ^= 1
+    (tmp_path / "map" / "map.safetensors").write_bytes(tensors)
+    with pytest.raises(UserError, match="not the file that map"):
+        load_map(tmp_path / "map")
+    out = tmp_path / "v.safetensors"
+    run("transfer", "--no-forecast", "--concept", *concept, "--map", folder, "--out", out)
+    assert read_vector(out).provenance["map"]["digest"] == before.digest
 
 
 def test_a_map_of_ones_own_class_that_is_not_linear_cannot_be_kept(tmp_path):
@@ -288,6 +360,7 @@ def test_a_map_of_ones_own_class_that_is_not_linear_cannot_be_kept(tmp_path):
 # The Hub.
 
 
+@pytest.mark.slow
 def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept, tmp_path):
     place = "acme/s-to-l"
     desk.hub.put("model", "acme/damaged", {"map.json": b"{}", "map.safetensors": b"nothing"})
@@ -322,6 +395,7 @@ def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept,
     assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "w.npy").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_forecast_comes_with_the_vector(concept):
     way = "--concept", *concept, "--source", "nano/S:2", "--target", "planted-rotation:nano/S:2"
     found = run("transfer", *way, "--tokens", TOKENS, "--json")

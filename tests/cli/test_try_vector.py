@@ -8,14 +8,15 @@ import json
 
 import pytest
 import torch
-from vector_desk import error_of, real_vector, run
+from command_line import error_of, run
+from vector_desk import real_vector
 
 from lrt_bench.data.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models.sites import Site
 from lrt_bench.nano import grammar
 from lrt_bench.vectors.try_page import colour, render_page
-from lrt_bench.vectors.tryout import token_shifts, try_vector
+from lrt_bench.vectors.tryout import Writing, token_shifts, try_vector
 from lrt_bench.vectors.vector import SteeringVector
 from lrt_bench.vectors.vector_files import write_vector
 
@@ -46,7 +47,7 @@ def hooked_logits(model, ids, offset):
 
 def test_greedy_text_and_shifts_are_the_slow_loops(nano, vector):
     model = nano("S")
-    shown = try_vector(Site(model, 2), vector, [0.5], [PROMPT], max_tokens=8)
+    shown = try_vector(Site(model, 2), vector, [0.5], [PROMPT], Writing(max_tokens=8))
     assert shown.alphas == (0.0, 0.5)
     offset = 0.5 * 230.0 * vector.at() / vector.at().norm()
     prompt = model.tokenizer(PROMPT)["input_ids"]
@@ -72,7 +73,7 @@ def test_sampling_is_seeded_and_the_unit_is_ones_choice(nano, vector):
 
     def texts(**settings):
         return [
-            a.text for a in try_vector(site, vector, [0.25], [PROMPT], max_tokens=8, **settings).attempts[0]
+            a.text for a in try_vector(site, vector, [0.25], [PROMPT], Writing(8, **settings)).attempts[0]
         ]
 
     assert texts(temperature=1.0, seed=1) == texts(temperature=1.0, seed=1)
@@ -80,13 +81,12 @@ def test_sampling_is_seeded_and_the_unit_is_ones_choice(nano, vector):
     own = float(vector.at().norm())
     scaled = SteeringVector({2: vector.at() * 230.0 / own})
     assert (
-        try_vector(site, scaled, [0.25], [PROMPT], max_tokens=8, unit="norm").attempts[0][1].text
-        == texts()[1]
+        try_vector(site, scaled, [0.25], [PROMPT], Writing(8), unit="norm").attempts[0][1].text == texts()[1]
     )
     bare = SteeringVector(vector.layers)
     with pytest.raises(UserError, match="does not say its spread"):
         try_vector(site, bare, [0.25], [PROMPT])
-    assert try_vector(site, bare, [0.25], [PROMPT], max_tokens=1, measure=lambda: 7.0).step == 7.0
+    assert try_vector(site, bare, [0.25], [PROMPT], Writing(1), measure=lambda: 7.0).step == 7.0
 
 
 def test_characters_of_several_tokens_stay_whole(nano):
@@ -126,7 +126,7 @@ class Tags(html.parser.HTMLParser):
 
 def test_the_page_shows_every_shift_and_runs_nothing(nano, vector):
     hostile = '<script>alert(1)</script> & "It was a'
-    shown = try_vector(Site(nano("S"), 2), vector, [-0.5, 0.5], [PROMPT, hostile], max_tokens=6)
+    shown = try_vector(Site(nano("S"), 2), vector, [-0.5, 0.5], [PROMPT, hostile], Writing(6))
     text = render_page(shown)
     page = Tags(text)
     assert not page.open

@@ -9,9 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from lrt_bench.data.chat import begun, plain, render, turns_of
-from lrt_bench.data.corpus import Corpus, Part, encode
+from lrt_bench.data.chat import plain, render, turns_of, with_instruction
+from lrt_bench.data.corpus import Corpus, encode
 from lrt_bench.data.datasets import Data, stand_ins
+from lrt_bench.data.documents import Part
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model
 
@@ -94,7 +95,7 @@ def test_conversations_become_text(tmp_path):
 def test_a_chat_template_brings_its_bos_once():
     tokenizer = load_model("nano/S").tokenizer
     assert render(tokenizer, "The dog", "Answer:") == "The dog\n\nAnswer:"
-    assert begun(tokenizer, None, "The dog") == "The dog"
+    assert with_instruction(tokenizer, None, "The dog") == "The dog"
     from copy import deepcopy
 
     chatty = deepcopy(tokenizer)

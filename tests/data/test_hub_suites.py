@@ -10,7 +10,7 @@ import pytest
 from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results import paper_table
+from lrt_bench.results.figures import paper_table
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def evals(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text, random_folder, capsys):
     data = tmp_path / "evals"
     data.mkdir()
@@ -70,6 +71,7 @@ def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text,
     assert "not steerable" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
     command = ["evaluate", "--suite", "smollm2", "--pair", "135m--360m", "--mapping", "ridge"]
     command += [
@@ -86,7 +88,8 @@ def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
 
 
 def test_figures_of_the_report_are_those_of_the_results(tmp_path, small_run):
-    found = paper_table.read_results(small_run)
+    found, problems = paper_table.read_results(small_run)
+    assert not problems
     lines = paper_table.lines(found)
     line = next(line for line in lines if line.steerable)
     result = next(r for r in found if r.mapping.name == "ridge" and r.pair.name == line.pair)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
 from click.testing import CliRunner
+from tokenizers import normalizers
 
 from lrt_bench.data.suites import Suite, ad_hoc, find_suite, known_suites, narrowed
-from lrt_bench.data.tasks import ScorerCard, find_task, folder_hash, known_tasks, read_task
+from lrt_bench.data.task_reading.task_folders import find_task, folder_hash, known_tasks, read_task
+from lrt_bench.data.task_reading.task_tokens import check_tokens
+from lrt_bench.data.tasks import TASK_KINDS, ChoicePrompt, ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.files.resources import TASKS
+from lrt_bench.models.loading import load_model
 from scripts.nano import make_tasks
 
 
@@ -154,6 +161,118 @@ def test_the_full_suite_holds_every_ordered_pair():
     assert sum(p.target.startswith("planted-") for p in find_suite("nano-full").pairs) == 2
 
 
+@pytest.mark.parametrize("name", ["nano-refusal", "sentiment", "write-dogs", "perplexity", "fidelity"])
+def test_every_file_of_a_task_changes_its_hash(tmp_path, name):
+    folder = shutil.copytree(TASKS / name, tmp_path / name)
+    before = folder_hash(folder)
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        assert folder_hash(folder) != before, path
+        path.write_bytes(content)
+    assert folder_hash(folder) == before
+
+
+def test_a_changed_folder_is_read_anew(folder):
+    before = find_task(str(folder)).digest
+    rewrite(folder, "score.jsonl", lambda rows: rows.reverse())
+    assert find_task(str(folder)).digest != before
+
+
+def test_a_suite_and_its_copies_read_a_task_once():
+    suite = Suite.model_validate(SUITE)
+    [task] = suite.read_tasks()
+    assert narrowed(suite, pairs=["p"]).read_tasks()[0] is task
+    assert pickle.loads(pickle.dumps(suite)) == suite
+    assert Suite.model_validate(SUITE).read_tasks()[0] is not task
+
+
+@pytest.mark.parametrize("kind", TASK_KINDS)
+def test_a_task_of_every_kind_is_of_its_own_class(kind):
+    name = next(name for name in known_tasks() if find_task(name).card.kind == kind)
+    task = find_task(name)
+    assert type(task) is TASK_KINDS[kind]
+    assert task.kind == task.card.kind == kind
+    assert hasattr(task, "vector") == (kind in ("choice", "generation", "refusal"))
+    assert hasattr(task, "choices") == (kind == "choice")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alphas": [-0.5, 1e9]}, r"field alphas\.1"),
+        ({"alphas": [float("inf")]}, r"field alphas\.0"),
+        ({"alphas": [0.5, 0.5]}, "none stands twice"),
+        ({"stitch_rows": 10**9}, "field stitch_rows"),
+        ({"version": 10**12}, "field version"),
+        ({"new_tokens": 10**6}, "field new_tokens"),
+        ({"concept": "[/x]dogs"}, "field concept"),
+        ({"name": "[red]x"}, "field name"),
+        ({"metric": "\x1b[31m"}, "control character"),
+        ({"data": {"id": "o/n", "file": "x.jsonl", "pairs": 10**12}}, r"field data"),
+    ],
+)
+def test_cards_out_of_their_bounds_are_named(folder, change, message):
+    rewrite(folder, "task.yaml", lambda card: card.update(change))
+    with pytest.raises(UserError, match=message):
+        read_task(folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"positive": "a", "negative": "b", "positive": "c"}', "field 'positive' stands twice"),
+        ('{"positive": "a", "negative": "\\ud83d"}', "half of a character"),
+        ('{"positive": "a", "negative": ' + "9" * 5001 + "}", "a number is too long"),
+        ('{"positive": ' + "[" * 5000, "nested too deep"),
+    ],
+)
+def test_bad_lines_are_named(folder, line, message):
+    with (folder / "vector.jsonl").open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(UserError, match=rf"vector\.jsonl, line 65: .*{message}"):
+        read_task(folder)
+
+
+def test_a_line_separator_within_a_text_ends_no_line(folder):
+    rows = [
+        {"positive": f"It was\u2028wonderful {i}.", "negative": f"It was\x85terrible {i}."} for i in range(4)
+    ]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (folder / "vector.jsonl").write_bytes(lines.encode("utf-8-sig"))
+    task = read_task(folder)
+    assert [pair.positive for pair in task.vector] == [row["positive"] for row in rows]
+
+
+@pytest.mark.parametrize("name", ["sentiment", "write-dogs", "nano-refusal", "perplexity", "fidelity"])
+def test_a_text_without_a_token_is_named_with_file_line_and_field(tmp_path, name):
+    folder = shutil.copytree(TASKS / name, tmp_path / name)
+    tokenizer = copy.deepcopy(load_model("nano/S").tokenizer)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    check_tokens(read_task(folder), tokenizer)
+    for path in folder.glob("*.jsonl"):
+        for field in json.loads(path.read_text().splitlines()[0]):
+            content = path.read_text()
+            rewrite(folder, path.name, lambda rows, field=field: rows[2].update({field: "\u200b"}))
+            task = read_unbalanced(folder)
+            with pytest.raises(UserError, match=rf"{path.name}, line 3, field {field}: .* gives no token"):
+                check_tokens(task, tokenizer)
+            path.write_text(content)
+
+
+def read_unbalanced(folder):
+    """A task whose options are no longer balanced, as a data set may give it."""
+    try:
+        return read_task(folder)
+    except UserError as error:
+        assert "not balanced" in str(error)  # noqa: PT017
+        task = find_task(folder.name)
+        rows = [json.loads(line) for line in (folder / "score.jsonl").read_text().splitlines()]
+        select = [json.loads(line) for line in (folder / "select.jsonl").read_text().splitlines()]
+        made = {"choices": rows, "select": select}
+        return replace(task, **{k: tuple(ChoicePrompt(**row) for row in v) for k, v in made.items()})
+
+
 SUITE = {"name": "x", "tasks": ["sentiment"], "mappings": ["ridge"],
          "pairs": [{"name": "p", "source": "nano/S", "target": "nano/M"}]}  # fmt: skip
 
@@ -168,6 +287,32 @@ SUITE = {"name": "x", "tasks": ["sentiment"], "mappings": ["ridge"],
         ({"pairs": [{"name": "../up", "source": "a", "target": "b"}]}, r"field pairs\.0\.name"),
         ({"name": "a/b"}, "field name"),
         ({"colour": 1}, "field colour"),
+        ({"bootstrap": 10**12}, "field bootstrap"),
+        ({"random_directions": 10**9}, "field random_directions"),
+        ({"shuffles": 10**9}, "field shuffles"),
+        ({"fit_seeds": 10**9}, "field fit_seeds"),
+        ({"corpus": {"sample_tokens": 10**20}}, r"field corpus\.sample_tokens"),
+        ({"corpus": {"fit_tokens": 10**20}}, r"field corpus\.fit_tokens"),
+        ({"corpus": {"validation_tokens": 10**20}}, r"field corpus\.validation_tokens"),
+        ({"corpus": {"context": 10**20}}, r"field corpus\.context"),
+        (
+            {"corpus": {"mix": [{"id": "a", "share": 1.5}, {"id": "b", "share": -0.5}]}},
+            r"corpus\.mix\.0\.share",
+        ),
+        ({"corpus": {"mix": [{"id": "a", "share": 0.5}, {"id": "b", "share": 0.4}]}}, "shares sum to 0.9"),
+        ({"corpus": {"mix": [{"id": "a", "share": 0}, {"id": "b"}]}}, r"corpus\.mix\.0\.share"),
+        ({"corpus": {"column": "x", "mix": [{"id": "a"}]}}, "each part of a mix names its own"),
+        ({"alphas": [-1e9, 0.0, 1.0]}, r"field alphas\.0"),
+        ({"alphas": [0.0, *(i / 100 for i in range(1, 100))]}, "field alphas"),
+        ({"over_steering": [0.5]}, "stands twice, or is scored anyway"),
+        ({"over_steering": [float("nan")]}, r"field over_steering\.0"),
+        (
+            {"pairs": [{"name": "p", "source": "a", "target": "b", "source_layer": "9/3"}]},
+            "above the last layer",
+        ),
+        ({"pairs": [{"name": "p", "source": "a", "target": "b", "source_layer": -1}]}, "source_layer"),
+        ({"pairs": [{"name": "p", "source": "a", "target": "b", "source_layers": []}]}, "source_layers"),
+        ({"pairs": [{"name": "p", "source": "a", "target": "b", "skip_kinds": ["chioce"]}]}, "skip_kinds"),
     ],
 )
 def test_bad_suites_are_named(tmp_path, change, message):
@@ -181,6 +326,8 @@ def test_the_protocols_hash_leaves_out_pairs_and_mappings_only():
     suite = Suite.model_validate(SUITE)
     assert suite.digest == narrowed(suite, pairs=["p"]).digest
     assert suite.digest != narrowed(suite, corpus="other.txt").digest
+    other, named = (narrowed(suite, corpus="other.csv", column=column).digest for column in (None, "story"))
+    assert other != named
     assert suite.digest != suite.model_copy(update={"fit_seeds": 5}).digest
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import EvalData, find_task
-from lrt_bench.data.written_evals import read_question, split_evals
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.written_evals import read_question, split_evals
+from lrt_bench.data.tasks import EvalData
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.sites import Site
-from lrt_bench.results.paper_table import TABLE_1
+from lrt_bench.results.figures.paper_table import TABLE_1
 from lrt_bench.steering.concepts import readable
 from lrt_bench.steering.sweep import encode_choices
 
@@ -45,7 +46,7 @@ def test_splits_are_disjoint_and_balanced_exactly(letters, n):
         [row.positive for row in found.select],
         [row.positive for row in found.vector],
     ):
-        assert len(set(Counter(options).values())) <= 1
+        assert len(set(Counter(options).values())) == 1
         assert all(options[i] != options[i + 1] for i in range(0, len(options) - 1, 2))  # two by two
     assert (len(found.vector), len(found.select), len(found.choices)) == (20, 8, 12) or n < 40
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import error_of, output_of
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Corpus
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.decoder_relation import greedy, match_by_activations, relate
-from lrt_bench.models.sae import SparseAutoencoder, load_sae
+from lrt_bench.evaluation.decoder_relation.relation import greedy, match_by_activations, relate
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.sites import Features
 from scripts.nano.train_sae import export
 
@@ -130,10 +130,8 @@ def test_matching_by_activations_finds_features_again(nano):
     assert found.correlation[right].min() > 0.999
 
 
-def invoke(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["decoder-relation", *arguments])
-    assert result.exit_code == code, result.output
-    return result.output if code == 0 else result.stderr
+def invoke(*arguments: str) -> str:
+    return output_of("decoder-relation", *arguments)
 
 
 def test_the_command_writes_record_and_figure(tmp_path):
@@ -175,6 +173,4 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path: Path):
         ),
         (("--source-sae", "nano/S:1", "--target-sae", "nano/L:5"), "no such embedded sparse autoencoder"),
     ):
-        line = invoke(*arguments, code=2)
-        assert message in line
-        assert line.count("\n") == 1
+        assert message in error_of("decoder-relation", *arguments)

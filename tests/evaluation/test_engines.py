@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import COMMAND, error_of, run_process
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import SubmissionError, UserError
-from lrt_bench.evaluation.engines.choice import Local, engine, suited
-from lrt_bench.evaluation.engines.forkserver import warm
+from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.engines.choice import Local, chosen_engine, useful_processes
+from lrt_bench.evaluation.engines.forkserver import start_server
 from lrt_bench.evaluation.engines.pair import PairRun
 from lrt_bench.evaluation.engines.ray import Ray
-from lrt_bench.evaluation.engines.worker import Settings, Worker
+from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
@@ -71,9 +71,9 @@ def suite(suite_file):
 
 
 @pytest.fixture(scope="module")
-def here(suite, tmp_path_factory):
+def local_numbers(suite, tmp_path_factory):
     """The local engine's results."""
-    return numbers(Local().run(Evaluation(suite, out=tmp_path_factory.mktemp("local"))))
+    return numbers(Local().run(Evaluation(suite, RunConfig(out=tmp_path_factory.mktemp("local")))))
 
 
 def numbers(cells) -> list[dict]:
@@ -133,15 +133,16 @@ def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
         assert np.array_equal(y, -x)
 
 
-def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, here, tmp_path):
+@pytest.mark.slow
+def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite, local_numbers, tmp_path):
     """The driver's side and the workers' without Ray: every unit that is ready, in a random order."""
-    evaluation = Evaluation(suite, out=tmp_path, submissions=[Failing("failing", "none")])
+    evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Failing("failing", "none")])
     workers = [Worker(), Worker()]
     for worker in workers:
-        worker.begin(Settings.of(evaluation))
-    rows, chosen, draw = evaluation.rows(), evaluation.checked_tasks(), random.Random(1)
+        worker.configure(WorkerSettings.of(evaluation))
+    plan, draw = evaluation.check(), random.Random(1)
     pairs = [
-        PairRun(evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows), share, 4)
+        PairRun(evaluation, number, pair, plan.tasks[pair.name], rows_of(pair, plan.rows), share, 4)
         for number, pair in enumerate(suite.pairs)
     ]
     for pair in pairs:
@@ -152,7 +153,7 @@ def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite
                 found = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
                 pair.take(unit, found)
     cells = [pair.cells[row.name] for pair in pairs for row in pair.rows if row.name in pair.cells]
-    assert furthest(numbers(cells), here) == 0
+    assert furthest(numbers(cells), local_numbers) == 0
     assert [pair.failures["failing"].reason for pair in pairs] == ["it fails"] * 2
     assert all(pair.progress == STATES_WEIGHT + len(pair.rows) for pair in pairs)
 
@@ -168,9 +169,10 @@ def share(value):
     return value
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize("engine", [Ray(workers=2, cpus=1), Local(workers=2)], ids=["ray", "processes"])
 def test_two_workers_give_the_local_numbers_though_two_are_killed(
-    engine, suite, here, tmp_path, caplog, capfd, monkeypatch
+    engine, suite, local_numbers, tmp_path, caplog, capfd, monkeypatch
 ):
     """One worker's process is killed while the corpus is read, another one while cells are computed."""
     seen, killed = [], {}
@@ -182,13 +184,13 @@ def test_two_workers_give_the_local_numbers_though_two_are_killed(
             killed[stage] = processes()
             threading.Timer(0.05, os.kill, (killed[stage][0], signal.SIGKILL)).start()
 
-    warm()  # its socket stays where other tests find it
+    start_server()  # its socket stays where other tests find it
     short = Path(tempfile.mkdtemp(prefix="t-"))  # a socket's path has little room
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     pairs = []
-    evaluation = Evaluation(suite, out=tmp_path, report=report, pair_done=pairs.append)
+    evaluation = Evaluation(suite, RunConfig(out=tmp_path), report=report, pair_done=pairs.append)
     cells = engine.run(evaluation)
-    assert furthest(numbers(cells), here) <= 1e-9
+    assert furthest(numbers(cells), local_numbers) <= 1e-9
     assert all(cell.computed and cell.path.exists() for cell in cells)
     assert sorted(map(numbers, pairs), key=str) == sorted([numbers(cells[:9]), numbers(cells[9:])], key=str)
     assert killed["states"][0] not in killed["cell"]
@@ -205,7 +207,7 @@ def test_two_workers_give_the_local_numbers_though_two_are_killed(
     shutil.rmtree(short)
     assert not left
     assert not processes()
-    again = Evaluation(suite, out=tmp_path).run()
+    again = Evaluation(suite, RunConfig(out=tmp_path)).run()
     assert not any(cell.computed for cell in again)
 
 
@@ -242,10 +244,13 @@ def _cluster():
         yield
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("_cluster")
 def test_what_is_wrong_on_a_worker_is_one_line_and_what_was_finished_stays(suite, suite_file, tmp_path):
     out = tmp_path / "out"
-    Evaluation(suite.model_copy(update={"pairs": suite.pairs[1:]}), ["ridge"], out=out).run()
+    Evaluation(
+        suite.model_copy(update={"pairs": suite.pairs[1:]}), RunConfig(mappings=["ridge"], out=out)
+    ).run()
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     missing = out / "two-pairs" / "rotated" / "ridge.json"
     missing.unlink()
@@ -257,10 +262,8 @@ def test_what_is_wrong_on_a_worker_is_one_line_and_what_was_finished_stays(suite
         "        raise ValueError('no\\nsolution')\n"
     )
     options = ["--mapping", "ridge", "--mapping", f"{broken}:Broken", "--out", str(out), "--pair", "rotated"]
-    command = ["evaluate", "--suite", str(suite_file), "--engine", "ray", "--workers", "1", *options]
-    run = CliRunner().invoke(main, command)
-    assert run.exit_code == 2, run.output
-    assert run.stderr == "error: mapping broken.Broken: fit fails: ValueError: no solution\n"
+    line = error_of("evaluate", "--suite", suite_file, "--engine", "ray", "--workers", "1", *options)
+    assert line == "error: mapping broken.Broken: fit fails: ValueError: no solution"
     after = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     assert after.keys() == stamps.keys()  # the cell before it is written, and no other anew
     assert {path for path in after if after[path] != stamps[path]} == {missing}
@@ -273,22 +276,23 @@ class Deadly(Nothing):
         return os._exit, (1,)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("_cluster")
 def test_work_that_loses_every_worker_ends_in_one_line(suite, tmp_path, monkeypatch):
     monkeypatch.setattr("lrt_bench.evaluation.engines.driver.ATTEMPTS", 2)
-    evaluation = Evaluation(suite, out=tmp_path, submissions=[Deadly("deadly", "none")])
-    for crew, said in ((Ray(workers=1, cpus=1), "Ray says"), (Local(workers=2), "ended with code 1")):
+    evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Deadly("deadly", "none")])
+    for local_or_ray, said in ((Ray(workers=1, cpus=1), "Ray says"), (Local(workers=2), "ended with code 1")):
         with pytest.raises(
             UserError, match=rf"starting: its worker was lost 2 times; .* --workers. .*{said}"
         ):
-            crew.run(evaluation)
+            local_or_ray.run(evaluation)
     assert not processes()
 
 
 def test_other_code_on_a_worker_is_refused():
     from lrt_bench.evaluation.engines.driver import check_version
 
-    version, digest, host, process = Worker().about()
+    version, digest, host, process = Worker().version()
     check_version(version, digest, host, process)
     with pytest.raises(UserError, match=rf"worker on {host} .* runs lrt-bench 0.0.1, this is"):
         check_version("0.0.1", digest, host, process)
@@ -299,22 +303,22 @@ def test_other_code_on_a_worker_is_refused():
 def test_a_folder_that_a_worker_has_not_is_one_line(suite, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    settings = Settings.of(Evaluation(suite))
+    settings = WorkerSettings.of(Evaluation(suite))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gone").rmdir()
     with pytest.raises(UserError, match=r"no folder .*gone: run from one that all machines share"):
-        Worker().begin(settings)
+        Worker().configure(settings)
 
 
 def test_a_judges_key_is_never_sent(suite, monkeypatch):
     scorers = Scorers(judge=Judge("http://127.0.0.1:9/v1", "judge", "the-secret-key"))
-    settings = Settings.of(Evaluation(suite, scorers=scorers))
+    settings = WorkerSettings.of(Evaluation(suite, scorers=scorers))
     assert b"the-secret-key" not in pickle.dumps(settings)
     monkeypatch.delenv(KEY, raising=False)
     with pytest.raises(UserError, match=f"{KEY} is not set there"):
-        settings.here()
+        settings.on_this_machine()
     monkeypatch.setenv(KEY, "its-own")
-    judge = settings.here().scorers.judge
+    judge = settings.on_this_machine().scorers.judge
     assert (judge.url, judge.model, judge.key) == ("http://127.0.0.1:9/v1", "judge", "its-own")
 
 
@@ -323,7 +327,7 @@ def test_without_ray_one_line_says_what_to_install(suite, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "lrt_bench.evaluation.engines.ray", raising=False)
     with pytest.raises(UserError, match=r"pip install 'lrt-bench\[ray\]'"):
-        engine("ray").run(Evaluation(suite))
+        chosen_engine(RunConfig(engine="ray")).run(Evaluation(suite))
 
 
 def test_the_default_needs_no_ray():
@@ -333,36 +337,37 @@ def test_the_default_needs_no_ray():
         "sys.modules['ray'] = None\n"
         "from lrt_bench.cli.main import main\n"
         "import lrt_bench.evaluation.evaluation\n"
-        "from lrt_bench.evaluation.engines.choice import engine\n"
-        "engine('local')\n"
+        "from lrt_bench.evaluation.config import RunConfig\n"
+        "from lrt_bench.evaluation.engines.choice import chosen_engine\n"
+        "chosen_engine(RunConfig())\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_local_engine_knows_no_cluster():
     with pytest.raises(UserError, match=r"--worker-cpus: the local engine does not know it: .* --engine ray"):
-        engine("local", workers=2, cpus=2)
+        chosen_engine(RunConfig(workers=2, worker_cpus=2))
 
 
 def test_processes_are_started_where_they_pay(monkeypatch, tmp_path):
     nano, everyday = find_suite("nano"), find_suite("everyday")
-    settings = {"out": tmp_path, "device": "cpu"}
+    config = RunConfig(out=tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert suited(nano, settings) == 4
-    assert suited(everyday, settings) == 1  # models of which nothing is known here
-    assert suited(nano, settings | {"device": "cuda"}) == 1
-    assert suited(nano, settings | {"mappings": ["ridge"], "tasks": ["tense"]}) == 1  # little to do
-    assert suited(nano, settings | {"scorers": Scorers()}) == 1
+    assert useful_processes(nano, config) == 4
+    assert useful_processes(everyday, config) == 1  # models of which nothing is known here
+    assert useful_processes(nano, config.model_copy(update={"device": "cuda"})) == 1
+    assert useful_processes(nano, RunConfig(out=tmp_path, mappings=["ridge"], tasks=["tense"])) == 1
+    assert useful_processes(nano, RunConfig(out=tmp_path, judge_url="http://h/v1", judge_model="m")) == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert suited(nano, settings) == 1
+    assert useful_processes(nano, config) == 1
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert suited(nano, settings) == min(4, len(os.sched_getaffinity(0)))
+    assert useful_processes(nano, config) == min(4, len(os.sched_getaffinity(0)))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     for pair in nano.pairs:
         (tmp_path / "nano" / pair.name).mkdir(parents=True)
         for name in nano.mappings:
             (tmp_path / "nano" / pair.name / f"{name}.json").touch()
-    assert suited(nano, settings) == 1  # all is there already
+    assert useful_processes(nano, config) == 1  # all is there already
 
 
 def test_models_on_this_disk_are_weighed(monkeypatch, tmp_path):
@@ -375,18 +380,19 @@ def test_models_on_this_disk_are_weighed(monkeypatch, tmp_path):
     weights.write_bytes(bytes(1000))
     [pair] = [pair.model_copy(update={"source": str(model)}) for pair in suite.pairs[:1]]
     suite = suite.model_copy(update={"pairs": (pair,)})
-    assert suited(suite, {"out": tmp_path}) == 2
+    assert useful_processes(suite, RunConfig(out=tmp_path)) == 2
     weights.write_bytes(bytes(1001))
-    assert suited(suite, {"out": tmp_path}) == 1
+    assert useful_processes(suite, RunConfig(out=tmp_path)) == 1
     stand_in = tmp_path / "small.gguf"
     stand_in.touch()
-    assert suited(suite, {"out": tmp_path, "local_models": {str(model): str(stand_in)}}) == 2
-    assert suited(suite, {"out": tmp_path, "local_models": {str(model): str(tmp_path / "none")}}) == 1
+    assert useful_processes(suite, RunConfig(out=tmp_path, models={str(model): str(stand_in)})) == 2
+    assert useful_processes(suite, RunConfig(out=tmp_path, models={str(model): str(tmp_path / "none")})) == 1
 
 
+@pytest.mark.ray
 def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
-    command = ["-m", "lrt_bench.cli", "evaluate", "--suite", str(suite_file), "--out", str(tmp_path)]
-    driver = subprocess.Popen([sys.executable, *command, "--workers", "2"], stderr=subprocess.DEVNULL)
+    command = [*COMMAND, "evaluate", "--suite", str(suite_file), "--out", str(tmp_path)]
+    driver = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: [*tmp_path.rglob("*.json")], 120)
         found = workers_of(driver.pid)
@@ -397,25 +403,23 @@ def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 60)
 
 
+@pytest.mark.ray
 def test_the_command_with_workers_prints_what_it_prints_without(tmp_path):
     """Workers share this terminal, and no warning of theirs reaches it. Seconds may differ."""
     asked = ["--pair", "planted-rotation", "--task", "number", "--task", "fidelity", "--mapping", "ridge"]
     printed = []
     for workers in ("1", "2"):
-        command = ["-m", "lrt_bench.cli", "evaluate", *asked, "--out", "results", "--workers", workers]
         folder = tmp_path / workers
         folder.mkdir()
-        found = subprocess.run(
-            [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=True
-        )
-        assert found.stderr == ""
+        found = run_process("evaluate", *asked, "--out", "results", "--workers", workers, cwd=folder)
+        assert (found.returncode, found.stderr) == (0, "")
         assert (folder / "results" / "nano" / "planted-rotation" / "figure.svg").is_file()
         printed.append(re.sub(r"[\d.]+", "", found.stdout))
     assert printed[0] == printed[1]
 
 
 def test_settings_that_cannot_be_sent_are_one_line(suite, tmp_path):
-    evaluation = Evaluation(suite, out=tmp_path, submissions=[Unsendable("unsendable", "none")])
+    evaluation = Evaluation(suite, RunConfig(out=tmp_path), submissions=[Unsendable("unsendable", "none")])
     with pytest.raises(UserError, match=r"--workers 2: these settings cannot be sent .*: give --workers 1"):
         Local(workers=2).run(evaluation)
 

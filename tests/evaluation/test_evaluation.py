@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import gc
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from command_line import COMMAND, run_process
 
-from lrt_bench.data.suites import ad_hoc, find_suite
+from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
+from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
+from lrt_bench.evaluation.engines.choice import Local
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.results import metrics
 from lrt_bench.results.ranking import ranked
@@ -83,25 +87,30 @@ def test_the_stored_figures_follow_from_the_stored_propensities(small_run):
     assert found["mlp"].transfer_score == pytest.approx(100 * np.mean(shares), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_agree_exactly(small_run, small_suite, tmp_path):
-    Evaluation(find_suite(str(small_suite)), out=tmp_path).run()
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=tmp_path)).run()
     assert numbers(tmp_path) == numbers(small_run)
 
 
+@pytest.mark.slow
 def test_batch_size_and_threads_move_no_score(small_run, small_suite, tmp_path):
-    options = ["--batch-size", "5", "--mapping", "ridge", "--mapping", "mlp", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
-    run = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert run.returncode == 0, run.stderr.decode()
+    options = ["--batch-size", "5", "--mapping", "ridge", "--mapping", "mlp", "--out", tmp_path]
+    done = run_process("evaluate", "--suite", small_suite, *options, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
     before = results(small_run)
-    for name, result in results(tmp_path).items():
+    after = results(tmp_path)
+    assert {"ridge", "mlp", "native"} <= after.keys()
+    for name, result in after.items():
         assert abs(result.transfer_score - before[name].transfer_score) < 0.05, name
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_computed_again(small_suite, tmp_path):
     def evaluation(**changes):
-        return Evaluation(find_suite(str(small_suite)), ["affine"], out=tmp_path, **changes)
+        return Evaluation(
+            find_suite(str(small_suite)), RunConfig(mappings=["affine"], out=tmp_path, **changes)
+        )
 
     assert all(cell.computed for cell in evaluation().run())
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
@@ -114,9 +123,10 @@ def test_finished_cells_are_not_computed_again(small_suite, tmp_path):
     assert all(cell.computed for cell in evaluation(seed=1).run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small_run, small_suite, tmp_path, how):
-    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", "--suite", str(small_suite)]
+    command = [*COMMAND, "evaluate", "--suite", str(small_suite)]
     process = subprocess.Popen([*command, "--out", str(tmp_path)], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 300
     while not list(tmp_path.rglob("none.json")) and process.poll() is None:
@@ -128,8 +138,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(small_run, small_sui
     assert b"Traceback" not in errors
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     assert 0 < len(finished) < 11
-    assert not list(tmp_path.rglob(".*.json*")) or how == signal.SIGKILL
-    Evaluation(find_suite(str(small_suite)), out=tmp_path).run()
+    if how == signal.SIGINT:
+        assert not list(tmp_path.rglob(".*.json*"))
+    Evaluation(find_suite(str(small_suite)), RunConfig(out=tmp_path)).run()
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert numbers(tmp_path) == numbers(small_run)
 
@@ -146,7 +157,10 @@ def test_ranking_reads_the_results_alone(small_run):
 
 
 def test_a_result_on_fewer_tasks_is_incomplete_and_not_ranked(small_suite, tmp_path):
-    cells = Evaluation(find_suite(str(small_suite)), ["affine"], tasks=["person"], out=tmp_path).run()
+    cells = Evaluation(
+        find_suite(str(small_suite)), RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path)
+    ).run()
+    assert len(cells) > 1
     assert not any(cell.result.complete for cell in cells)
     assert all(row.rank is None for row in ranked([cell.result for cell in cells]))
 
@@ -156,7 +170,8 @@ def test_strangers_models_are_scored(random_folder, small_suite, tmp_path, sourc
     """Random models of other architectures and a wider vocabulary: nothing to win, nothing to break."""
     suite = find_suite(str(small_suite))
     suite = ad_hoc(suite, str(random_folder(source)), None, str(random_folder(target)), 3)
-    cells = Evaluation(suite, ["ridge", "orthogonal"], out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(mappings=["ridge", "orthogonal"], out=tmp_path)).run()
+    assert {"ridge", "orthogonal", "native"} <= {cell.result.mapping.name for cell in cells}
     for cell in cells:
         assert cell.result.pair.target.layer == 3
         assert cell.result.pair.source.layer == 3  # 70% of four
@@ -194,7 +209,9 @@ def test_where_native_steering_does_nothing_there_is_no_score(small_suite, tmp_p
     for i, row in enumerate(scored):
         row["prompt"] = f"{i} " + row["prompt"]
     (folder / "score.jsonl").write_text("\n".join(map(json.dumps, scored)))
-    cells = Evaluation(find_suite(str(small_suite)), ["ridge"], tasks=[str(folder)], out=tmp_path / "r").run()
+    cells = Evaluation(
+        find_suite(str(small_suite)), RunConfig(mappings=["ridge"], tasks=[str(folder)], out=tmp_path / "r")
+    ).run()
     for cell in cells:
         assert cell.result.transfer_score is None
         assert cell.result.ci95 is None
@@ -214,7 +231,9 @@ def test_a_changed_corpus_is_computed_anew(small_suite, tmp_path):
 
     def run():
         suite = narrowed(find_suite(str(small_suite)), corpus=str(text))
-        cells = Evaluation(suite, ["affine"], ["person"], tmp_path / "out").run()
+        cells = Evaluation(
+            suite, RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path / "out")
+        ).run()
         return {cell.result.mapping.name: cell for cell in cells}
 
     text.write_text("\n\n".join(documents(31, 120)))
@@ -237,7 +256,9 @@ def test_a_method_that_spoils_its_states_spoils_no_other_row(small_run, small_su
         "        states.validation[0].zero_()\n"
         "        super().fit(states)\n"
     )
-    Evaluation(small(small_suite), [f"{path}:Greedy", "ridge"], out=tmp_path / "out").run()
+    Evaluation(
+        small(small_suite), RunConfig(mappings=[f"{path}:Greedy", "ridge"], out=tmp_path / "out")
+    ).run()
     before, after = results(small_run), results(tmp_path / "out")
     assert after["ridge"].transfer_score == before["ridge"].transfer_score
     assert after["greedy.Greedy"].fidelity.fvu > 0.5
@@ -254,7 +275,9 @@ def test_a_method_that_draws_from_the_global_generators_is_repeatable(small_suit
     )
     scores = []
     for name in ("a", "b"):
-        cells = Evaluation(small(small_suite), [f"{path}:Drawn"], out=tmp_path / name).run()
+        cells = Evaluation(
+            small(small_suite), RunConfig(mappings=[f"{path}:Drawn"], out=tmp_path / name)
+        ).run()
         scores.append(cells[-1].result.transfer_score)
     assert scores[0] == scores[1]
 
@@ -263,12 +286,12 @@ def test_tasks_of_one_name_are_refused(small_suite, tmp_path):
     from lrt_bench.errors import UserError
 
     with pytest.raises(UserError, match="two tasks are named person"):
-        Evaluation(small(small_suite), tasks=["person", "person"], out=tmp_path).run()
+        Evaluation(small(small_suite), RunConfig(tasks=["person", "person"], out=tmp_path)).run()
 
 
 def test_all_tasks_by_name_make_a_complete_result(small_suite, tmp_path):
     suite = small(small_suite)
-    cells = Evaluation(suite, ["affine"], tasks=list(suite.tasks), out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(mappings=["affine"], tasks=list(suite.tasks), out=tmp_path)).run()
     assert all(cell.result.complete for cell in cells)
 
 
@@ -277,6 +300,34 @@ def test_shuffled_shows_a_leak(small_suite, tmp_path, monkeypatch):
     from lrt_bench.models.states import PairedStates
 
     monkeypatch.setattr(PairedStates, "shuffled", lambda self, seed: self.moments)
-    cells = Evaluation(small(small_suite), ["affine"], out=tmp_path).run()
+    cells = Evaluation(small(small_suite), RunConfig(mappings=["affine"], out=tmp_path)).run()
     scores = {cell.result.mapping.name: cell.result.transfer_score for cell in cells}
     assert scores["shuffled"] > 99
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        ({}, {"mappings": ["rigde"]}, "mapping rigde: no such mapping"),
+        ({}, {"tasks": ["sentimental"]}, "--task sentimental: no such task"),
+        ({}, {"device": "tpu9"}, "--device tpu9"),
+        ({"choose_layers": {"task": "sentiment", "depths": (0.5,)}}, {}, "sentiment is a choice task"),
+    ],
+)
+def test_what_needs_no_model_is_told_before_one_is_loaded(change, config, message, tmp_path):
+    """The models are nowhere: an error about them would mean that one was asked for first."""
+    pair = PairSpec.model_validate({"name": "none", "source": "./nowhere", "target": "./nowhere"} | change)
+    suite = find_suite("nano").model_copy(update={"pairs": (pair,)})
+    with pytest.raises(UserError, match=message):
+        Evaluation(suite, RunConfig(out=tmp_path, **config)).run()
+
+
+def test_a_run_by_processes_gives_its_own_process_back_as_it_was(small_suite, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Local(workers=2).run(Evaluation(small(small_suite), RunConfig(mappings=["affine"], out=tmp_path)))
+        assert torch.get_num_threads() == 2
+        assert gc.isenabled()
+    finally:
+        torch.set_num_threads(threads)

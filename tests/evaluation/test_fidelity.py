@@ -115,5 +115,5 @@ def test_stitching_is_the_slow_loop(nano):
             added += float(own[t, token] - stitched[t, token])
             kl += float((own[t].exp() * (own[t] - stitched[t])).sum())
             count += 1
-    found = Stitching(site, site, texts, rows=2)(mapping)
+    found = Stitching(site, site, texts, batch_size=2)(mapping)
     assert found == pytest.approx((added / count, kl / count), rel=1e-3)

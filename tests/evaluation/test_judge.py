@@ -8,8 +8,10 @@ import time
 import pytest
 from judge_server import close, cut_short, drip, hang, reply, serving
 
+from lrt_bench.data.tasks import ScorerCard
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.scorers import judge as judging
+from lrt_bench.evaluation.scorers.answers import Phrases
 from lrt_bench.evaluation.scorers.judge import KEY, Judge, retry_after, verdict
 
 
@@ -178,3 +180,22 @@ def test_secrets_are_not_taken_from_the_address_nor_printed():
 def test_the_question_asks_for_the_papers_two_answers():
     assert "1 if it is harmless" in judging.QUESTION
     assert "0 if it is harmful" in judging.QUESTION
+
+
+def test_an_answer_without_an_end_is_refused_at_a_bound(server, monkeypatch):
+    monkeypatch.setattr(judging, "MOST_BYTES", 1000)
+    asked = judge(server, lambda handler: handler.answer(200, b" " * 5000, {}), reply("1"))
+    assert asked(["a", "c"], ["b", "d"]) == [None, 1.0]
+    assert (asked.requests, asked.missing) == (2, 1)
+
+
+def test_every_scorer_has_one_sign(server):
+    """A refusal is never below an answer that complies, whoever scores."""
+
+    def sensible(handler):
+        harmless = "I cannot help" in handler.body["messages"][0]["content"]
+        reply("1" if harmless else "0")(handler)
+
+    phrases = Phrases(ScorerCard(name="phrases", present=("I cannot help",)))
+    for scorer in (phrases, judge(server, sensible)):
+        assert scorer(["Burn it."] * 2, ["I cannot help.", "Take a match."]) == [1.0, 0.0], scorer.name

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import error_of, output_of, run
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.layer_sweep.maps import block, check_memory, fit_layers, load_maps, save_maps
@@ -43,9 +43,9 @@ BUDGET = Budget(fit_tokens=4000, validation_tokens=600, sample_tokens=100)
 def swept(small_suite, tmp_path_factory):
     """The planted rotation's sweep, by the command line: its folder, and what was printed."""
     out = tmp_path_factory.mktemp("sweep")
-    run = CliRunner().invoke(main, ["sweep-layers", "--suite", str(small_suite), "--out", str(out)])
-    assert run.exit_code == 0, run.output
-    return out, run.output
+    done = run("sweep-layers", "--suite", small_suite, "--out", out)
+    assert done.exit_code == 0, done.output
+    return out, done.output
 
 
 def sweep(suite_path, out, **changes):
@@ -76,6 +76,7 @@ def test_a_rotation_is_found_on_the_diagonal(swept):
     assert not (out / "layers" / "rotated" / "parts").exists()
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_ordinary_route(nano):
     """Every FVU, strength, weight and unit of alpha as two single sites and `Ridge` give them."""
     source, target = many_layers(nano("S"), [1, 3]), many_layers(nano("M"), [2, 4])
@@ -105,7 +106,9 @@ def test_steering_is_what_an_evaluation_of_those_layers_gives(small_suite, small
     suite = find_suite(str(small_suite))
     pair = suite.pairs[0].model_copy(update={"source_layer": 1, "target_layer": 2})
     suite = suite.model_copy(update={"pairs": (pair,)})
-    cells = Evaluation(suite, ["ridge"], tasks=list(map(str, folders)), out=tmp_path / "out").run()
+    cells = Evaluation(
+        suite, RunConfig(mappings=["ridge"], tasks=list(map(str, folders)), out=tmp_path / "out")
+    ).run()
     (ridge,) = [cell.result for cell in cells if cell.result.mapping.name == "ridge"]
     record = read_sweep(swept[0] / "layers" / "rotated" / "layers.json")
     target = record.targets[1]
@@ -156,20 +159,21 @@ def test_a_task_without_selection_prompts_is_left_out_and_named(small_suite, tmp
     (folder / "select.jsonl").unlink()
     options = ["--suite", str(small_suite), "--every", "2", "--out", str(tmp_path / "out")]
     both = [*options, "--task", str(folder), "--task", "topic-dogs"]
-    run = CliRunner().invoke(main, ["sweep-layers", *both])
-    assert run.exit_code == 0, run.output
-    assert "no selection prompts (select.jsonl), left out: sentiment" in run.output
+    done = run("sweep-layers", *both)
+    assert done.exit_code == 0, done.output
+    assert "no selection prompts (select.jsonl), left out: sentiment" in done.output
     record = read_sweep(tmp_path / "out" / "layers" / "rotated" / "layers.json")
     assert [task.task for task in record.targets[0].tasks] == ["topic-dogs"]
-    run = CliRunner().invoke(main, ["sweep-layers", *options, "--task", str(folder)])
-    assert run.exit_code == 0, run.output
-    assert "no layers chosen: no task has selection prompts" in run.output
+    done = run("sweep-layers", *options, "--task", folder)
+    assert done.exit_code == 0, done.output
+    assert "no layers chosen: no task has selection prompts" in done.output
     record = read_sweep(tmp_path / "out" / "layers" / "rotated" / "layers.json")
     assert record.chosen is None
     assert record.targets[0].tasks == ()
     assert record.targets[0].sources[0].fvu < 1e-3
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_where_it_was(small_suite, tmp_path):
     whole = sweep(small_suite, tmp_path / "whole").run(Models())
     started: list[str] = []
@@ -226,10 +230,7 @@ def test_every_kth_layer(nano, every, layers):
 )
 def test_bad_input_is_one_line(options, line, tmp_path):
     pair = [] if "--source" in options else ["--pair", "S-L"]
-    run = CliRunner().invoke(main, ["sweep-layers", *pair, *options, "--out", str(tmp_path)])
-    assert run.exit_code == 2
-    assert line in run.stderr
-    assert len(run.stderr.splitlines()) == 1
+    assert line in error_of("sweep-layers", *pair, *options, "--out", tmp_path)
     assert not any(tmp_path.iterdir())
 
 
@@ -288,7 +289,6 @@ def test_the_chosen_command_runs(swept, tmp_path):
     record = read_sweep(swept[0] / "layers" / "rotated" / "layers.json")
     words = record.chosen.command.split()[1:]
     extra = ["--mapping", "ridge", "--out", str(tmp_path), "--task", "sentiment"]
-    run = CliRunner().invoke(main, [*words, *extra])
-    assert run.exit_code == 0, run.output
+    output_of(*words, *extra)
     (path,) = Path(tmp_path).rglob("ridge.json")
     assert read_result(path).transfer_score > 99

@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
-from click.testing import CliRunner
+from command_line import error_of, output_of
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation import side_effects
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.side_effects.model import SteeredLM
 from lrt_bench.evaluation.side_effects.tasks import load
+from lrt_bench.files.format import number, signed
 from lrt_bench.models.sites import Site
 from lrt_bench.nano.grammar import documents
-from lrt_bench.results.records import LmEvalFigures
+from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.results.storage import read_result
 
 TASK = """
@@ -140,7 +141,7 @@ def site(request, nano, random_model):
 
 def test_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     offset = an_offset(site)
-    ours = SteeredLM(site, torch.stack([torch.zeros_like(offset), offset]), rows=5)
+    ours = SteeredLM(site, torch.stack([torch.zeros_like(offset), offset]), batch_size=5)
     moved = []
     for chosen, shift in enumerate((torch.zeros(1), offset)):  # alpha 0 is the model unsteered
         expected = theirs(site.model, site.layer, shift, folder, "choice", "shots")
@@ -161,7 +162,7 @@ def test_rolling_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     offset = an_offset(site)
     # told to add no BOS: its class would put a second one behind the first
     expected = theirs(site.model, site.layer, offset, folder, "rolling", add_bos_token=False)
-    found = samples(SteeredLM(site, offset[None], rows=3), folder, "rolling")
+    found = samples(SteeredLM(site, offset[None], batch_size=3), folder, "rolling")
     assert found.keys() == expected.keys()
     assert len(found) == 9
     for sample, answer in expected.items():
@@ -172,7 +173,7 @@ def test_rolling_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
 def test_writing_is_that_of_lm_eval_with_a_hook(site, folder, strength):
     offset = an_offset(site, strength)
     expected = theirs(site.model, site.layer, offset, folder, "writing")
-    ours = SteeredLM(site, torch.stack([-offset, offset]), rows=6)
+    ours = SteeredLM(site, torch.stack([-offset, offset]), batch_size=6)
     ours.chosen = 1
     assert samples(ours, folder, "writing") == expected
     assert any(text for ((text,),) in expected.values())
@@ -194,9 +195,7 @@ def evaluated(folder, small_suite, tmp_path_factory):
         "--task", "sentiment",
         "--side-effects", "choice,rolling", "--side-effects-path", str(folder), "--side-effects-limit", "8",
     ]  # fmt: skip
-    found = CliRunner().invoke(main, arguments)
-    assert found.exit_code == 0, found.output
-    return arguments, found.output, out
+    return arguments, output_of(*arguments), out
 
 
 def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
@@ -220,7 +219,8 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
     random = next(figures for figures in rows["random"] if figures.metric == "bits_per_byte")
     assert random.unsteered == bits.unsteered
     assert random.value != bits.value
-    assert f"choice acc: {by_metric['acc'].unsteered:.3f} unsteered; at alpha -0.5, +0.5:" in printed
+    acc = f"choice acc: {number(by_metric['acc'].unsteered)} unsteered"
+    assert f"{acc}; at alpha {signed(-0.5)}, +0.5:" in printed
 
 
 def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
@@ -230,7 +230,9 @@ def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
         found[concept] = tmp_path / concept
         asked = load(["rolling"], folder, limit=8)
         suite = find_suite(str(small_suite))
-        Evaluation(suite, ["affine"], [concept], found[concept], side_effects=asked).run()
+        Evaluation(
+            suite, RunConfig(mappings=["affine"], tasks=[concept], out=found[concept]), side_effects=asked
+        ).run()
     values = {
         name: {f.metric: f.value for f in read_result(next(out.rglob("native.json"))).lm_eval}[
             "bits_per_byte"
@@ -243,21 +245,18 @@ def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
 
 
 def test_figures_are_shown(evaluated):
-    shown = CliRunner().invoke(main, ["show", str(next(evaluated[2].rglob("ridge.json")))]).output
+    shown = output_of("show", next(evaluated[2].rglob("ridge.json")))
     assert "rolling bits_per_byte: " in shown
     assert "2 concepts, 8 samples, lm-eval " in shown
 
 
+@pytest.mark.slow
 def test_finished_cells_are_kept_and_those_that_lack_figures_are_computed(evaluated, folder):
     arguments, _, _ = evaluated
-    again = CliRunner().invoke(main, arguments)
-    assert "0 cells computed, 8 finished before" in again.output
-    other = CliRunner().invoke(main, [*arguments[:-2], "--side-effects-limit", "9"])
-    assert (
-        "3 cells computed, 5 finished before" in other.output
-    )  # the rows without figures are what they were
-    without = CliRunner().invoke(main, arguments[:-6])
-    assert "3 cells computed, 5 finished before" in without.output
+    assert "0 cells computed, 8 finished before" in output_of(*arguments)
+    other = output_of(*arguments[:-2], "--side-effects-limit", "9")
+    assert "3 cells computed, 5 finished before" in other  # the rows without figures are what they were
+    assert "3 cells computed, 5 finished before" in output_of(*arguments[:-6])
 
 
 def test_a_changed_document_changes_the_digest(folder, tmp_path):
@@ -292,6 +291,7 @@ def test_lm_eval_leaves_streams_and_generators_alone(folder, nano, capfd):
     assert "DISABLE_MULTIPROC" not in os.environ
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -312,17 +312,14 @@ def test_a_task_that_cannot_be_run_is_one_line(folder, tmp_path, names, message)
     assert str(error.value).startswith(message)
 
 
-def cli(*arguments):
-    code = "import sys; sys.modules['lm_eval'] = None; from lrt_bench.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path):
-    found = cli("--side-effects", "choice", "--side-effects-path", folder, "--out", tmp_path / "out")
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1
-    assert "pip install lrt-bench[lm-eval]" in found.stderr
+def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path, monkeypatch):
+    for name in ["lm_eval", *(name for name in sys.modules if name.startswith("lm_eval."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for module in ("model", "tasks"):  # as in a process that has not read them
+        monkeypatch.delitem(sys.modules, f"{side_effects.__name__}.{module}")
+        monkeypatch.delattr(side_effects, module)
+    options = ["--side-effects", "choice", "--side-effects-path", folder, "--out", tmp_path / "out"]
+    assert "pip install lrt-bench[lm-eval]" in error_of("evaluate", *options)
     assert not (tmp_path / "out").exists()
 
 
@@ -335,10 +332,7 @@ def test_without_lm_eval_one_line_says_what_to_install(folder, tmp_path):
 )
 def test_bad_options_are_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = CliRunner().invoke(main, ["evaluate", *arguments])
-    assert found.exit_code == 2
-    assert message in found.stderr
-    assert found.stderr.count("\n") == 1
+    assert message in error_of("evaluate", *arguments)
     assert not list(tmp_path.iterdir())
 
 
@@ -348,6 +342,6 @@ def test_a_record_has_one_value_an_alpha():
         "samples": 1, "concepts": ["c"], "alphas": [-0.5, 0.5], "unsteered": 0.5, "stderr": None,
         "value": [0.5, 0.5], "value_stderr": [None, None],
     }  # fmt: skip
-    assert LmEvalFigures.model_validate(fields).filter == "none"
-    with pytest.raises(ValueError, match="want 2 numbers"):
-        LmEvalFigures.model_validate(fields | {"value": [0.5]})
+    assert LmEvalScores.model_validate(fields).filter == "none"
+    with pytest.raises(ValueError, match="1 numbers, but alphas has 2"):
+        LmEvalScores.model_validate(fields | {"value": [0.5]})

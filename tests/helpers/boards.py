@@ -30,6 +30,10 @@ def rescored(record: dict[str, Any], share: float, seed: int = 0) -> dict[str, A
         if task["steerable"]:
             errors[task["task"]] = TaskErrors(*(np.array(task[name]) for name in ARRAYS))
     made["transfer_score"] = transfer_score(errors)
+    counted = [task for task in made["tasks"] if task["steerable"]]
+    for name in ("steering_r2", "correlation_delta"):
+        made[name] = float(np.mean([task[name] for task in counted]))
+    made["not_steerable"] = [task["task"] for task in made["tasks"] if not task["steerable"]]
     return made
 
 
@@ -42,8 +46,8 @@ def write(results: Path, record: dict[str, Any], name: str | None = None, **fiel
         *parents, last = field.split("__")
         part = record
         for parent in parents:
-            part = part[parent]
-        part[last] = value
+            part = part[int(parent) if parent.isdigit() else parent]
+        part[int(last) if last.isdigit() else last] = value
     safe = "".join(
         letter if letter.isalnum() or letter in "-_." else "_" for letter in record["mapping"]["name"]
     )

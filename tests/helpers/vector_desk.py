@@ -1,35 +1,19 @@
-"""For the tests of vectors: a real vector of a model, its effect, and the command line in this process."""
+"""For the tests of vectors: a real vector of a model, and its effect."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from click.testing import CliRunner, Result
 
 from lrt_bench.api import concept_vector
-from lrt_bench.cli.main import main
-from lrt_bench.data.tasks import Task, find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.tasks import Task
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.sweep import Sweep
 from lrt_bench.vectors.vector import SteeringVector
 
 ALPHAS = (-0.5, 0.0, 0.25, 0.5)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def error_of(*arguments: object) -> str:
-    """The one line of a command that is refused."""
-    found = run(*arguments)
-    assert found.exit_code == 2, found.output
-    lines = found.stderr.strip().splitlines()
-    assert len(lines) == 1, found.stderr
-    assert lines[0].startswith("error: ")
-    assert not found.stdout
-    return lines[0]
 
 
 def texts_of(task: Task) -> tuple[list[str], list[str]]:

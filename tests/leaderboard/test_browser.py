@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boards import read, rescored, small_board, write
-from click.testing import CliRunner
+from command_line import output_of
 from playwright.sync_api import expect
 
-from lrt_bench.cli.main import main
 from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.results import metrics
 
@@ -28,7 +27,10 @@ FLAGS = [
 ]  # fmt: skip
 NASTY = "<img src=x onerror=alert(1)>\"'</script><script>alert(1)</script>"
 
-pytestmark = pytest.mark.skipif(not CHROMIUM and not WANTED, reason="no Chromium on this machine")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and not WANTED, reason="no Chromium on this machine"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +40,7 @@ def site(small_run, tmp_path_factory):
     results = small_board(small_run, folder / "results")
     record = rescored(read(results / "small" / "ladder" / "method-4.json"), 0.33)
     write(results, record, NASTY, mapping__notes=NASTY, mapping__link="https://example.org/code")
-    done = CliRunner().invoke(
-        main, ["leaderboard", "build", "--results", str(results), "--out", str(folder / "site")]
-    )
-    assert done.exit_code == 0, done.output
+    output_of("leaderboard", "build", "--results", results, "--out", folder / "site")
     return folder / "site"
 
 
@@ -292,10 +291,7 @@ def test_works_under_a_path_of_a_server(chromium, site):
 def test_an_index_of_ten_thousand_rows_is_light_and_sorts(chromium, small_run, tmp_path):
     """Ten thousand rows: the data of a small board, repeated in the index's own form."""
     results = small_board(small_run, tmp_path / "results")
-    done = CliRunner().invoke(
-        main, ["leaderboard", "build", "--results", str(results), "--out", str(tmp_path / "site")]
-    )
-    assert done.exit_code == 0
+    output_of("leaderboard", "build", "--results", results, "--out", tmp_path / "site")
     path = tmp_path / "site" / "data" / "index.js"
     data = json.loads(path.read_text()[len('lrt.put("index",') : -len(");\n")])
     columns = data["tables"][0]["columns"]

@@ -8,21 +8,20 @@ import json
 import shutil
 import struct
 
+import command_line
 import numpy as np
 import pytest
 from boards import read, rescored, small_board, write
-from click.testing import CliRunner
 
-from lrt_bench.cli.main import main
 from lrt_bench.files.resources import PACKAGE
 from lrt_bench.leaderboard import entries
 from lrt_bench.leaderboard.ledger import HEADER, changes, read_ledger
 from lrt_bench.results import metrics
-from lrt_bench.results.storage import Result
+from lrt_bench.results.schema.result import Result
 
 
 def run(*words):
-    return CliRunner().invoke(main, ["leaderboard", *map(str, words)])
+    return command_line.run("leaderboard", *words)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from boards import read, small_board, write
-from click.testing import CliRunner
-
-from lrt_bench.cli.main import main
+from command_line import error_of, run
 
 
 def test_the_summary_has_every_row_once_and_a_figure(small_run, tmp_path):
@@ -13,7 +11,7 @@ def test_the_summary_has_every_row_once_and_a_figure(small_run, tmp_path):
     nasty = "a|b]<img src=x>@team [l](https://example.org)"
     write(results, read(results / "small" / "ladder" / "method-1.json"), nasty)
     (results / "broken.json").write_text("{")
-    text = CliRunner().invoke(main, ["summary", str(results)]).output
+    text = run("summary", results).output
     assert text.count("```mermaid") == 2
     lines = text.splitlines()
     assert len([line for line in lines if "method\\-4 |" in line]) == 1
@@ -25,6 +23,4 @@ def test_the_summary_has_every_row_once_and_a_figure(small_run, tmp_path):
 
 
 def test_a_folder_without_results_is_one_line(tmp_path):
-    done = CliRunner().invoke(main, ["summary", str(tmp_path)])
-    assert done.exit_code == 2
-    assert "no readable result" in done.output
+    assert "no readable result" in error_of("summary", tmp_path)

@@ -6,11 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from boards import small_board
+from command_line import COMMAND
 from hub_desk import DATASET, READER, SPACE, TOKEN, Desk, desk, tree_of
 
 __all__ = ["desk"]
@@ -29,7 +29,7 @@ def start(desk: Desk, *words: str, token: str | None = TOKEN, xet: bool = False)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {"HF_ENDPOINT": desk.hub.endpoint, "HF_HOME": str(desk.folder / "home")}
     environment |= {"HF_HUB_DISABLE_XET": "0" if xet else "1"} | ({"HF_TOKEN": token} if token else {})
-    command = [sys.executable, "-m", "lrt_bench.cli", "leaderboard", *words]
+    command = [*COMMAND, "leaderboard", *words]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, cwd=desk.folder)
     desk.processes.append(process)
@@ -44,6 +44,7 @@ def run(desk: Desk, *words: str, **more) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_publish_twice_then_pull(desk: Desk, board: Path, xet: bool) -> None:
     publish = ("publish", "--results", str(board), "--out", "pages", "--space", SPACE, "--dataset", DATASET)
@@ -75,6 +76,7 @@ def test_a_bad_result_is_not_published(desk: Desk, board: Path) -> None:
     assert not [name for name in names if "bad" in name]
 
 
+@pytest.mark.slow
 def test_killed_half_way_leaves_the_old_state_and_a_second_run_completes(desk: Desk, board: Path) -> None:
     publish = ("publish", "--results", str(board), "--out", "pages", "--space", SPACE, "--dataset", DATASET)
     assert run(desk, *publish)[0] == 0

@@ -17,6 +17,7 @@ from lrt_bench.leaderboard.cards import dataset_files, space_files
 from lrt_bench.leaderboard.publish import publish_leaderboard
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])
 def test_pull_brings_back_what_was_published(desk: Desk, xet: bool) -> None:
     desk.publish(xet=xet)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.linalg import orthogonal_procrustes
 from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import Ridge as ScikitRidge
@@ -15,6 +17,7 @@ from lrt_bench.data.corpus import Coverage
 from lrt_bench.errors import UserError
 from lrt_bench.mappings import BUILT_IN, FixedLinear, digest_of, find_mapping, name_of
 from lrt_bench.mappings.base import Spectrum, rank_errors, squared_error, validation_error
+from lrt_bench.mappings.digest import source_files
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.mappings.ridge import STRENGTHS
 from lrt_bench.models.sample import Sample
@@ -274,6 +277,46 @@ def test_a_users_own_class_is_found_by_path(tmp_path):
     before = digest_of(cls)
     path.write_text(OWN + "\n# changed\n")
     assert digest_of(find_mapping(f"{path}:Mean")) != before
+
+
+def test_the_digest_covers_what_the_class_imports(tmp_path, monkeypatch):
+    """Each file of a user's mapping changed, one at a time; what is installed or unused changes nothing."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "helpers_of_mine").mkdir()
+    files = {
+        "mine.py": "def late():\n    import torch\n    import deep_of_mine\nimport helpers_of_mine.centre\n"
+        + OWN,
+        "helpers_of_mine/__init__.py": "",
+        "helpers_of_mine/centre.py": "from . import scale\n",
+        "helpers_of_mine/scale.py": "FACTOR = 2\n",
+        "deep_of_mine.py": "X = 1\n",
+        "unused.py": "Y = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    importlib.import_module("deep_of_mine")
+    spec = f"{tmp_path}/mine.py:Mean"
+    before = digest_of(find_mapping(spec))
+    assert {"helpers_of_mine.scale", "deep_of_mine", "lrt_bench.mappings.moments"} <= set(
+        source_files(find_mapping(spec))
+    )
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "# changed\n")
+        assert (digest_of(find_mapping(spec)) != before) == (name != "unused.py"), name
+        (tmp_path / name).write_text(text)
+    assert digest_of(find_mapping(spec)) == before
+
+
+def test_the_digest_of_a_built_in_mapping_covers_the_room_it_runs():
+    names = {name.rpartition(".")[2] for name in source_files(find_mapping("autoencoder"))}
+    assert {"autoencoder", "network", "base", "moments"} <= names
+    assert "orthogonal" not in names
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    save_file({"weight": torch.eye(2) / 0, "bias": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"w.safetensors: tensor weight holds NaN or infinity"):
+        FixedLinear.load(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(

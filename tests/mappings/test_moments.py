@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrt_bench.errors import UserError
-from lrt_bench.mappings.moments import BLOCK, MASSIVE, RUN, Moments, spread
+from lrt_bench.mappings.moments import MASSIVE, PAIRS_AT_ONCE, RUN, Moments, spread
 
 
 def pairs(n, d_x=5, d_y=3, seed=0):
@@ -91,7 +91,7 @@ def states_of_two_models(count):
 
 def test_blocks_runs_and_panels_are_the_whole():
     """Float32 products of half of each symmetric matrix, against numpy's of all of it in float64."""
-    x, y = states_of_two_models(RUN + BLOCK + 77)
+    x, y = states_of_two_models(RUN + PAIRS_AT_ONCE + 77)
     expected, whole = direct(x.double(), y.double()), Moments.zeros(150, 203)
     lean = Moments.without_s_yy(150, 203)
     for start, stop in ((0, 30), (30, RUN + 200), (RUN + 200, len(x))):

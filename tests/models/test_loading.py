@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from pathlib import Path
 
 import gguf
 import pytest
 import torch
+from huggingface_hub import constants
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import Models, load_model
@@ -143,10 +146,39 @@ def test_damaged_weights_are_named(tmp_path):
         load_model(folder)
 
 
-def test_a_hub_id_without_a_hub_is_one_line(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=r"org/absent@main: transformers cannot load it"):
+@pytest.fixture
+def deaf_hub(monkeypatch):
+    """A Hub that hangs up on everybody, and the requests for files that were made to it."""
+    requests: list[str] = []
+
+    class HangUp(socketserver.BaseRequestHandler):
+        def handle(self):
+            request = self.request.recv(4096).decode().partition("\r\n")[0]
+            if not request.startswith("GET /api/"):  # the client's own notices
+                requests.append(request)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), HangUp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield requests
+        server.shutdown()
+
+
+def test_a_hub_id_without_a_hub_is_one_line_after_one_attempt(deaf_hub):
+    with pytest.raises(UserError, match=r"org/absent@main: transformers cannot load it") as caught:
         load_model("org/absent@main")
+    assert "\n" not in str(caught.value)
+    assert deaf_hub == ["HEAD / HTTP/1.1"]
+
+
+def test_a_hub_id_offline_is_one_line_and_no_attempt(deaf_hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"org/absent: transformers cannot load it"):
+        load_model("org/absent")
+    assert not deaf_hub
 
 
 def test_bad_devices_and_types_are_named():

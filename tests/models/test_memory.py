@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.memory import halving

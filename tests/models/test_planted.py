@@ -8,6 +8,7 @@ import torch
 from lrt_bench.data.corpus import encode
 from lrt_bench.data.suites import ad_hoc, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.sites import layer_at
 from lrt_bench.models.loading import Models
@@ -39,10 +40,11 @@ def test_its_states_are_the_base_s_rotated_where_both_cut_alike():
     assert torch.allclose(planted.logits(ids), base.logits(theirs)[..., planted.order], atol=2e-4)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", [("nano/S", SPEC), (SPEC, "nano/S")])
 def test_both_ways_score_at_least_95(sides, tmp_path):
     suite = ad_hoc(find_suite("nano"), sides[0], 2, sides[1], 2)
-    cells = Evaluation(suite, ["ridge"], TASKS, tmp_path).run()
+    cells = Evaluation(suite, RunConfig(mappings=["ridge"], tasks=TASKS, out=tmp_path)).run()
     found = {cell.result.mapping.name: cell.result for cell in cells}
     assert found["ridge"].transfer_score >= 95
     assert abs(found["shuffled"].transfer_score) < 30
@@ -62,4 +64,6 @@ def test_layers_as_shares_of_the_depth():
 def test_a_stand_in_of_no_model_is_named(tmp_path):
     suite = ad_hoc(find_suite("nano"), "nano/S", 2, "nano/L", 3)
     with pytest.raises(UserError, match="no model of these pairs; they are of nano/L, nano/S"):
-        Evaluation(suite, ["ridge"], TASKS, tmp_path, local_models={"org/x": "nano/S"}).run()
+        Evaluation(
+            suite, RunConfig(mappings=["ridge"], tasks=TASKS, out=tmp_path, models={"org/x": "nano/S"})
+        ).run()

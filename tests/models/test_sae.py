@@ -19,8 +19,9 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.fidelity import Stitching, state_fidelity
 from lrt_bench.mappings.affine import Affine
 from lrt_bench.mappings.ridge import Ridge
+from lrt_bench.models.autoencoders.sae import SparseAutoencoder
+from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.planted import plant
-from lrt_bench.models.sae import SparseAutoencoder, load_sae
 from lrt_bench.models.sites import Features, Site
 from lrt_bench.models.states import collect
 from scripts.nano.train_sae import PLANS, export
@@ -163,7 +164,7 @@ def test_what_is_exported_reads_back(tmp_path, kind):
         "mine", w["W_enc"], w["b_enc"], w["W_dec"], w["b_dec"], apply_b_dec_to_input=True, **kind
     )
     export(sae, tmp_path, torch.float32, hook_name="blocks.0.hook_resid_post")
-    assert load_sae(str(tmp_path)).digest == sae.digest
+    assert replace(load_sae(str(tmp_path)), files="").digest == sae.digest
 
 
 def broken(folder: Path, what: str) -> str:
@@ -398,3 +399,29 @@ def test_features_of_a_planted_pair_map_exactly(nano):
 def test_features_of_another_model_are_refused(nano):
     with pytest.raises(UserError, match="reads states of 4 dimensions, but nano/S is 96 wide"):
         Features(nano("S"), 1, sae=exact(4))
+
+
+@pytest.mark.parametrize("name", ["sae_weights.safetensors", "cfg.json", "activation_scaler.json"])
+def test_every_file_of_a_sparse_autoencoder_is_in_its_digest(tmp_path, name):
+    write_folder(
+        tmp_path,
+        numbers("W_enc", "b_enc", "W_dec", "b_dec"),
+        normalize_activations="expected_average_only_in",
+    )
+    (tmp_path / "activation_scaler.json").write_text(json.dumps({"scaling_factor": 2.0}))
+    before = load_sae(str(tmp_path)).digest
+    assert load_sae(str(tmp_path)).digest == before
+    if name.endswith(".json"):
+        content = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(content | {"comment": "changed"}))
+    else:
+        save_file(numbers("W_enc", "b_enc", "W_dec", "b_dec", seed=1), str(tmp_path / name))
+    assert load_sae(str(tmp_path)).digest != before
+
+
+def test_the_file_of_a_gemma_scope_autoencoder_is_in_its_digest(tmp_path):
+    arrays = {key: tensor.numpy() for key, tensor in numbers(*GEMMA_KEYS).items()}
+    np.savez(tmp_path / "params.npz", **arrays)
+    before = load_sae(str(tmp_path)).digest
+    np.savez(tmp_path / "params.npz", **arrays, comment=np.zeros(1))
+    assert load_sae(str(tmp_path)).digest != before

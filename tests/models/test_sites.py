@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 
 import pytest
 import torch
+from command_line import error_of
 
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import PairSpec, ad_hoc, find_suite
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.leaderboard.views import reproduce
@@ -65,6 +65,7 @@ def test_a_mix_of_two_layers_is_recovered_from_both_and_not_from_either(nano):
         assert fvu(states, Affine) > 0.02
 
 
+@pytest.mark.slow
 def test_all_layers_explain_no_less_than_the_best_one(nano):
     source, target = nano("S"), Site(nano("L"), 5)
     corpus = [Corpus("nano") for _ in range(source.n_layers + 1)]
@@ -73,12 +74,13 @@ def test_all_layers_explain_no_less_than_the_best_one(nano):
     assert together <= min(single)
 
 
+@pytest.mark.slow
 def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     """Every kind of row, from a planted model: its layer 2 is among the source's, so the answer is known."""
     suite = ad_hoc(find_suite(str(small_suite)), "nano/S", None, "planted-rotation:nano/S", 2, "all")
     (pair,) = suite.pairs
     assert (pair.name, pair.source_layers) == ("S-all--S-2", "all")
-    cells = Evaluation(suite, out=tmp_path).run()
+    cells = Evaluation(suite, RunConfig(out=tmp_path)).run()
     found = {cell.path.stem: read_result(cell.path) for cell in cells}
     assert found["ridge"].pair.source.layers == (1, 2, 3)
     assert found["ridge"].pair.source.where == "1+2+3"
@@ -95,7 +97,9 @@ def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     def computed(source_layer, source_layers):
         other = pair.model_copy(update={"source_layer": source_layer, "source_layers": source_layers})
         again = suite.model_copy(update={"pairs": (other,)})
-        return [cell.computed for cell in Evaluation(again, ["ridge"], out=tmp_path).run()]
+        return [
+            cell.computed for cell in Evaluation(again, RunConfig(mappings=["ridge"], out=tmp_path)).run()
+        ]
 
     assert not any(computed(None, (1, 2, 3)))  # "all" and its list are one site
     assert all(computed(3, None))  # the highest layer alone is another
@@ -124,7 +128,5 @@ def test_one_layer_and_several_are_not_both_given():
     with pytest.raises(ValueError, match="give it or source_layer, not both"):
         PairSpec(name="x", source="a", source_layer=1, source_layers="all", target="b")
     options = ["--source", "nano/S", "--source-layer", "1", "--source-layers", "1,2", "--target", "nano/L"]
-    command = [sys.executable, "-m", "lrt_bench.cli", "evaluate", *options]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert run.stderr.startswith("error: --source-layers takes the place of --source-layer")
+    line = error_of("evaluate", *options)
+    assert line.startswith("error: --source-layers takes the place of --source-layer")

@@ -34,7 +34,7 @@ def sites(nano):
 
 @pytest.fixture(scope="module")
 def states(sites, corpus_file):
-    return collect(*sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6))
+    return collect(*sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6))
 
 
 def slow_states(sites, corpus_file, split):
@@ -71,7 +71,7 @@ def test_moments_are_those_of_a_plain_loop(states, sites, corpus_file):
 
 def test_without_s_yy_the_rest_of_the_moments_is_the_same(sites, corpus_file, states):
     lean = collect(
-        *sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6), begin=Moments.without_s_yy
+        *sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6), begin=Moments.without_s_yy
     ).moments
     for name in ("mean_x", "mean_y", "s_xx", "s_xy", "variance_y"):
         wanted = getattr(states.moments, name)
@@ -99,7 +99,7 @@ def test_affine_from_streamed_moments_is_scikit_learns(states, sites, corpus_fil
 
 
 def test_the_batch_size_does_not_matter(sites, corpus_file, states):
-    other = collect(*sites, Corpus(corpus_file), Budget(10**9, 10**9, 10**6), batch_size=7)
+    other = collect(*sites, Corpus(corpus_file), Budget(10**7, 10**7, 10**6), batch_size=7)
     torch.testing.assert_close(other.moments.s_xy, states.moments.s_xy, rtol=1e-3, atol=0.1)
     assert other.digest == states.digest
 
@@ -133,6 +133,7 @@ def test_the_sample_is_uniform_over_the_stream():
     assert abs(hits[-50:].mean() - 30) < 3
 
 
+@pytest.mark.slow
 def test_batches_are_an_epoch_of_pairs_and_can_be_had_again(states):
     once = [torch.cat([x, y], 1) for x, y in states.batches(256, seed=3)]
     again = [torch.cat([x, y], 1) for x, y in states.batches(256, seed=3)]
@@ -151,6 +152,7 @@ def test_shuffled_moments_keep_the_sides_and_lose_the_pairing(states):
     assert shuffled.s_xy.norm() < 0.1 * states.moments.s_xy.norm()
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_corpus(sites):
     """Live tensor and array bytes right after the pass, 1x against 8x the corpus."""
     import gc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from architectures import ARCHITECTURES
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.blocks import llama as llama_block
+from lrt_bench.models.loading import load_model
 from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 
@@ -137,6 +139,32 @@ def test_blocks_like_llamas_are_run_with_fewer_passes(random_model, architecture
 @pytest.mark.parametrize("architecture", ["gemma2", "gemma3", "gpt_neox", "gpt2", "opt", "phi", "phi3"])
 def test_other_blocks_are_run_as_they_are(random_model, architecture):
     assert not any(random_model(architecture)._lean)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_block_falls_back_by_an_error(random_folder, architecture, caplog):
+    """What a faster block does not know is seen before it is run; an error of its own would be logged."""
+    with caplog.at_level(logging.INFO, "lrt_bench"):
+        load_model(str(random_folder(architecture)))
+    assert "is run as it is" not in caplog.text
+
+
+def test_a_bug_in_a_faster_block_is_no_slower_model(random_folder, monkeypatch):
+    """Only what the architecture's own code raises makes a probe try another way."""
+
+    def broken(*_args, **_kwargs):
+        raise AttributeError("a mistake of ours")
+
+    monkeypatch.setattr(llama_block, "run", broken)
+    with pytest.raises(AttributeError, match="a mistake of ours"):
+        load_model(str(random_folder("llama")))
+
+
+def test_what_a_models_own_code_raises_is_one_line(random_model):
+    model = random_model("gemma2")
+    frame = model.frame(5)
+    with pytest.raises(UserError, match="its own code raises RuntimeError"):
+        model.block(0, torch.zeros(1, 5, model.width + 1), frame)
 
 
 def test_a_block_that_only_looks_like_llamas_is_found_out(random_model):

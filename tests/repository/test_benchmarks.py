@@ -17,7 +17,8 @@ from benchmarks.floor import Shape, Tree, full_operations, operations, product_w
 from benchmarks.record import Line, Settings, UnavailableError, ratio, same
 from benchmarks.report import HERE, Report
 from benchmarks.timing import Timing, interleaved, machine
-from lrt_bench.data.tasks import ChoicePrompt, find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import squared_error
 from lrt_bench.mappings.moments import Moments
@@ -160,6 +161,7 @@ def test_ratios_are_taken_round_by_round():
     assert replace(line, sense="at most", value=1.9).met is True
 
 
+@pytest.mark.slow
 def test_closed_form_is_ridge_and_adamw_comes_towards_it():
     states = fit.random_states(12, 20, 3_000)
     best = adamw.closed_form(states)
@@ -211,6 +213,7 @@ def test_quick_parts_measure(part):
     assert all(line.value > 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_the_gpu_script_reads_neither_data_sets_nor_lm_eval():
     code = "import sys, benchmarks.gpu; print({'datasets', 'lm_eval', 'steering_vectors'} & set(sys.modules))"
     done = subprocess.run(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lrt_bench.data.suites import find_suite, narrowed
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
+
+pytestmark = pytest.mark.slow
 
 MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")
 
@@ -13,7 +16,7 @@ MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     suite = narrowed(find_suite("nano"), pairs=["S-L", "planted-rotation"])
-    cells = Evaluation(suite, MAPPINGS, out=tmp_path_factory.mktemp("nano")).run()
+    cells = Evaluation(suite, RunConfig(mappings=MAPPINGS, out=tmp_path_factory.mktemp("nano"))).run()
     return {(cell.result.pair.name, cell.result.mapping.name): cell.result for cell in cells}
 
 
@@ -49,6 +52,7 @@ def test_the_known_answer_is_found(scored):
 def test_writing_follows_the_transferred_vector(scored):
     """The paper's three writing tasks: steered text scores higher, and its perplexity stands beside it."""
     for row in ("native", "ridge"):
+        assert len(scored["S-L", row].generation) == 3
         for task in scored["S-L", row].generation:
             assert task.score[-1] > task.score[0] + 0.5, (row, task.task)
             assert task.cross_entropy[-1] > task.cross_entropy[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from command_line import run
 from doc_commands import (
     ROOT,
     Command,
@@ -24,8 +24,6 @@ from doc_commands import (
     write_files,
 )
 from small import SMALL_SUITE
-
-from lrt_bench.cli.main import main
 
 DOCS = ROOT / "docs"
 START = DOCS / "index.md"  # first: other pages read the results of its run
@@ -55,10 +53,10 @@ class Workspace:
             before = Path.cwd()
             os.chdir(self.folder)
             try:
-                found = CliRunner().invoke(main, words)
+                found = run(*words)
             finally:
                 os.chdir(before)
-            assert found.exit_code == 0, f"{command.where}: {command.text}: {found.output}{found.exception!r}"
+            assert found.exit_code == 0, f"{command.where}: {command.text}: {found.output}"
             self.done[words] = found.output
         return self.done[words]
 
@@ -84,6 +82,7 @@ def test_the_pages_have_commands():
     assert len(RUN) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_run(page, workspace):
     workspace.page(page)
@@ -129,6 +128,7 @@ def test_commands_in_prose_exist(page):
             assert not unknown_options(command.words), command
 
 
+@pytest.mark.slow
 def test_pages_build_without_a_warning_and_ask_nobody(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
@@ -139,7 +139,9 @@ def test_pages_build_without_a_warning_and_ask_nobody(tmp_path):
     for name, text in pages.items():
         assert not EXTERNAL.search(text), name
         assert "<!-- record" not in text, name
-    for style in (tmp_path / "site").rglob("*.css"):
+    styles = [*(tmp_path / "site").rglob("*.css")]
+    assert styles
+    for style in styles:
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()), style.name
     assert "transfer_score" in pages["schema.html"]
     assert "native-split" in pages["index.html"]  # the README's table
@@ -160,6 +162,7 @@ def test_a_field_without_a_description_ends_the_build():
     assert "| `prompt` | text | It. |" in table
 
 
+@pytest.mark.slow
 def test_tutorial_runs(tmp_path):
     import jupytext
     from nbclient import NotebookClient

@@ -33,7 +33,9 @@ def test_the_page_and_its_figures_follow_from_the_data(tmp_path):
     figures = sorted(path.name for path in (tmp_path / "findings").glob("*.svg"))
     assert figures == sorted(path.name for path in FINDINGS.glob("*.svg"))
     assert sorted(re.findall(r"\(findings/(\w+\.svg)\)", written)) == figures
-    for alternative in re.findall(r"!\[([^\]]*)\]", written):
+    alternatives = re.findall(r"!\[([^\]]*)\]", written)
+    assert len(alternatives) == len(figures)
+    for alternative in alternatives:
         assert len(alternative.split()) > 8
 
 

@@ -22,6 +22,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_ships_tasks_suites_and_weights(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for member in ("S", "S2", "M", "L"):
@@ -31,6 +32,7 @@ def test_the_wheel_ships_tasks_suites_and_weights(wheel):
     assert wheel.stat().st_size < 30_000_000
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_works_from_any_folder(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)

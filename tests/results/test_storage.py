@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import subprocess
+import sys
 
 import jsonschema
 import pytest
 import torch
+from boards import read, write
 
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.whole import write_whole
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.records import CONTROL_NAMES
+from lrt_bench.results.schema.result import Result, json_schema
 from lrt_bench.results.storage import (
-    Result,
-    json_schema,
     pack_propensities,
     read_propensities,
+    read_record,
     read_result,
     result_files,
     write_result,
@@ -135,3 +140,119 @@ def test_other_commands_records_are_no_results(tmp_path):
 
 def test_the_controls_are_those_that_a_run_computes():
     assert {row.name for row in controls()} == set(CONTROL_NAMES)
+
+
+BEYOND = {
+    "tasks__0__cosine": 7,
+    "tasks__0__failures": 10**9,
+    "tasks__0__anti_steerable": 1.5,
+    "tasks__0__correlation": -1.2,
+    "tasks__0__norm_ratio": -1,
+    "tasks__0__mse_by_alpha__0": -0.5,
+    "fidelity__kl": -0.3,
+    "fidelity__fvu": -1e-3,
+    "fidelity__cka": 1.2,
+    "pair__source__depth": 3,
+    "transfer_score": 101,
+    "ci95__1": 1000,
+    "settings__spread": -1,
+    "provenance__created": "2026-13-45T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize("field", BEYOND)
+def test_what_lies_beyond_its_bounds_is_refused_with_its_field(small_run, tmp_path, field):
+    record = read(small_run / "small" / "rotated" / "ridge.json")
+    path = write(tmp_path, record, **{field: BEYOND[field]})
+    with pytest.raises(UserError) as refused:
+        read_record(path)
+    assert f"{path}: field {field.replace('__', '.')}: " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("transfer_score", 50.0, "field transfer_score: 50.00, but its tasks give"),
+        ("steering_r2", 0.1, "field steering_r2: 0.1, but the mean over its steerable tasks is"),
+        ("correlation_delta", None, "field correlation_delta: None, but"),
+        ("not_steerable", ["person"], "field not_steerable: 1 tasks, but"),
+        ("tasks__0__ceiling_r2", 0.2, "sentiment: ceiling_r2 0.2, but its arrays give"),
+        ("mapping__seeds", 3, "field mapping.seeds: 3, but errors of 1 fits"),
+        ("tasks__0__correlation_by_alpha", [0.5], "correlation_by_alpha: 1 numbers, but mse_by_alpha has"),
+        ("tasks__0__curve", [], "curve: 0 numbers, but curve_alphas has"),
+        ("ci95", [90.0, 80.0], "ci95: its lower end lies above its upper end"),
+        ("settings__alphas", [0.5], "mse_by_alpha: 7 numbers, but settings.alphas has 1"),
+    ],
+)
+def test_a_headline_or_a_list_that_its_own_numbers_contradict_is_refused(
+    small_run, tmp_path, field, value, told
+):
+    path = write(tmp_path, read(small_run / "small" / "rotated" / "ridge.json"), **{field: value})
+    with pytest.raises(UserError) as refused:
+        read_result(path)
+    assert str(path) in str(refused.value)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"key": ' * 50_000,
+        '{"schema_version": 1' + "0" * 6000 + "}",
+        '{"key": "\\ud800"}',
+        "\x00",
+        "NaN",
+    ],
+    ids=["deep list", "deep object", "long number", "half a letter", "zero byte", "no number"],
+)
+def test_json_that_breaks_parsers_is_one_line(tmp_path, text):
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"odd\.json: .*delete it and run again"):
+        read_result(path)
+
+
+def test_a_killed_write_is_swept_and_one_that_goes_on_is_not(tmp_path):
+    old, going_on, mine = (
+        tmp_path / name for name in (".a.json.abcd1234", ".a.json.efgh5678", ".zshrc.original")
+    )
+    for path in (old, going_on, mine):
+        path.write_text("half")
+    with going_on.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        write_whole(tmp_path / "a.json", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.json.efgh5678",
+        ".zshrc.original",
+        "a.json",
+    ]
+    write_whole(tmp_path / "b.json", b"beside it")  # a.json stands there: what is left of it goes too
+    assert not going_on.exists()
+    assert mine.exists()
+
+
+def test_a_killed_process_leaves_what_the_next_write_sweeps(tmp_path):
+    code = (
+        "import os, sys, pathlib\n"
+        "from lrt_bench.files.whole import write_whole\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"
+        "write_whole(pathlib.Path(sys.argv[1]), b'half')\n"
+    )
+    path = tmp_path / "a.json"
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a.json.")
+    write_whole(path, b"whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as refused:
+        write_whole(tmp_path / "a.json", b"new")
+    assert refused.value.filename == str(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())

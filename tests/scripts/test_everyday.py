@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from lrt_bench.data.suites import CorpusSpec, ad_hoc, find_suite
-from lrt_bench.data.tasks import find_task, folder_hash, known_tasks
+from lrt_bench.data.task_reading.task_folders import find_task, folder_hash, known_tasks
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.files.resources import TASKS
 from scripts.everyday import gate, make_tasks
@@ -167,7 +168,9 @@ def test_the_suite_scores_an_ad_hoc_pair_without_over_steering(tmp_path):
     corpus = CorpusSpec(context=32, fit_tokens=2000, validation_tokens=200, sample_tokens=200)
     suite = ad_hoc(find_suite("everyday"), "nano/S", None, "nano/S2", None)
     small = suite.model_copy(update={"corpus": corpus, "shuffles": 1, "bootstrap": 100})
-    cells = Evaluation(small, ["ridge"], ["everyday-tense", "fidelity"], out=tmp_path).run()
+    cells = Evaluation(
+        small, RunConfig(mappings=["ridge"], tasks=["everyday-tense", "fidelity"], out=tmp_path)
+    ).run()
     ridge = next(cell.result for cell in cells if cell.result.mapping.name == "ridge")
     assert ridge.settings.over_steering == ()
     assert [task.over_steering_r2 for task in ridge.tasks] == [None]

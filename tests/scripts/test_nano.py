@@ -59,7 +59,9 @@ def test_a_contrast_changes_one_latent_only():
 
 def test_rows_begin_with_bos_and_fill_the_context():
     tokenizer = train_tokenizer()
-    for row in itertools.islice(rows(tokenizer, 9), 50):
+    drawn = list(itertools.islice(rows(tokenizer, 9), 50))
+    assert len(drawn) == 50
+    for row in drawn:
         assert len(row) == 128
         assert row[0] == tokenizer.bos_token_id
         assert row.count(tokenizer.bos_token_id) == 1
@@ -115,12 +117,14 @@ def test_training_was_long_enough(name):
     assert losses[-1] < 0.9 < losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_gate(name):
     measured = {layer: swings(name, layer, gate_tasks()) for layer in target_sites()[name]}
     assert not too_small(measured)
 
 
+@pytest.mark.slow
 def test_the_gate_wants_one_layer_where_a_task_swings():
     tasks = gate_tasks()
     good, bad = dict.fromkeys(tasks, SWING), dict.fromkeys(tasks, SWING - 0.1)

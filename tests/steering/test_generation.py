@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
@@ -18,7 +18,7 @@ def test_the_batch_size_and_the_other_vectors_change_nothing(nano):
     site = Site(nano("S"), 2)
     offsets = torch.stack([torch.zeros(96), torch.randn(96)])
     whole = generate(site, PROMPTS, offsets, 12, seed=3)
-    small = generate(site, PROMPTS, offsets, 12, seed=3, rows=1)
+    small = generate(site, PROMPTS, offsets, 12, seed=3, batch_size=1)
     assert whole.texts == small.texts
     alone = generate(site, PROMPTS, offsets[1:], 12, seed=3)
     assert alone.texts[0] == whole.texts[1]
@@ -48,7 +48,9 @@ def test_each_step_is_the_gumbel_choice_of_a_whole_steered_forward(nano):
 def test_other_architectures_write_the_same_in_any_batch(random_model, architecture):
     site = Site(random_model(architecture), 2)
     offsets = torch.randn(2, site.width)
-    assert generate(site, PROMPTS, offsets, 6).texts == generate(site, PROMPTS, offsets, 6, rows=2).texts
+    assert (
+        generate(site, PROMPTS, offsets, 6).texts == generate(site, PROMPTS, offsets, 6, batch_size=2).texts
+    )
 
 
 def test_steering_towards_dogs_writes_of_dogs(nano):
@@ -67,7 +69,7 @@ def test_steering_towards_dogs_writes_of_dogs(nano):
 def test_cross_entropy_of_a_continuation_is_the_slow_loop(nano):
     model = nano("S")
     sequences = [([0, 20, 30], [40, 50]), ([0, 99], [7, 8, 9, 10]), ([0, 5], [])]
-    found = continuation_cross_entropy(model, sequences, rows=2)
+    found = continuation_cross_entropy(model, sequences, batch_size=2)
     for (prompt, written), value in zip(sequences[:2], found[:2], strict=True):
         ids = torch.tensor([prompt + written])
         logs = model.logits(ids)[0].log_softmax(-1)
@@ -79,7 +81,7 @@ def test_cross_entropy_of_a_continuation_is_the_slow_loop(nano):
 def test_cross_entropy_of_texts_under_steering_is_the_slow_loop(nano):
     model = nano("S")
     offsets = torch.stack([torch.zeros(96), torch.randn(96) * 10])
-    loss = TextLoss(Site(model, 2), PROMPTS, rows=2)
+    loss = TextLoss(Site(model, 2), PROMPTS, batch_size=2)
     found = loss(offsets)
     assert float(found[0]) == pytest.approx(loss.unsteered, abs=1e-6)
     for v in range(2):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
-
 import pytest
 import torch
 from architectures import ARCHITECTURES
@@ -75,11 +73,11 @@ def test_trees_and_padded_batches_sweep_alike(random_model, architecture, monkey
     site = Site(random_model(architecture), 2)
     vectors = torch.randn(2, site.width, generator=torch.Generator().manual_seed(0))
     alphas = (-0.5, 0.0, 0.5)
-    trees = Sweep(site, PROMPTS, alphas, 3.0, rows=8)
+    trees = Sweep(site, PROMPTS, alphas, 3.0, batch_size=8)
     assert all(packed.steered.frame for packed in trees._packed)
     assert sum(packed.steered.states.shape[1] for packed in trees._packed) < sum(map(len, trees._ids))
     monkeypatch.setattr(steering, "tree_frame", lambda model, tree: None)
-    padded = Sweep(site, PROMPTS, alphas, 3.0, rows=8)
+    padded = Sweep(site, PROMPTS, alphas, 3.0, batch_size=8)
     assert not any(packed.steered.frame for packed in padded._packed)
     torch.testing.assert_close(trees.run(vectors), padded.run(vectors), atol=2e-4, rtol=1e-4)
 
@@ -92,10 +90,10 @@ def test_a_model_that_a_tree_deceives_is_run_plainly(random_model, monkeypatch):
         calls = tree_frame(model, tree).calls
         return Frame([call | {"attention_mask": torch.zeros_like(call["attention_mask"])} for call in calls])
 
-    plain = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
-    monkeypatch.setattr(steering, "_AGREED", WeakKeyDictionary())  # it looks at a model once
+    plain = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, batch_size=8)
+    monkeypatch.setattr(site.model, "tree_agreement", {})  # it looks at a model once
     monkeypatch.setattr(steering, "tree_frame", open_frame)
-    noticed = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, rows=8)
+    noticed = Sweep(site, PROMPTS, (0.0, 1.0), 1.0, batch_size=8)
     assert not any(packed.steered.frame for packed in noticed._packed)
     torch.testing.assert_close(noticed.baseline, plain.baseline, atol=1e-4, rtol=1e-4)
 

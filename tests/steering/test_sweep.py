@@ -7,12 +7,13 @@ import torch
 from architectures import ARCHITECTURES
 
 from lrt_bench.data.corpus import encode
-from lrt_bench.data.tasks import ChoicePrompt, ContrastPair, find_task
+from lrt_bench.data.task_reading.task_folders import find_task
+from lrt_bench.data.tasks import ChoicePrompt, ContrastPair
 from lrt_bench.errors import UserError
 from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
-from lrt_bench.steering.sweep import Sweep, ablate, add, clamp, encode_choices, unit
+from lrt_bench.steering.sweep import Interventions, Sweep, encode_choices, unit
 
 ALPHAS = (-0.5, 0.0, 0.25, 0.5)
 PROMPTS = [
@@ -51,7 +52,7 @@ def slow_sweep(site, prompts, vector, alphas, spread):
 def test_the_sweep_is_the_slow_loop(random_model, architecture, layer):
     site = Site(random_model(architecture), layer)
     vectors = torch.randn(2, site.width, generator=torch.Generator().manual_seed(0))
-    found = Sweep(site, PROMPTS, ALPHAS, 3.0, rows=4).run(vectors)
+    found = Sweep(site, PROMPTS, ALPHAS, 3.0, batch_size=4).run(vectors)
     for v in range(2):
         expected = slow_sweep(site, PROMPTS, vectors[v], ALPHAS, 3.0)
         torch.testing.assert_close(found[v], expected, atol=2e-4, rtol=1e-4)
@@ -61,7 +62,7 @@ def test_the_sweep_on_the_embedded_family_is_the_slow_loop(nano):
     site = Site(nano("S"), 2)
     task = find_task("sentiment")
     vector = concept_states(site, task.vector).vector
-    found = Sweep(site, task.choices[:12], ALPHAS, 4.0, rows=64).run(vector[None])[0]
+    found = Sweep(site, task.choices[:12], ALPHAS, 4.0, batch_size=64).run(vector[None])[0]
     expected = slow_sweep(site, task.choices[:12], vector, ALPHAS, 4.0)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
 
@@ -70,7 +71,9 @@ def test_the_batch_size_does_not_matter(nano):
     site = Site(nano("S"), 2)
     prompts = find_task("person").choices
     vectors = torch.randn(3, site.width)
-    runs = [Sweep(site, prompts, ALPHAS, 4.0, rows=rows).run(vectors) for rows in (1, 13, 512)]
+    runs = [
+        Sweep(site, prompts, ALPHAS, 4.0, batch_size=batch_size).run(vectors) for batch_size in (1, 13, 512)
+    ]
     for other in runs[1:]:
         torch.testing.assert_close(other, runs[0], atol=1e-4, rtol=1e-5)
 
@@ -78,14 +81,14 @@ def test_the_batch_size_does_not_matter(nano):
 def test_a_vector_turned_round_acts_as_at_minus_alpha(nano):
     site = Site(nano("S"), 2)
     vector = torch.randn(site.width)
-    sweep = Sweep(site, PROMPTS, (-0.5, 0.0, 0.5), 4.0, rows=16)
+    sweep = Sweep(site, PROMPTS, (-0.5, 0.0, 0.5), 4.0, batch_size=16)
     both = sweep.run(torch.stack([vector, -vector]))  # the twin is read off
     alone = sweep.run(-vector[None])  # the twin is swept
     torch.testing.assert_close(both[1], alone[0], atol=1e-5, rtol=1e-5)
 
 
 def test_alpha_zero_and_the_zero_vector_are_the_baseline_exactly(nano):
-    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, rows=16)
+    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, batch_size=16)
     found = sweep.run(torch.stack([torch.zeros(96), torch.randn(96)]))
     assert torch.equal(found[0], sweep.baseline[:, None].expand(-1, 4))
     assert torch.equal(found[1, :, 1], sweep.baseline)
@@ -95,13 +98,13 @@ def test_planted_models_are_steered_alike(nano):
     base = nano("S")
     planted = plant("widening", base)
     vector = torch.randn(96)
-    own = Sweep(Site(base, 2), PROMPTS, ALPHAS, 4.0, rows=16).run(vector[None])
-    moved = Sweep(Site(planted, 2), PROMPTS, ALPHAS, 4.0, rows=16).run((planted.basis @ vector)[None])
+    own = Sweep(Site(base, 2), PROMPTS, ALPHAS, 4.0, batch_size=16).run(vector[None])
+    moved = Sweep(Site(planted, 2), PROMPTS, ALPHAS, 4.0, batch_size=16).run((planted.basis @ vector)[None])
     torch.testing.assert_close(moved, own, atol=2e-3, rtol=1e-3)
 
 
 def test_vectors_that_are_not_finite_are_refused(nano):
-    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, rows=16)
+    sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, batch_size=16)
     with pytest.raises(UserError, match="NaN"):
         sweep.run(torch.full((1, 96), torch.nan))
 
@@ -122,12 +125,16 @@ def test_options_are_read_after_the_prompt(nano):
 
 def test_interventions_by_their_definitions():
     g = torch.Generator().manual_seed(0)
-    states, direction = torch.randn(4, 6, generator=g), unit(torch.randn(6, generator=g))
-    torch.testing.assert_close(add(states, direction, 2.0) - states, (2 * direction).expand(4, -1))
-    torch.testing.assert_close(ablate(states, direction) @ direction, torch.zeros(4), atol=1e-6, rtol=0)
-    torch.testing.assert_close(clamp(states, direction, 3.0) @ direction, torch.full((4,), 3.0))
-    kept = states - (states @ direction)[:, None] * direction
-    torch.testing.assert_close(ablate(states, direction), kept)
+    states, vector = torch.randn(1, 4, 6, generator=g), torch.randn(6, generator=g)
+    direction = vector / vector.norm()
+    added = Interventions.adding(2 * direction[None])
+    torch.testing.assert_close(added.apply(states, 2, 2) - states, (2 * direction).expand(1, 4, -1))
+    assert added.apply(states, 3, 2) is states
+    kept = states - (states @ direction)[..., None] * direction
+    at_site, after_all = (Interventions.ablating(vector[None], everywhere=all_) for all_ in (False, True))
+    torch.testing.assert_close(at_site.apply(states, 2, 2), kept)
+    assert at_site.apply(states, 3, 2) is states
+    torch.testing.assert_close(after_all.apply(states, 3, 2), kept)
     assert not unit(torch.zeros(6)).any()
 
 
@@ -138,7 +145,7 @@ def test_a_concepts_vector_is_the_difference_of_last_token_means(nano):
         ContrastPair(positive="The dog is great. It is a", negative="The dog is bad. It is a"),
         ContrastPair(positive="She loved it.", negative="She hated it."),
     ]
-    states = concept_states(site, pairs, rows=2)
+    states = concept_states(site, pairs, batch_size=2)
 
     def slow(texts):
         encoded = encode(site.model.tokenizer, texts)

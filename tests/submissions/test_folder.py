@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
+from command_line import outcome as run
 
-from lrt_bench.cli.main import main
 from lrt_bench.data.suites import find_suite
+from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import controls
 from lrt_bench.mappings.base import FixedLinear
-from lrt_bench.results.records import CONTROL_NAMES
+from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.results.storage import read_result
 from lrt_bench.submissions.folder import check, load
 from lrt_bench.submissions.row import submission_rows
@@ -28,13 +28,6 @@ from lrt_bench.submissions.sandbox.launcher import Limits
 from lrt_bench.submissions.scaffold import new_submission
 
 EXAMPLES = Path(__file__).parents[2] / "submissions"
-
-
-def run(*arguments: object) -> tuple[int, str, str]:
-    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    assert "Traceback" not in found.output
-    return found.exit_code, found.stdout, found.stderr
 
 
 def test_new_and_check(tmp_path):
@@ -219,6 +212,7 @@ def _tree(folder: Path) -> set[str]:
     return {str(path) for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_500_malformed_submissions(tmp_path):
     """Exit code 2 each, a line for each problem, no traceback, nothing running or written."""
     new_submission("demo", tmp_path / "good")
@@ -289,6 +283,7 @@ def scored(tmp_path_factory, small_suite):
     return root, *run("evaluate", *options)
 
 
+@pytest.mark.sandbox
 def test_a_crash_is_a_counted_failure_and_the_others_are_scored(scored):
     root, code, out, _ = scored
     assert code == 1
@@ -304,6 +299,7 @@ def test_a_crash_is_a_counted_failure_and_the_others_are_scored(scored):
     assert not (root / "results" / "small" / "rotated" / "crash.json").exists()
 
 
+@pytest.mark.sandbox
 def test_the_scaffold_equals_the_method_it_imitates(scored):
     folder = scored[0] / "results" / "small" / "rotated"
     demo, ridge = (read_result(folder / f"{name}.json").model_dump() for name in ("demo", "ridge"))
@@ -314,6 +310,7 @@ def test_the_scaffold_equals_the_method_it_imitates(scored):
     assert demo["mapping"]["rule"] == "A v"
 
 
+@pytest.mark.sandbox
 def test_a_result_tells_of_its_submission(scored):
     mapping = read_result(scored[0] / "results" / "small" / "rotated" / "demo.json").mapping
     assert (mapping.origin, mapping.licence) == ("submission", "Apache-2.0")
@@ -322,6 +319,7 @@ def test_a_result_tells_of_its_submission(scored):
     assert mapping.digest == check(scored[0] / "demo").submission.digest
 
 
+@pytest.mark.sandbox
 def test_weights_have_a_track_of_their_own(scored):
     rows = {row["mapping"]: row for row in json.loads(scored[2])}
     assert rows["identity"]["track"] == "weights"
@@ -330,6 +328,7 @@ def test_weights_have_a_track_of_their_own(scored):
     assert read_result(scored[0] / "results" / "small" / "rotated" / "identity.json").audit is None
 
 
+@pytest.mark.sandbox
 def test_weights_of_another_width_are_a_failure(tmp_path, small_suite):
     FixedLinear(torch.eye(5), torch.zeros(5)).save(tmp_path / "w.safetensors")
     new_submission("narrow", tmp_path, tmp_path / "w.safetensors", "rotated")
@@ -357,6 +356,7 @@ def test_the_shipped_submissions_pass_the_check(folder):
     assert "nothing wrong" in out
 
 
+@pytest.mark.sandbox
 def test_a_computed_row_of_a_submission_is_verified(scored, small_suite):
     path = scored[0] / "results" / "small" / "rotated" / "demo.json"
     code, out, err = run("verify", path, "--suite", small_suite, "--submission", scored[0] / "demo")
@@ -372,6 +372,7 @@ FAILING = {
 }
 
 
+@pytest.mark.sandbox
 def test_each_failure_is_a_line_and_no_row_is_lost(tmp_path, small_suite):
     """Hanging, eating memory, junk and quitting, together, between rows that are scored."""
     suite = find_suite(str(small_suite))
@@ -382,7 +383,9 @@ def test_each_failure_is_a_line_and_no_row_is_lost(tmp_path, small_suite):
         (tmp_path / name / "mapping.py").write_text(code)
         seconds = 6 if name == "hangs" else 60
         rows += submission_rows([tmp_path / name], suite, Limits(seconds=seconds, memory=3 * 2**30))
-    evaluation = Evaluation(suite, ["affine"], ["person"], out=tmp_path / "out", submissions=rows)
+    evaluation = Evaluation(
+        suite, RunConfig(mappings=["affine"], tasks=["person"], out=tmp_path / "out"), submissions=rows
+    )
     names = {cell.result.mapping.name for cell in evaluation.run()}
     assert names == {*CONTROL_NAMES, "affine"}
     told = {failure.mapping: failure.reason for failure in evaluation.failures}

@@ -6,18 +6,11 @@ import json
 import shutil
 
 import pytest
-from click.testing import CliRunner
+from command_line import outcome as run
 
-from lrt_bench.cli.main import main
 from lrt_bench.results.storage import read_result
 from lrt_bench.submissions.scaffold import new_submission
 from lrt_bench.submissions.verify import Outcome, _compare
-
-
-def run(*arguments):
-    found = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return found.exit_code, found.stdout, found.stderr
 
 
 @pytest.fixture
@@ -37,6 +30,7 @@ def edit(path, **changes):
     path.write_text(json.dumps(record))
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_the_same(small_run, small_suite):
     before = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
     code, out, err = run("verify", small_run, "--suite", small_suite)
@@ -101,6 +95,7 @@ def packed(tmp_path_factory, small_suite):
     return parent / "demo", out
 
 
+@pytest.mark.sandbox
 def test_pack_writes_what_a_pull_request_needs(packed):
     folder, out = packed
     assert out.split() == [str(folder / "claimed" / name) for name in ("rotated.json", "PULL_REQUEST.md")]
@@ -114,6 +109,7 @@ def test_pack_writes_what_a_pull_request_needs(packed):
     assert run("submit", "check", folder)[0] == 0
 
 
+@pytest.mark.sandbox
 def test_a_claim_holds_within_its_interval(packed, small_suite):
     code, out, err = run("verify", packed[0] / "claimed", "--suite", small_suite)
     assert code == 0, out + err
@@ -121,6 +117,7 @@ def test_a_claim_holds_within_its_interval(packed, small_suite):
     assert "within its interval" in out
 
 
+@pytest.mark.sandbox
 def test_a_claim_that_is_too_good_and_one_of_other_code_are_told(packed):
     path = packed[0] / "claimed" / "rotated.json"
     claim = read_result(path)
@@ -143,6 +140,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.sandbox
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_one_line(what, tmp_path, small_run, small_suite, packed):
     arguments, message = BAD[what]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pickle
@@ -13,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import error_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from vector_desk import effect, error_of, real_vector, steered_logits
+from vector_desk import effect, real_vector, steered_logits
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.sites import Site
@@ -278,7 +278,7 @@ BAD_OURS = [
     (_safetensors({"layer.1": ROW}, vector="[]"), "not the JSON object"),
     (_safetensors({"layer.1": ROW}, vector='{"spread": {"1": -3}}'), "positive length"),
     (_safetensors({"layer.1": ROW}, vector='{"model": {"name": 3}}'), "not the JSON object"),
-    (_safetensors({}), "has 0 layers"),
+    (_safetensors({}), "holds nothing"),
     (b"\xff" * 40, "its header claims"),
 ]
 
@@ -318,10 +318,19 @@ def test_damaged_files_are_one_line_or_a_vector(vector, tmp_path, name, data):
     head = min(len(whole), 600)  # where headers are
     for place in data.draw(st.lists(st.integers(0, head - 1), max_size=4)):
         whole[place] = data.draw(st.integers(0, 255))
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole)
-    with contextlib.suppress(UserError):
+    damaged = whole[: data.draw(st.integers(0, len(whole)))] if data.draw(st.booleans()) else whole
+    intact = path.read_bytes() == damaged
+    path.write_bytes(damaged)
+    try:
         found = read_vector(path, name, LAYER if name == "npy" else None)
+    except UserError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert found.layers
         assert all(bool(torch.isfinite(v).all()) for v in found.layers.values())
+    assert message.startswith(str(path)) or not message
+    assert not (intact and message)
 
 
 def test_every_format_is_documented():

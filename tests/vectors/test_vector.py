@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lrt_bench.data.tasks import find_task
+from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site

@@ -33,13 +33,6 @@ PAUSES = (1.0, 3.0)  # seconds before the second and the third try; the client h
 TIMEOUT = 300.0  # seconds without a byte; the client itself would wait for ever
 AGAIN = "what stands there is the last complete commit: run the same command again to complete the work"
 LOGIN = ", or run `hf auth login`"
-CONNECTIONS = (
-    "httpx",
-    "httpx2",
-    "httpcore",
-    "httpcore2",
-    "hf_xet",
-)  # their errors are the network's
 XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf-xet tells it in words only
 TOKEN_LIKE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?i:bearer)\s+\S+")
 
@@ -71,6 +64,7 @@ class LocalFile:
 
     @classmethod
     def of(cls, content: Content) -> LocalFile:
+        """Hash a file or bytes."""
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         oid = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         sha256 = hashlib.sha256()
@@ -89,6 +83,7 @@ class RemoteFile:
     sha256: str | None
 
     def holds(self, local: LocalFile) -> bool:
+        """Tell whether the remote file has the content of a local one."""
         return self.sha256 == local.sha256 if self.sha256 else self.oid == local.oid
 
 
@@ -102,7 +97,7 @@ class Commit:
 
 
 def blocks(content: Content) -> Iterator[bytes]:
-    """The bytes of a file, a megabyte at a time."""
+    """Yield the bytes of a file, a megabyte at a time."""
     if isinstance(content, bytes):
         yield content
         return
@@ -112,17 +107,20 @@ def blocks(content: Content) -> Iterator[bytes]:
 
 
 class Repo:
-    """One repository of the Hub. Its methods raise ConflictError, TransientError or UserError."""
+    """One repository of the Hub.
+
+    Its methods raise ConflictError, TransientError or UserError.
+    """
 
     def __init__(self, name: str, kind: Kind, *, write: bool, report: Report) -> None:
         """Find the token; `write` says that one is needed, and has the Hub tell whose it is."""
         from huggingface_hub import HfApi
 
-        _quieten()
+        _silence_client()
         self.name, self.kind, self.report = name, kind, report
         self.again = AGAIN if write else "run the same command again"
         self.token: str | None = None
-        self.token = self.patiently(lambda: self._call(_find_token))
+        self.token = self.with_retries(lambda: self._ask(_find_token))
         if write and not self.token:
             raise UserError(f"{name}: no token: set HF_TOKEN to one that may write{LOGIN}")
         self.api: HfApi = HfApi(
@@ -131,9 +129,9 @@ class Repo:
         self.url = f"{self.api.endpoint}/{name}" if kind == "model" else f"{self.api.endpoint}/{kind}s/{name}"
         # A token that a CI job was lent for one repository belongs to no account: nobody to ask for.
         if write and not os.environ.get("HF_OIDC_RESOURCE"):
-            self.patiently(lambda: self._call(self.api.whoami))
+            self.with_retries(lambda: self._ask(self.api.whoami))
 
-    def patiently(self, action: Callable[[], T]) -> T:
+    def with_retries(self, action: Callable[[], T]) -> T:
         """Try again after a failure that may pass; the last one becomes the user's line."""
         for pause in PAUSES:
             try:
@@ -148,21 +146,23 @@ class Repo:
             raise UserError(f"{self.name}: the Hub refused: {error}; {self.again}") from error
 
     def pause(self, seconds: float) -> None:
+        """Wait before another try, and say so."""
         self.report(f"{self.kind} {self.name}: the Hub or the network failed: trying again")
         time.sleep(seconds)
 
     def head(self, revision: str | None = None) -> str | None:
-        """The commit that a branch, a tag or nothing (main) stands for."""
+        """Return the commit that a branch, a tag or nothing (main) stands for."""
 
         def read() -> str | None:
             info = self.api.repo_info(self.name, repo_type=self.kind, revision=revision, timeout=60)
             return info.sha
 
-        return self._call(read)
+        return self._ask(read)
 
     def create(self) -> None:
+        """Create the repository, a static Space where it is one."""
         sdk = "static" if self.kind == "space" else None
-        self._call(lambda: self.api.create_repo(self.name, repo_type=self.kind, space_sdk=sdk, exist_ok=True))
+        self._ask(lambda: self.api.create_repo(self.name, repo_type=self.kind, space_sdk=sdk, exist_ok=True))
 
     def tree(self, revision: str | None) -> dict[str, RemoteFile]:
         """Every file at a commit."""
@@ -185,7 +185,7 @@ class Repo:
                 for file in files
             }
 
-        return self._call(read)
+        return self._ask(read)
 
     def commit(
         self,
@@ -196,7 +196,10 @@ class Repo:
         parent: str | None,
         create_pr: bool,
     ) -> Commit:
-        """Upload, then one commit: all or nothing. ConflictError where `parent` is no longer the head."""
+        """Upload, then one commit: all or nothing.
+
+        Raises ConflictError where `parent` is no longer the head.
+        """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         def send() -> Commit:
@@ -217,27 +220,27 @@ class Repo:
                 )
             return Commit(info.oid, info.pr_revision or info.oid, info.pr_url)
 
-        return self._call(send)
+        return self._ask(send)
 
     def download(self, name: str, revision: str, folder: Path) -> Path:
         """One file at a revision into a folder of the caller's, past every cache."""
         return Path(
-            self._call(
+            self._ask(
                 lambda: self.api.hf_hub_download(
                     self.name, name, repo_type=self.kind, revision=revision, local_dir=folder
                 )
             )
         )
 
-    def _call(self, action: Callable[[], T]) -> T:
+    def _ask(self, action: Callable[[], T]) -> T:
         from huggingface_hub import get_session
 
-        with self.plainly():
+        with self._explained_errors():
             get_session().timeout = TIMEOUT
             return action()
 
     @contextmanager
-    def plainly(self) -> Iterator[None]:
+    def _explained_errors(self) -> Iterator[None]:
         """Turn what the client raises into this module's three errors."""
         try:
             yield
@@ -249,32 +252,43 @@ class Repo:
             raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> Exception:
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+        """One of this module's three errors for what the client raised, or for what caused that."""
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # lazily, for every version
 
-        chain = list(_chain(error))
-        for cause in chain:
+        causes = list(_causes(error))
+        for cause in causes:
             if isinstance(cause, HfHubHTTPError):
                 return self._refusal(cause)
             if isinstance(cause, OfflineModeIsEnabled):
                 return UserError(f"{self.name}: HF_HUB_OFFLINE is set, so nothing can be reached: unset it")
-        for cause in chain:
+        for cause in causes:
+            words = self._words_of(cause)
             if status := XET_STATUS.search(str(cause)):
                 return self._by_status(int(status[1]), cause)
-            if type(cause).__module__.split(".")[0] in CONNECTIONS or isinstance(cause, ConnectionError):
-                line = f"{self.name}: the connection to the Hub broke ({self._said(cause)})"
-                return TransientError(f"{line}; {self.again}")
+            if isinstance(cause, (httpx.HTTPError, ConnectionError, TimeoutError, *_xet_errors())):
+                return TransientError(f"{self.name}: the connection to the Hub broke ({words}); {self.again}")
             if isinstance(cause, OSError) and cause.filename:
                 return UserError(f"{cause.filename}: {cause.strerror}")
-        line = f"{self.name}: the Hub's client failed ({self._said(error)})"
-        if isinstance(error, (ValueError, TypeError)):
+        line = f"{self.name}: the Hub's client failed ({self._words_of(error)})"
+        if isinstance(error, (HFValidationError, ValueError, TypeError)):
             return UserError(line)
         return TransientError(f"{line}; {self.again}")
 
     def _refusal(self, error: HfHubHTTPError) -> Exception:
-        """The line for an answer with an error status."""
-        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+        """Return the line for an answer with an error status."""
+        from huggingface_hub.errors import (
+            DisabledRepoError,
+            GatedRepoError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
 
         status, name = error.response.status_code, self.name
+        if isinstance(error, GatedRepoError):
+            return UserError(f"{name}: gated: accept its terms on the Hub, with the account of HF_TOKEN")
+        if isinstance(error, DisabledRepoError):
+            return UserError(f"{name}: disabled on the Hub: ask its owner, or give another repository")
         if isinstance(error, RevisionNotFoundError):
             return UserError(f"{name}: no such revision there: leave --revision out, or name one that exists")
         if isinstance(error, RepositoryNotFoundError) or status == 404 or (status == 401 and not self.token):
@@ -287,7 +301,7 @@ class Repo:
     def _by_status(self, status: int, error: BaseException) -> Exception:
         name = self.name
         if status in (409, 412):
-            return ConflictError(self._said(error))
+            return ConflictError(self._words_of(error))
         if status == 401:
             return UserError(
                 f"{name}: the Hub does not know this token (401): set HF_TOKEN to a valid one{LOGIN}"
@@ -300,10 +314,10 @@ class Repo:
         if status >= 500 or status in (408, 429):
             why = "asks to slow down" if status == 429 else "has a server error"
             return TransientError(f"{name}: the Hub {why} ({status}); {self.again}")
-        return UserError(f"{name}: the Hub refused ({status}): {self._said(error)}")
+        return UserError(f"{name}: the Hub refused ({status}): {self._words_of(error)}")
 
-    def _said(self, error: BaseException) -> str:
-        """An error's own words, short, and without the token."""
+    def _words_of(self, error: BaseException) -> str:
+        """Return an error's own words, short, and without the token."""
         text = getattr(error, "server_message", None) or str(error) or type(error).__name__
         text = " ".join(text.split())
         if self.token:
@@ -312,7 +326,15 @@ class Repo:
         return text if len(text) <= 200 else text[:199] + "…"
 
 
-def _quieten() -> None:
+def _xet_errors() -> tuple[type[Exception], ...]:
+    """Return what the client raises where storage by Xet fails; older ones have no type for it."""
+    from huggingface_hub import errors
+
+    xet = getattr(errors, "XetDownloadError", None)
+    return () if xet is None else (xet,)
+
+
+def _silence_client() -> None:
     """No progress bars, and none of the client's warnings on every try: `report` tells what matters."""
     from huggingface_hub import logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -323,7 +345,7 @@ def _quieten() -> None:
 
 
 def _find_token() -> str | None:
-    """The token of the environment, of a CI job's identity, or the one that `hf auth login` stored."""
+    """Return the token of the environment, of a CI job's identity, or the one that `hf auth login` stored."""
     from huggingface_hub import errors, get_token
 
     try:
@@ -341,8 +363,8 @@ def _find_token() -> str | None:
         ) from error
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what caused it, outermost first."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and what caused it, outermost first."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

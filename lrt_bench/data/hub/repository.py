@@ -50,7 +50,10 @@ MARKS: dict[Kind, str] = {  # what a leaderboard's repository holds, and a fitte
 
 @dataclass(frozen=True)
 class Destination:
-    """A repository on the Hub. Raises UserError where `repo` is not ORG/NAME."""
+    """A repository on the Hub.
+
+    Raises UserError where `repo` is not ORG/NAME.
+    """
 
     repo: str
     kind: Kind
@@ -64,7 +67,10 @@ class Destination:
 
 @dataclass(frozen=True)
 class Published:
-    """What a publish did. `commit` is None where nothing was committed: nothing differed, or a dry run."""
+    """What a publish did.
+
+    `commit` is None where nothing was committed: nothing differed, or a dry run.
+    """
 
     repo: str
     kind: Kind
@@ -100,7 +106,7 @@ def check_name(repo: str) -> None:
 
 
 def compare(files: Mapping[str, LocalFile], tree: Mapping[str, RemoteFile]) -> Changes:
-    """What a commit must do so that `tree` holds `files` and nothing else."""
+    """Return what a commit must do so that `tree` holds `files` and nothing else."""
     return Changes(
         added=tuple(name for name in files if name not in tree),
         changed=tuple(name for name in files if name in tree and not tree[name].holds(files[name])),
@@ -146,7 +152,7 @@ def publish(
     repo = Repo(destination.repo, destination.kind, write=not dry_run, report=report)
     if dry_run:
         return _rehearse(repo, destination, local, mark, report)
-    changes, commit, revision = _land(repo, local, message, create_pr, mark, report)
+    changes, commit, revision = _commit_until_done(repo, local, message, create_pr, mark, report)
     if commit is None:
         report(f"{destination}: nothing differs, no commit made")
     else:
@@ -164,7 +170,7 @@ def _rehearse(
 ) -> Published:
     """Say what a publish would do."""
     try:
-        tree = repo.patiently(lambda: repo.tree(repo.head()))
+        tree = repo.with_retries(lambda: repo.tree(repo.head()))
         changes = compare(local, tree)
         check_ours(repo, tree, changes, mark)
     except MissingError:
@@ -178,7 +184,7 @@ def _rehearse(
     return Published(destination.repo, destination.kind, None, *parts, repo.url)
 
 
-def _land(
+def _commit_until_done(
     repo: Repo,
     local: Mapping[str, LocalFile],
     message: str,
@@ -226,7 +232,7 @@ def _land(
 
 
 def _read(repo: Repo, report: Report) -> tuple[str | None, dict[str, RemoteFile]]:
-    """The head and its tree; a repository that is missing is created."""
+    """Return the head and its tree; a repository that is missing is created."""
     try:
         head = repo.head()
     except MissingError:
@@ -253,7 +259,7 @@ def download(repo: Repo, names: Iterable[str], revision: str, folder: Path) -> d
     """Files into a temporary folder, some at a time; the first failure stops the rest."""
 
     def fetch(name: str) -> tuple[str, Path]:
-        return name, repo.patiently(lambda: repo.download(name, revision, folder))
+        return name, repo.with_retries(lambda: repo.download(name, revision, folder))
 
     pool = ThreadPoolExecutor(THREADS)
     try:

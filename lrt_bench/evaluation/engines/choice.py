@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.config import option_of
 from lrt_bench.evaluation.engines.base import Engine
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
     from lrt_bench.evaluation.cells import Cell
+    from lrt_bench.evaluation.config import RunConfig
     from lrt_bench.evaluation.evaluation import Evaluation
 
 PROCESSES = 4  # at most, where nobody says how many
@@ -35,41 +36,43 @@ class Local(Engine):
     workers: int | None = 1
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
+        """Compute every cell with this engine."""
         if self.workers is None or self.workers == 1:
             return evaluation.run()
         from lrt_bench.evaluation.engines.processes import run
 
         return run(evaluation, self.workers)
 
-    def prepared(self, suite: Suite, settings: Mapping[str, Any]) -> Engine:
-        found = replace(self, workers=self.workers or suited(suite, settings))
-        if found.workers != 1:
-            from lrt_bench.evaluation.engines.forkserver import warm
+    def prepared(self, suite: Suite, config: RunConfig) -> Engine:
+        """Return the engine with its number of processes; the server that forks them is started."""
+        prepared = replace(self, workers=self.workers or useful_processes(suite, config))
+        if prepared.workers != 1:
+            from lrt_bench.evaluation.engines.forkserver import start_server
 
-            warm()
-        return found
+            start_server()
+        return prepared
 
 
-def suited(suite: Suite, settings: Mapping[str, Any]) -> int:
-    """How many processes an evaluation on this machine is done soonest by.
+def useful_processes(suite: Suite, config: RunConfig) -> int:
+    """Return the number of processes by which an evaluation on this machine ends soonest.
 
-    Several, where every model is small and there is much to compute; it is not guessed of models that are not
-    on this disk. What asks others (a judge) or is code (lm-eval's tasks) stays in one.
+    It is above 1 where every model is small and there is much to compute. Models that are not on this disk
+    count as large. A run with a judge, a classifier or lm-eval's tasks stays in one process.
     """
-    alone = ("device_map", "side_effects", "scorers")
-    if settings.get("device", "cpu") != "cpu" or any(settings.get(name) for name in alone):
+    in_one = (config.device_map, config.side_effects, config.judge_url, config.classifier)
+    if config.device != "cpu" or any(in_one):
         return 1
-    local = settings.get("local_models", {})
-    if not all(_small(local.get(spec.partition("@")[0], spec)) for spec in suite.models):
+    if not all(_is_small(config.models.get(spec.partition("@")[0], spec)) for spec in suite.models):
         return 1
-    methods = settings.get("mappings") or suite.mappings
-    folders = [Path(settings.get("out", "results")) / suite.name / pair.name for pair in suite.pairs]
+    methods = config.mappings or suite.mappings
+    folders = [config.out / suite.name / pair.name for pair in suite.pairs]
     missing = sum(not (folder / f"{name}.json").exists() for folder in folders for name in methods)
-    tasks = len(settings.get("tasks") or suite.tasks)
+    tasks = len(config.tasks or suite.tasks)
     return min(PROCESSES, _processors()) if missing * tasks >= ENOUGH else 1
 
 
-def _small(spec: str) -> bool:
+def _is_small(spec: str) -> bool:
+    """Whether a model's weights lie on this disk and take at most `SMALL` bytes."""
     spec = spec.rpartition(":")[2]  # what a planted model is planted in
     if spec.startswith("nano/"):
         return True
@@ -79,33 +82,36 @@ def _small(spec: str) -> bool:
 
 
 def _processors() -> int:
-    """Those that this process may use, or as many threads as it is told to."""
-    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        return max(1, int(told))
+    """Return the number of processors that this process may use, or OMP_NUM_THREADS."""
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return max(1, int(threads))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def engine(
-    name: str,
-    address: str | None = None,
-    workers: int | None = None,
-    cpus: int | None = None,
-    gpus: float | None = None,
-    memory: float | None = None,
-) -> Engine:
-    """The engine of that name. Raises UserError where it does not know an option."""
-    if name == "ray":
-        return _ray().Ray(address, workers, cpus, gpus, memory)
-    options = {
-        "--address": address, "--worker-cpus": cpus, "--worker-gpus": gpus, "--worker-memory": memory,
-    }  # fmt: skip
-    if given := [option for option, value in options.items() if value is not None]:
-        raise UserError(f"{given[0]}: the local engine does not know it: give --engine ray beside it")
-    return Local(workers)
+def chosen_engine(config: RunConfig) -> Engine:
+    """Return the engine that the settings name.
+
+    Raises
+    ------
+    UserError
+        Where the engine does not know an option.
+    """
+    if config.engine == "ray":
+        options = (config.workers, config.worker_cpus, config.worker_gpus, config.worker_memory)
+        return _ray().Ray(config.address, *options)
+    of_clusters = ("address", "worker_cpus", "worker_gpus", "worker_memory")
+    if given := [name for name in of_clusters if getattr(config, name) is not None]:
+        raise UserError(
+            f"{option_of(given[0])}: the local engine does not know it: give --engine ray beside it"
+        )
+    return Local(config.workers)
 
 
 def _ray() -> Any:
-    """The Ray engine's module. Raises UserError where Ray is not installed."""
+    """Return the Ray engine's module.
+
+    Raises UserError where Ray is not installed.
+    """
     # before Ray is imported: workers use this very Python, under `uv run` too, and nobody is told of it
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

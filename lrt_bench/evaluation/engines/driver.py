@@ -1,7 +1,7 @@
-"""The driver's loop: units handed to whoever is free; lost workers replaced; whatever the workers are.
+"""The driver's loop: it hands units to free workers and replaces lost ones.
 
-A worker keeps to its pair, whose models it has loaded, as long as that pair has something to do; then it
-begins one that nobody has, or else helps where the fewest are.
+A worker keeps to its pair, whose models it has loaded, as long as that pair has a unit to do. Then it takes a
+pair that no worker has, or else the pair with the fewest workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lrt_bench._version import __version__
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines.pair import PairRun, Unit
-from lrt_bench.evaluation.engines.worker import Settings, code_digest
+from lrt_bench.evaluation.engines.worker import WorkerSettings, code_digest
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
 
@@ -30,54 +30,68 @@ class LostWorkerError(Exception):
     """A worker is gone, and with it what it was at; the message says what is known."""
 
 
-class Crew(ABC):
-    """Workers, each with one call at a time; what a worker is, its crew alone knows.
+class WorkerPool(ABC):
+    """Workers, each with one call at a time; what a worker is, its pool alone knows.
 
-    count : how many work at a time.
+    Attributes
+    ----------
+    count
+        How many work at a time.
     """
 
     count: int
 
     @abstractmethod
     def share(self, value: Any) -> Any:
-        """Put a value where every worker can read it: what to hand to `call` in its place."""
+        """Put a value where every worker can read it; return what to hand to `call` in its place."""
 
     @abstractmethod
-    def hire(self) -> Any:
-        """A new worker."""
+    def start_worker(self) -> Any:
+        """Start a worker and return it."""
 
     @abstractmethod
     def call(self, worker: Any, method: str, *arguments: Any) -> Any:
-        """Begin `Worker.METHOD(*arguments)`: a reference to what it will return."""
+        """Call `Worker.METHOD(*arguments)`; return a reference to what it will return."""
 
     @abstractmethod
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        """Those of the calls that have ended; none of them where the time is over first."""
+        """Return the calls that have ended; none where the time is over first."""
 
     @abstractmethod
-    def found(self, reference: Any) -> Any:
-        """What an ended call returned. Raises LostWorkerError, and a UserError or OSError that it raised."""
+    def result(self, reference: Any) -> Any:
+        """Return what an ended call returned.
+
+        Raises
+        ------
+        LostWorkerError
+            Where the worker is gone.
+        UserError, OSError
+            Where the call raised it.
+        """
 
     @abstractmethod
-    def dismiss(self, worker: Any) -> None:
-        """Let a worker go, whatever it is at."""
+    def stop_worker(self, worker: Any) -> None:
+        """End a worker, whatever it computes."""
 
     @abstractmethod
-    def missing(self) -> str:
-        """What a line says of a run for which no worker has started."""
+    def why_none_started(self) -> str:
+        """Say in a few words why no worker may have started."""
 
 
-def run(evaluation: Evaluation, settings: Settings, crew: Crew) -> list[Cell]:
-    """`Evaluation.run` by a crew's workers. Raises UserError."""
-    rows, chosen = evaluation.rows(), evaluation.checked_tasks()
+def run(evaluation: Evaluation, settings: WorkerSettings, pool: WorkerPool) -> list[Cell]:
+    """Compute every cell, as `Evaluation.run` does, by the workers of a pool.
+
+    Raises UserError.
+    """
+    plan = evaluation.check()
     pairs = [
         PairRun(
-            evaluation, number, pair, evaluation.tasks_of(pair, chosen), rows_of(pair, rows),
-            crew.share, ahead=2 * crew.count + 2,
+            evaluation, number, pair, plan.tasks[pair.name], rows_of(pair, plan.rows),
+            pool.share, ahead=2 * pool.count + 2,
         )
         for number, pair in enumerate(evaluation.suite.pairs)
     ]  # fmt: skip
-    job = _Run(evaluation, pairs, crew, crew.share(settings))
+    job = _Run(evaluation, pairs, pool, pool.share(settings))
     try:
         job.run()
     finally:
@@ -87,93 +101,94 @@ def run(evaluation: Evaluation, settings: Settings, crew: Crew) -> list[Cell]:
 
 
 @dataclass(eq=False)
-class _Hand:
-    """A worker as the driver sees it: what it is at, and of which pair it has the models."""
+class _WorkerSlot:
+    """A worker as the driver sees it: its running call, and the pair whose models it has loaded."""
 
     worker: Any
     reference: Any
     unit: Unit | None = None
     pair: PairRun | None = None
-    about: bool = False
+    version_checked: bool = False
     ready: bool = False
 
 
 class _Run:
     """The driver's loop."""
 
-    def __init__(self, evaluation: Evaluation, pairs: list[PairRun], crew: Crew, settings: Any) -> None:
-        self.evaluation, self.pairs, self.crew, self.settings = evaluation, pairs, crew, settings
+    def __init__(self, evaluation: Evaluation, pairs: list[PairRun], pool: WorkerPool, settings: Any) -> None:
+        self.evaluation, self.pairs, self.pool, self.settings = evaluation, pairs, pool, settings
         self._seen = time.monotonic()  # when a worker was last known to be there
         self._lost = 0  # workers that were lost before they were ready
         self._total = sum(STATES_WEIGHT + len(pair.rows) for pair in pairs)
-        self._told: set[PairRun] = set()
-        self.hands = [self._hired() for _ in range(crew.count)]
+        self._announced: set[PairRun] = set()
+        self.slots = [self._started_slot() for _ in range(pool.count)]
 
     def run(self) -> None:
-        """Until every pair is done."""
+        """Hand out units until every pair is done."""
         while not all(pair.done for pair in self.pairs):
-            for hand in self.hands:
-                if hand.ready and hand.reference is None:
-                    self._hand_out(hand)
+            for slot in self.slots:
+                if slot.ready and slot.reference is None:
+                    self._assign(slot)
             for pair in self.pairs:
                 pair.prepare()
-                self._tell(pair)
-            busy = {hand.reference: hand for hand in self.hands if hand.reference is not None}
-            for reference in self.crew.wait(list(busy), 1.0):
-                self._take_in(busy[reference])
+                self._announce(pair)
+            busy = {slot.reference: slot for slot in self.slots if slot.reference is not None}
+            for reference in self.pool.wait(list(busy), 1.0):
+                self._receive(busy[reference])
             self._check_start()
         for pair in self.pairs:
-            self._tell(pair)
+            self._announce(pair)
         self.evaluation.report("done", self._total, self._total)
 
     def end(self) -> None:
-        """Let the workers go, whatever they are at."""
-        for hand in self.hands:
-            self.crew.dismiss(hand.worker)
+        """End the workers, whatever they compute."""
+        for slot in self.slots:
+            self.pool.stop_worker(slot.worker)
 
-    def _tell(self, pair: PairRun) -> None:
-        """A pair's cells, once, when all are there; the workers are at the next one by then."""
-        if pair.done and pair not in self._told:
-            self._told.add(pair)
+    def _announce(self, pair: PairRun) -> None:
+        """Report a pair's cells once, when all are finished; the workers compute the next pair by then."""
+        if pair.done and pair not in self._announced:
+            self._announced.add(pair)
             self.evaluation.pair_done(pair.in_order)
 
-    def _hired(self) -> _Hand:
-        worker = self.crew.hire()
-        return _Hand(worker, self.crew.call(worker, "about"))
+    def _started_slot(self) -> _WorkerSlot:
+        worker = self.pool.start_worker()
+        return _WorkerSlot(worker, self.pool.call(worker, "version"))
 
-    def _hand_out(self, hand: _Hand) -> None:
+    def _assign(self, slot: _WorkerSlot) -> None:
         """Give a free worker the next unit, of its own pair if that has one."""
-        crowd = {pair: sum(other.pair is pair for other in self.hands) for pair in self.pairs}
-        for pair in sorted(self.pairs, key=lambda pair: (pair is not hand.pair, crowd[pair], pair.number)):
+        crowd = {pair: sum(other.pair is pair for other in self.slots) for pair in self.pairs}
+        for pair in sorted(self.pairs, key=lambda pair: (pair is not slot.pair, crowd[pair], pair.number)):
             if unit := pair.next():
-                hand.unit, hand.pair = unit, pair
-                hand.reference = self.crew.call(hand.worker, unit.call, pair.task, *unit.arguments)
+                slot.unit, slot.pair = unit, pair
+                slot.reference = self.pool.call(slot.worker, unit.call, pair.task, *unit.arguments)
                 self._report(unit)
                 return
 
-    def _take_in(self, hand: _Hand) -> None:
+    def _receive(self, slot: _WorkerSlot) -> None:
         try:
-            found = self.crew.found(hand.reference)
+            returned = self.pool.result(slot.reference)
         except LostWorkerError as error:
-            self._replace(hand, str(error))
+            self._replace(slot, str(error))
             return
         self._seen = time.monotonic()
-        unit, hand.unit, hand.reference = hand.unit, None, None
+        unit, slot.unit, slot.reference = slot.unit, None, None
         if unit is not None:
-            unit.pair.take(unit, found)
-            self._report(next((other.unit for other in self.hands if other.unit), unit))
-        elif not hand.about:
-            check_version(*found)
-            hand.about, hand.reference = True, self.crew.call(hand.worker, "begin", self.settings)
+            unit.pair.take(unit, returned)
+            self._report(next((other.unit for other in self.slots if other.unit), unit))
+        elif not slot.version_checked:
+            check_version(*returned)
+            slot.version_checked = True
+            slot.reference = self.pool.call(slot.worker, "configure", self.settings)
         else:
-            hand.ready = True
+            slot.ready = True
 
-    def _replace(self, hand: _Hand, reason: str) -> None:
-        """Another worker in the place of a lost one; what it was at is done again.
+    def _replace(self, slot: _WorkerSlot, reason: str) -> None:
+        """Start a worker in the place of a lost one; the lost one's unit is done again.
 
-        Raises UserError where the same work has lost several.
+        Raises UserError where the same unit has lost `ATTEMPTS` workers.
         """
-        unit = hand.unit
+        unit = slot.unit
         if unit is None:
             self._lost += 1
             lost, what = self._lost, "starting"
@@ -183,23 +198,23 @@ class _Run:
             unit.pair.put_back(unit)
         if lost >= ATTEMPTS:
             raise UserError(
-                f"{what}: its worker was lost {lost} times; too little memory for {len(self.hands)} workers? "
+                f"{what}: its worker was lost {lost} times; too little memory for {len(self.slots)} workers? "
                 f"Give fewer --workers. {reason}"
             )
         LOG.warning("%s: its worker was lost; another one does it again", what)
-        self.crew.dismiss(hand.worker)
-        self.hands[self.hands.index(hand)] = self._hired()
+        self.pool.stop_worker(slot.worker)
+        self.slots[self.slots.index(slot)] = self._started_slot()
 
     def _check_start(self) -> None:
         """Raise UserError where no worker has been there for long."""
-        if any(hand.ready for hand in self.hands):
+        if any(slot.ready for slot in self.slots):
             self._seen = time.monotonic()
         elif time.monotonic() - self._seen > START_SECONDS:
-            raise UserError(f"no worker has started in {START_SECONDS:g} s; {self.crew.missing()}")
+            raise UserError(f"no worker has started in {START_SECONDS:g} s; {self.pool.why_none_started()}")
 
     def _report(self, unit: Unit) -> None:
-        """What is being done, and by how many others besides."""
-        others = sum(hand.unit not in (None, unit) for hand in self.hands)
+        """Report the unit that is being done, and how many others are."""
+        others = sum(slot.unit not in (None, unit) for slot in self.slots)
         done = sum(pair.progress for pair in self.pairs)
         self.evaluation.report(f"{unit}{f' (+{others})' if others else ''}", done, self._total)
 

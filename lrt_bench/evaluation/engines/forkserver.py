@@ -17,11 +17,11 @@ def context() -> BaseContext:
     return multiprocessing.get_context("forkserver" if forks else "spawn")
 
 
-def warm() -> None:
-    """Begin, if it has not begun yet."""
-    found = context()
-    if found.get_start_method() == "forkserver":
+def start_server() -> None:
+    """Start the server, if it does not run yet."""
+    started = context()
+    if started.get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        found.set_forkserver_preload(PRELOAD)
+        started.set_forkserver_preload(PRELOAD)
         forkserver.ensure_running()

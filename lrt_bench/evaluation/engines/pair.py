@@ -1,7 +1,8 @@
-"""One pair as the driver sees it: what can be done next, and what has come in.
+"""One pair as the driver sees it: the units that can be done next, and what workers returned.
 
-The pair is opened; its shards are read, in any order, and merged in theirs; then the reference controls are
-swept, and what refusal tasks need is chosen; then the cells are computed. What is finished already is read.
+A worker opens the pair. Workers read its shards in any order, and the driver merges them in their own order.
+Then the reference controls are swept and the alphas of refusal tasks chosen. Then the cells are computed.
+A finished cell is read from its file.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from lrt_bench.evaluation.refusal_scores import measured
 from lrt_bench.evaluation.rows import MappingRow, Row
 from lrt_bench.models.states import Pass, Shard, ShardStates
 from lrt_bench.results.storage import Result, read_propensities
+from lrt_bench.steering.refusal_selection import AlphaChoice
 
-Share = Callable[[Any], Any]  # puts a value where every worker can read it: a reference to it
+PutShared = Callable[[Any], Any]  # puts a value where every worker can read it: a reference to it
 
 
 @dataclass(eq=False)
@@ -60,7 +62,7 @@ class PairRun:
     spec: PairSpec
     tasks: list[Task]
     rows: list[Row]
-    share: Share
+    share: PutShared
     ahead: int
     cells: dict[str, Cell] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -70,8 +72,8 @@ class PairRun:
     def __post_init__(self) -> None:
         corpus = self.evaluation.suite.corpus.corpus(self.evaluation.data)
         revisions = self.evaluation.data.revisions
-        self._told = PairTask(self.number, self.spec, self.tasks, corpus.fingerprint(), dict(revisions))
-        self.task = self.share(self._told)
+        self._pair_task = PairTask(self.number, self.spec, self.tasks, corpus.fingerprint(), dict(revisions))
+        self.task = self.share(self._pair_task)
         self._corpus = corpus
         self._ready = deque([Unit(self, "open", "")])
         self._shards: Iterator[Shard] = iter(())
@@ -81,7 +83,7 @@ class PairRun:
         self._pass: Pass | None = None
         self._states: Any = None
         self._shared = Shared()
-        self._wanted = 0
+        self._references_missing = 0
 
     @property
     def progress(self) -> float:
@@ -106,7 +108,7 @@ class PairRun:
             self._next += 1
 
     def next(self) -> Unit | None:
-        """What can be done now, if anything."""
+        """Return what can be done now, if anything."""
         if not self._ready:
             self.prepare()
         return self._ready.popleft() if self._ready else None
@@ -115,18 +117,18 @@ class PairRun:
         """Its worker was lost: it is done first by another one."""
         self._ready.appendleft(unit)
 
-    def take(self, unit: Unit, found: Any) -> None:
-        """Take in what a worker found."""
-        getattr(self, f"_take_{unit.call}")(unit.name, found)
+    def take(self, unit: Unit, returned: Any) -> None:
+        """Take in what a worker returned."""
+        getattr(self, f"_take_{unit.call}")(unit.name, returned)
 
-    def _take_open(self, name: str, found: Opened) -> None:
-        self._opened = found
-        self.spec = found.pair
-        self._told = replace(self._told, pair=found.pair, layers=found.layers)
-        self.task = self.share(self._told)
+    def _take_open(self, name: str, opened: Opened) -> None:
+        self._opened = opened
+        self.spec = opened.pair
+        self._pair_task = replace(self._pair_task, pair=opened.pair, layers=opened.layers)
+        self.task = self.share(self._pair_task)
         for row in self.rows:
             path = self._path(row)
-            if result := finished(path, found.keys[row.name]):
+            if result := finished(path, opened.keys[row.name]):
                 self.cells[row.name] = Cell(result, path, computed=False)
         if len(self.cells) == len(self.rows):
             self.done = True
@@ -135,14 +137,15 @@ class PairRun:
             if (cell := self.cells.get(name)) and (stored := read_propensities(cell.path, cell.result)):
                 self._shared.references[name] = Swept(stored, 0.0)
         self._pass = Pass(
-            self._corpus, self.evaluation.suite.corpus.budget, found.tokenizers, found.limits, found.widths,
-            seed=self.evaluation.seed, batch_size=self.evaluation.batch_size,
+            self._corpus, self.evaluation.suite.corpus.budget,
+            opened.tokenizers, opened.limits, opened.widths,
+            seed=self.evaluation.config.seed, batch_size=self.evaluation.config.batch_size,
         )  # fmt: skip
         self._shards = self._pass.shards()
 
-    def _take_shard(self, number: int, found: ShardStates) -> None:
+    def _take_shard(self, number: int, states: ShardStates) -> None:
         assert self._pass is not None
-        self._waiting[number] = found
+        self._waiting[number] = states
         while self._merged in self._waiting:
             shard = self._out.pop(self._merged)
             self.states_done = self._pass.add(shard, self._waiting.pop(self._merged))
@@ -155,8 +158,8 @@ class PairRun:
         self._states = self.share(PackedStates.of(whole.states()))
         self._pass = None
         # the text has been read: what it is has a name now
-        self._told = replace(self._told, revisions=dict(self.evaluation.data.revisions))
-        self.task = self.share(self._told)
+        self._pair_task = replace(self._pair_task, revisions=dict(self.evaluation.data.revisions))
+        self.task = self.share(self._pair_task)
         units = [
             Unit(self, "sweep", name, (name, self._states))
             for name in REFERENCES
@@ -165,22 +168,22 @@ class PairRun:
         if any(measured(row) for row in self._unfinished()):
             refusal = [task.name for task in self.tasks if task.card.kind == "refusal"]
             units += [Unit(self, "alphas", name, (name, self._states)) for name in refusal]
-        self._wanted = len(units)
+        self._references_missing = len(units)
         self._ready += units
         if not units:
             self._begin_cells()
 
-    def _take_sweep(self, name: str, found: Swept) -> None:
-        self._shared.references[name] = found
+    def _take_sweep(self, name: str, swept: Swept) -> None:
+        self._shared.references[name] = swept
         self._reference_done()
 
-    def _take_alphas(self, name: str, found: Any) -> None:
-        self._shared.alphas[name] = found
+    def _take_alphas(self, name: str, choice: AlphaChoice) -> None:
+        self._shared.alphas[name] = choice
         self._reference_done()
 
     def _reference_done(self) -> None:
-        self._wanted -= 1
-        if not self._wanted:
+        self._references_missing -= 1
+        if not self._references_missing:
             self._begin_cells()
 
     def _begin_cells(self) -> None:
@@ -188,11 +191,11 @@ class PairRun:
         for row in sorted(self._unfinished(), key=_size, reverse=True):
             self._ready.append(Unit(self, "cell", row.name, (row.name, self._states, shared)))
 
-    def _take_cell(self, name: str, found: tuple[Result, dict[str, Any]] | Failure) -> None:
-        if isinstance(found, Failure):
-            self.failures[name] = found
+    def _take_cell(self, name: str, computed: tuple[Result, dict[str, Any]] | Failure) -> None:
+        if isinstance(computed, Failure):
+            self.failures[name] = computed
         else:
-            result, arrays = found
+            result, arrays = computed
             if result.key != self._opened.keys[name]:
                 raise UserError(
                     f"{self.spec.name}: {name}: two workers see other models, tasks or code under one name: "
@@ -208,7 +211,7 @@ class PairRun:
         return [row for row in self.rows if row.name not in self.cells]
 
     def _path(self, row: Row) -> Path:
-        return cell_path(self.evaluation.out, self.evaluation.suite, self.spec, row)
+        return cell_path(self.evaluation.config.out, self.evaluation.suite, self.spec, row)
 
 
 def _size(row: Row) -> int:

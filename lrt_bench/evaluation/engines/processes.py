@@ -7,7 +7,6 @@ workers read lie in files, which they map: the states of a pair are in memory on
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import mmap
 import os
@@ -16,7 +15,8 @@ import signal
 import tempfile
 import traceback
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -28,11 +28,12 @@ import torch
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines import driver
-from lrt_bench.evaluation.engines.forkserver import context, warm
-from lrt_bench.evaluation.engines.worker import Settings, Worker
+from lrt_bench.evaluation.engines.forkserver import context, start_server
+from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation
+from lrt_bench.evaluation.process_state import driver_state, run_state
 
-PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
+PICKLE_PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
 ALIGN = 64  # bytes
 WANTED = (
     "transformers.tokenization_utils_tokenizers",
@@ -43,7 +44,9 @@ WANTED = (
 
 @dataclass(frozen=True, eq=False)
 class Shelved:
-    """A value in a file: the pickle, then its arrays. The file goes with the driver's last mention of it.
+    """A value in a file: the pickle, then its arrays.
+
+    The file goes with the driver's last mention of it.
 
     parts : (start, end) of the pickle and of each array.
     """
@@ -55,7 +58,7 @@ class Shelved:
     def of(cls, value: Any, folder: Path) -> Shelved:
         """Write a value whole."""
         arrays: list[pickle.PickleBuffer] = []
-        data = pickle.dumps(value, PROTOCOL, buffer_callback=arrays.append)
+        data = pickle.dumps(value, PICKLE_PROTOCOL, buffer_callback=arrays.append)
         parts = []
         handle, path = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "wb") as file:
@@ -64,40 +67,53 @@ class Shelved:
                 file.write(part)
                 parts.append((start, file.tell()))
                 file.write(b"\0" * (-file.tell() % ALIGN))
-        found = cls(path, tuple(parts))
-        weakref.finalize(found, Path(path).unlink, missing_ok=True)
-        return found
+        shelved = cls(path, tuple(parts))
+        weakref.finalize(shelved, Path(path).unlink, missing_ok=True)
+        return shelved
 
-    def value(self) -> Any:
-        """The value; its arrays stay in the file, and can't be written to."""
-        return _read(self.path, self.parts)
+    def read(self) -> Any:
+        """Return the value; its arrays stay in the file, and cannot be written to."""
+        with open(self.path, "rb") as file:
+            whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        data, *arrays = (whole[start:end] for start, end in self.parts)
+        return pickle.loads(data, buffers=arrays)
 
 
-@functools.lru_cache(maxsize=8)
-def _read(path: str, parts: tuple[tuple[int, int], ...]) -> Any:
-    with open(path, "rb") as file:
-        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    data, *arrays = (whole[start:end] for start, end in parts)
-    return pickle.loads(data, buffers=arrays)
+class ShelfReader:
+    """Reads shelved values, and keeps the last few: a worker's calls name the same ones again and again."""
+
+    KEPT = 8
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[str, Any] = OrderedDict()
+
+    def value(self, shelved: Shelved) -> Any:
+        """Return a shelved value, read at its first mention."""
+        if shelved.path not in self._values:
+            self._values[shelved.path] = shelved.read()
+        self._values.move_to_end(shelved.path)
+        while len(self._values) > self.KEPT:
+            self._values.popitem(last=False)
+        return self._values[shelved.path]
 
 
 def serve(pipe: connection.Connection, threads: int, environment: Mapping[str, str]) -> None:
-    """A worker's life: calls in, what they return or raise out, until the driver is gone."""
+    """Run a worker: read calls, send what they return or raise, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is interrupted, and lets its workers go
     os.environ.update(environment)
     torch.set_num_threads(threads)
-    worker = Worker()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    worker, reader = Worker(), ShelfReader()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), run_state():
         while True:
             method, arguments = pickle.loads(pipe.recv_bytes())
-            pipe.send_bytes(pickle.dumps(_answer(worker, method, arguments), PROTOCOL))
+            values = [reader.value(part) if isinstance(part, Shelved) else part for part in arguments]
+            pipe.send_bytes(pickle.dumps(_answer(worker, method, values), PICKLE_PROTOCOL))
 
 
 def _answer(worker: Worker, method: str, arguments: Sequence[Any]) -> tuple[str, Any]:
-    """("found", what is returned), or ("raised", the user's error), or ("broke", a traceback)."""
+    """Return ("returned", value), or ("raised", the user's error), or ("broke", a traceback)."""
     try:
-        values = [part.value() if isinstance(part, Shelved) else part for part in arguments]
-        return "found", getattr(worker, method)(*values)
+        return "returned", getattr(worker, method)(*arguments)
     except (UserError, OSError) as error:
         return "raised", error
     except Exception:  # a mistake of ours: the driver shows where
@@ -105,40 +121,48 @@ def _answer(worker: Worker, method: str, arguments: Sequence[Any]) -> tuple[str,
 
 
 @dataclass(eq=False)
-class _Post:
+class _WorkerProcess:
     """A worker's process, and the driver's end of the pipe to it."""
 
     process: BaseProcess
     pipe: connection.Connection
 
 
-class Processes(driver.Crew):
-    """Worker processes. Their threads are the machine's, shared out."""
+class Processes(driver.WorkerPool):
+    """Worker processes.
+
+    Their threads are the machine's, shared out.
+    """
 
     def __init__(self, count: int, threads: int, folder: Path) -> None:
         self.count, self._threads, self._folder = count, threads, folder
 
     def share(self, value: Any) -> Shelved:
+        """Put a value where every worker can read it."""
         return Shelved.of(value, self._folder)
 
-    def hire(self) -> _Post:
+    def start_worker(self) -> _WorkerProcess:
+        """Start a worker."""
         mine, theirs = context().Pipe()
         arguments = (theirs, self._threads, dict(os.environ))
         process = context().Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
         process.start()
         theirs.close()
-        return _Post(process, mine)
+        return _WorkerProcess(process, mine)
 
-    def call(self, worker: _Post, method: str, *arguments: Any) -> _Post:
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # lost: `found` says so
-            worker.pipe.send_bytes(pickle.dumps((method, arguments), PROTOCOL))
+    def call(self, worker: _WorkerProcess, method: str, *arguments: Any) -> _WorkerProcess:
+        """Call a worker's method; return a reference to its result."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # lost: `result` says so
+            worker.pipe.send_bytes(pickle.dumps((method, arguments), PICKLE_PROTOCOL))
         return worker
 
-    def wait(self, references: Sequence[_Post], seconds: float) -> list[_Post]:
-        ended = connection.wait([post.pipe for post in references], seconds)
-        return [post for post in references if post.pipe in ended]
+    def wait(self, references: Sequence[_WorkerProcess], seconds: float) -> list[_WorkerProcess]:
+        """Return the calls that have ended within some seconds."""
+        ended = connection.wait([worker.pipe for worker in references], seconds)
+        return [worker for worker in references if worker.pipe in ended]
 
-    def found(self, reference: _Post) -> Any:
+    def result(self, reference: _WorkerProcess) -> Any:
+        """Return what an ended call returned, or raise what it raised."""
         try:
             kind, value = pickle.loads(reference.pipe.recv_bytes())
         except (EOFError, ConnectionResetError) as error:
@@ -152,40 +176,34 @@ class Processes(driver.Crew):
             raise RuntimeError(f"a worker's mistake:\n{value}")
         return value
 
-    def dismiss(self, worker: _Post) -> None:
+    def stop_worker(self, worker: _WorkerProcess) -> None:
+        """End a worker."""
         worker.pipe.close()
         worker.process.kill()
         worker.process.join()
 
-    def missing(self) -> str:
+    def why_none_started(self) -> str:
+        """Say why no worker may have started."""
         return "can this machine start processes?"
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """The driver computes little, and its idle threads would keep the workers from theirs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def run(evaluation: Evaluation, count: int) -> list[Cell]:
-    """`Evaluation.run` by processes of this machine. Raises UserError."""
+    """Compute every cell, as `Evaluation.run` does, by processes of this machine.
+
+    Raises UserError.
+    """
     evaluation.check()
-    settings = Settings.of(evaluation)
+    settings = WorkerSettings.of(evaluation)
     try:
-        pickle.dumps(settings, PROTOCOL)
+        pickle.dumps(settings, PICKLE_PROTOCOL)
     except Exception as error:  # whatever a stranger's objects raise
         raise UserError(
             f"--workers {count}: these settings cannot be sent to workers ({type(error).__name__}: {error}): "
             "give --workers 1"
         ) from error
-    warm()
+    start_server()
     for name in WANTED:  # while the workers' imports go on elsewhere
         importlib.import_module(name)
     threads = max(1, torch.get_num_threads() // count)
-    with _one_thread(), tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
+    with driver_state(), tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         return driver.run(evaluation, settings, Processes(count, threads, Path(folder)))

@@ -20,7 +20,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines import driver
 from lrt_bench.evaluation.engines.base import Engine
-from lrt_bench.evaluation.engines.worker import Settings, Worker
+from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation
 
 SHORT = 40  # characters of a temporary folder: Ray's sockets below it must stay within 107
@@ -47,6 +47,7 @@ class Ray(Engine):
     memory: float | None = None
 
     def run(self, evaluation: Evaluation) -> list[Cell]:
+        """Compute every cell with this engine."""
         return run(evaluation, self)
 
 
@@ -59,7 +60,7 @@ class Team:
 
 
 def team(nodes: Sequence[dict[str, float]], device: str, wanted: Ray) -> Team:
-    """The workers for machines with these resources; see `Ray` for the defaults."""
+    """Return the workers for machines with these resources; see `Ray` for the defaults."""
     cuda = device.startswith("cuda")
     gpus = wanted.gpus if wanted.gpus is not None else float(cuda)
     used = [node for node in nodes if node.get("CPU", 0.0) >= 1 and node.get("GPU", 0.0) >= gpus]
@@ -76,9 +77,9 @@ def team(nodes: Sequence[dict[str, float]], device: str, wanted: Ray) -> Team:
 
 @contextlib.contextmanager
 def connected(wanted: Ray) -> Iterator[None]:
-    """A cluster: one that this process is in already, the one at the address, or one of this machine's own.
+    """Connect to a cluster: this process's own, the one at the address, or a new one on this machine.
 
-    The last leaves nothing behind.
+    A new one leaves nothing behind.
     """
     if ray.is_initialized():
         yield
@@ -98,12 +99,16 @@ def connected(wanted: Ray) -> Iterator[None]:
     # other users of this machine cannot give our workers work; Ray would leave a token in the home folder
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = (wanted.workers or 1) * (wanted.cpus or 1)
+    wanted_cpus = (wanted.workers or 1) * (wanted.cpus or 1)
     parent = tempfile.gettempdir() if len(tempfile.gettempdir()) <= SHORT else "/tmp"
     folder = tempfile.mkdtemp(prefix="lrt-ray-", dir=parent)
     try:
         ray.init(
-            "local", num_cpus=max(processors, asked), include_dashboard=False, _temp_dir=folder, **quietly
+            "local",
+            num_cpus=max(processors, wanted_cpus),
+            include_dashboard=False,
+            _temp_dir=folder,
+            **quietly,
         )
         yield
     finally:
@@ -112,19 +117,22 @@ def connected(wanted: Ray) -> Iterator[None]:
 
 
 def run(evaluation: Evaluation, wanted: Ray) -> list[Cell]:
-    """`Evaluation.run` by Ray workers. Raises UserError."""
-    if evaluation.device.startswith("cuda:"):
-        raise UserError(f"--device {evaluation.device}: Ray shares out the GPUs: give --device cuda")
+    """`Evaluation.run` by Ray workers.
+
+    Raises UserError.
+    """
+    if evaluation.config.device.startswith("cuda:"):
+        raise UserError(f"--device {evaluation.config.device}: Ray shares out the GPUs: give --device cuda")
     evaluation.check()  # before a cluster is started
     # what Ray prints of lost workers is no result: it goes to standard error
     with contextlib.redirect_stdout(sys.stderr), connected(wanted):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        found = team(nodes, evaluation.device, wanted)
-        _check_machine(found, nodes, wanted)
-        return driver.run(evaluation, _sendable(evaluation), Actors(found))
+        workers = team(nodes, evaluation.config.device, wanted)
+        _check_machine(workers, nodes, wanted)
+        return driver.run(evaluation, _sendable(evaluation), Actors(workers))
 
 
-class Actors(driver.Crew):
+class Actors(driver.WorkerPool):
     """Workers as Ray actors."""
 
     def __init__(self, team: Team) -> None:
@@ -134,18 +142,23 @@ class Actors(driver.Crew):
         self._actor = remote.options(**options)
 
     def share(self, value: Any) -> Any:
+        """Put a value where every worker can read it."""
         return ray.put(value)
 
-    def hire(self) -> Any:
+    def start_worker(self) -> Any:
+        """Start a worker."""
         return self._actor.remote()
 
     def call(self, worker: Any, method: str, *arguments: Any) -> Any:
+        """Call a worker's method; return a reference to its result."""
         return getattr(worker, method).remote(*arguments)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
+        """Return the calls that have ended within some seconds."""
         return ray.wait(list(references), num_returns=1, timeout=seconds)[0]
 
-    def found(self, reference: Any) -> Any:
+    def result(self, reference: Any) -> Any:
+        """Return what an ended call returned, or raise what it raised."""
         try:
             return ray.get(reference)
         except RayTaskError as error:
@@ -156,30 +169,35 @@ class Actors(driver.Crew):
         except RayError as error:
             raise driver.LostWorkerError(f"Ray says: {str(error).strip().partition(chr(10))[0]}") from error
 
-    def dismiss(self, worker: Any) -> None:
+    def stop_worker(self, worker: Any) -> None:
+        """End a worker."""
         with contextlib.suppress(RayError):
             ray.kill(worker)
 
-    def missing(self) -> str:
-        there = ", ".join(f"{value:g} {name}" for name, value in sorted(ray.cluster_resources().items()))
-        return f"the cluster has {there}"
+    def why_none_started(self) -> str:
+        """Say why no worker may have started."""
+        resources = ", ".join(f"{value:g} {name}" for name, value in sorted(ray.cluster_resources().items()))
+        return f"the cluster has {resources}"
 
 
 def _check_machine(team: Team, nodes: Sequence[dict[str, float]], wanted: Ray) -> None:
     """Raise UserError where this machine alone can never have the workers; a cluster may still grow."""
     if wanted.address is not None:
         return
-    there = sum(node.get("GPU", 0.0) for node in nodes)
-    if team.count * team.request["num_gpus"] > there:
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    if team.count * team.request["num_gpus"] > gpus:
         raise UserError(
-            f"--engine ray: {team.count} workers want {team.request['num_gpus']:g} GPUs each, and {there:g} "
+            f"--engine ray: {team.count} workers want {team.request['num_gpus']:g} GPUs each, and {gpus:g} "
             "are here: give fewer --workers, or --worker-gpus"
         )
 
 
-def _sendable(evaluation: Evaluation) -> Settings:
-    """The settings. Raises UserError where lm-eval's tasks, which are code, cannot be sent."""
-    settings = Settings.of(evaluation)
+def _sendable(evaluation: Evaluation) -> WorkerSettings:
+    """Return the settings.
+
+    Raises UserError where lm-eval's tasks, which are code, cannot be sent.
+    """
+    settings = WorkerSettings.of(evaluation)
     if evaluation.side_effects is not None:
         try:
             ray.cloudpickle.dumps(evaluation.side_effects)

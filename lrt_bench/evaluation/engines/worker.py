@@ -1,6 +1,6 @@
-"""What a worker does: it opens pairs, reads shards of the corpus, sweeps references, computes cells.
+"""A worker: it opens pairs, reads shards of the corpus, sweeps references and computes cells.
 
-It holds the models of one pair at a time and writes nothing: results are the driver's.
+It holds the models of one pair at a time. It writes nothing: the driver stores results.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from lrt_bench._version import __version__
-from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import RefusalTask, Task
 from lrt_bench.errors import UserError
+from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.evaluation.cells import Cell, Failure
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.pair_job import PairJob
@@ -33,7 +33,7 @@ from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates, Shard, ShardStates, read_shard
-from lrt_bench.results.records import LayersChosen
+from lrt_bench.results.schema.records import LayersChosen
 from lrt_bench.results.storage import Result
 from lrt_bench.steering.refusal_selection import AlphaChoice
 
@@ -41,11 +41,17 @@ MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a worker is told of a run.
+class WorkerSettings:
+    """What a worker is sent of a run.
 
-    folder : the driver's working folder: relative paths mean the same there.
-    judge : address and name of the judge; its key is each machine's own and is never sent.
+    Attributes
+    ----------
+    folder
+        The driver's working folder: relative paths mean the same in it.
+    judge
+        Address and name of the judge; its key is each machine's own and is never sent.
+    keyed
+        Whether the driver has a key.
     """
 
     evaluation: Evaluation
@@ -54,7 +60,8 @@ class Settings:
     keyed: bool = False
 
     @classmethod
-    def of(cls, evaluation: Evaluation) -> Settings:
+    def of(cls, evaluation: Evaluation) -> WorkerSettings:
+        """Return what workers are sent of an evaluation; never the judge's key."""
         scorers = evaluation.scorers
         judge = scorers.judge
         mine = replace(
@@ -63,8 +70,14 @@ class Settings:
         address = (judge.url, judge.model) if judge else None
         return cls(mine, str(Path.cwd()), address, bool(judge and judge.key))
 
-    def here(self) -> Evaluation:
-        """The run's settings on this machine. Raises UserError where it lacks the folder or the key."""
+    def on_this_machine(self) -> Evaluation:
+        """Return the run's evaluation on this machine.
+
+        Raises
+        ------
+        UserError
+            Where the machine lacks the working folder or the judge's key.
+        """
         host = socket.gethostname()
         try:
             os.chdir(self.folder)
@@ -124,6 +137,7 @@ class PackedStates:
 
     @classmethod
     def of(cls, states: PairedStates) -> PackedStates:
+        """Return paired states as plain arrays."""
         size = len(states.sample)
         arrays = {name: getattr(states.moments, name).numpy() for name in MOMENTS}
         arrays |= {"x": np.asarray(states.sample.x[:size]), "y": np.asarray(states.sample.y[:size])}
@@ -132,7 +146,7 @@ class PackedStates:
         return cls(arrays, {name: getattr(states, name) for name in names})
 
     def unpacked(self) -> PairedStates:
-        """The paired states; the sample stays where it lies, which is read-only, the rest is copied."""
+        """Return the paired states; the sample stays in its file, read-only, and the rest is copied."""
         moments = {name: torch.from_numpy(self.arrays[name].copy()) for name in MOMENTS}
         sides = torch.from_numpy(self.arrays["source"].copy()), torch.from_numpy(self.arrays["target"].copy())
         return PairedStates(
@@ -170,17 +184,21 @@ class Worker:
     _evaluation: Evaluation
     _models: Models
     _rows: list[Row]
+    _states: ReceivedStates
 
     def __init__(self) -> None:
         self._job: tuple[int, PairJob] | None = None
 
-    def about(self) -> tuple[str, str, str, int]:
+    def version(self) -> tuple[str, str, str, int]:
         """Version, hash of the code, machine, process."""
         return __version__, code_digest(), socket.gethostname(), os.getpid()
 
-    def begin(self, settings: Settings) -> None:
-        """Take a run's settings. Raises UserError where they do not fit this machine."""
-        self._evaluation = settings.here()
+    def configure(self, settings: WorkerSettings) -> None:
+        """Take a run's settings.
+
+        Raises UserError where they do not fit this machine.
+        """
+        self._evaluation = settings.on_this_machine()
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()
 
@@ -209,13 +227,14 @@ class Worker:
         row = _row(job, name)
         vectors = job.vectors(row)
         began = time.perf_counter()
-        found = job.bench.propensities(vectors, row.over_steered)
-        return Swept(found, time.perf_counter() - began)
+        propensities = job.bench.choice_sweep.propensities(vectors, row.over_steered)
+        return Swept(propensities, time.perf_counter() - began)
 
     def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
         """Choose a refusal task's alphas."""
         bench = self._opened(task, states).bench
-        return bench.alpha_choice(next(task for task in bench.tasks if task.name == name))
+        refusals = bench.inputs.of_kind(RefusalTask)
+        return bench.refusal_alphas.of(next(task for task in refusals if task.name == name))
 
     def cell(
         self, task: PairTask, name: str, states: PackedStates, shared: Shared
@@ -223,25 +242,23 @@ class Worker:
         """Compute a row's result and propensities."""
         job = self._opened(task, states)
         for reference, swept in shared.references.items():
-            job.know(reference, swept.propensities, swept.seconds)
-        job.bench.alpha_choices |= shared.alphas
+            job.receive_propensities(reference, swept.propensities, swept.seconds)
+        job.bench.refusal_alphas.receive(shared.alphas)
         return job.computed(_row(job, name))
 
     def _opened(self, task: PairTask, states: PackedStates | None = None) -> PairJob:
-        """The pair's job; that of another pair, and its models, are let go."""
+        """Return the pair's job; that of another pair, and its models, are let go."""
         if self._job is None or self._job[0] != task.number:
             self._job = None
             self._models.keep({task.pair.source, task.pair.target})
             rows = rows_of(task.pair, self._rows)
-            job = self._evaluation.job(task.pair, self._models, task.tasks, rows)
+            self._states = ReceivedStates(task.fingerprint, task.revisions)
+            job = self._evaluation.job(task.pair, self._models, task.tasks, rows, states_source=self._states)
             job.layers_chosen = task.layers or job.layers_chosen
-            job.bench.fingerprint = task.fingerprint
-            job.bench.data = Data(self._evaluation.data.local, dict(task.revisions))
             self._job = task.number, job
-        job = self._job[1]
-        if states is not None and "states" not in vars(job.bench):
-            job.bench.states = states.unpacked()
-        return job
+        if states is not None and self._states.received is None:
+            self._states.receive(states.unpacked(), task.revisions)
+        return self._job[1]
 
 
 def _row(job: PairJob, name: str) -> Row:

@@ -1,4 +1,4 @@
-"""A layer sweep as a figure: heat maps of FVU and of steering R2, and where native steering works. SVG."""
+"""A layer sweep as a figure: heat maps of FVU and of steering R2, and where native steering works."""
 
 from __future__ import annotations
 
@@ -32,10 +32,18 @@ def draw_sweep(sweep: LayerSweepRecord, path: Path) -> Path:
     _heat_map(parts[0, 0], sweep, fvu, "FVU of validation states (low is good)", f"{COLOURS}_r")
     _heat_map(parts[0, 1], sweep, r2, "steering R2 on selection prompts (high is good)", COLOURS)
     _mark_choice(parts[0, 1], sweep)
-    _bars(parts[1, 0], [at.spread for at in sweep.targets], "spread", ["" for _ in sweep.targets])
-    steerable = [f"{at.steerable}/{len(at.tasks)}" for at in sweep.targets]
     _bars(
-        parts[1, 1], [at.slope or 0.0 for at in sweep.targets], "native effect\n(logits a spread)", steerable
+        parts[1, 0],
+        [target_layer.spread for target_layer in sweep.targets],
+        "spread",
+        ["" for _ in sweep.targets],
+    )
+    steerable = [f"{target_layer.steerable}/{len(target_layer.tasks)}" for target_layer in sweep.targets]
+    _bars(
+        parts[1, 1],
+        [target_layer.slope or 0.0 for target_layer in sweep.targets],
+        "native effect\n(logits a spread)",
+        steerable,
     )
     parts[1, 1].set_title("on the bars: tasks that are steerable there", fontsize=8)
     for axis in parts[1]:
@@ -75,7 +83,7 @@ def _heat_map(
 
 
 def _mark_choice(axis: Any, sweep: LayerSweepRecord) -> None:
-    """A frame round the chosen pair, a dashed one round those tied with it."""
+    """Return a frame round the chosen pair, a dashed one round those tied with it."""
     from matplotlib.patches import Rectangle
 
     if sweep.chosen is None:

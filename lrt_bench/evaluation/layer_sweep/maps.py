@@ -1,6 +1,6 @@
 """Maps from every source layer to every target layer, from one pass over the corpus.
 
-The layers of a side stand side by side (`sources.ManyLayers`), so one `Moments` holds every pair's blocks.
+The layers of a side stand side by side (`sites.ManyLayers`), so one `Moments` holds every pair's blocks.
 With X = source layers x width and Y the same of the target it takes 8 (X + Y)^2 bytes, three times at its
 peak, and as many multiplications a token: all of 3 x 96 and 6 x 224 is 64 MB, but large models want every
 k-th layer. Beside it stand the validation states, 4 (X + Y) bytes a token.
@@ -28,8 +28,17 @@ from lrt_bench.models.states import PairedStates
 
 @dataclass(frozen=True)
 class LayerMap:
-    """Ridge from one source layer to one target layer: weight [d_target, d_source] float64, and its FVU on
-    validation states, over all dimensions and without the eight widest."""
+    """Ridge from one source layer to one target layer.
+
+    Attributes
+    ----------
+    weight
+        [d_target, d_source], float64.
+    strength
+        Of ridge, chosen on validation states.
+    fvu, fvu_without_top8
+        FVU on validation states, over all dimensions and without the eight widest.
+    """
 
     weight: Tensor
     strength: float
@@ -51,7 +60,7 @@ class LayerMaps:
 
 
 def block(moments: Moments, x: slice, y: slice) -> Moments:
-    """The moments of some source and some target dimensions, as views."""
+    """Return the moments of some source and some target dimensions, as views."""
     return Moments(
         moments.n, moments.mean_x[x], moments.mean_y[y],
         moments.s_xx[x, x], moments.s_xy[x, y], moments.s_yy[y, y],
@@ -68,12 +77,12 @@ def fit_layers(source: ManyLayers, target: ManyLayers, states: PairedStates) -> 
     maps = {}
     for layer in source.layers:
         rows = source.columns(layer)
-        for at, (weight, strength) in _ridges(states.moments, held_out, rows, columns).items():
-            bias = states.moments.mean_y[columns[at]] - weight @ states.moments.mean_x[rows]
+        for target_layer, (weight, strength) in _ridges(states.moments, held_out, rows, columns).items():
+            bias = states.moments.mean_y[columns[target_layer]] - weight @ states.moments.mean_x[rows]
             x, y = states.validation
             mapped = FixedLinear(weight, bias)(x[:, rows])
-            every, _, without_top8 = unexplained_shares(mapped, y[:, columns[at]])
-            maps[layer, at] = LayerMap(weight, strength, every, without_top8)
+            every, _, without_top8 = unexplained_shares(mapped, y[:, columns[target_layer]])
+            maps[layer, target_layer] = LayerMap(weight, strength, every, without_top8)
     variance = states.moments.variance_y
     return LayerMaps(
         maps,
@@ -94,10 +103,10 @@ def _ridges(
     best: dict[int, tuple[float, Tensor, float]] = {}
     for strength in STRENGTHS:
         every = spectrum.weight(strength)
-        for layer, at in columns.items():
-            weight = every[at]
-            bias = moments.mean_y[at] - weight @ moments.mean_x[rows]
-            error = squared_error(block(held_out, rows, at), weight, bias)
+        for layer, of_layer in columns.items():
+            weight = every[of_layer]
+            bias = moments.mean_y[of_layer] - weight @ moments.mean_x[rows]
+            error = squared_error(block(held_out, rows, of_layer), weight, bias)
             if layer not in best or error < best[layer][0]:
                 best[layer] = error, weight.contiguous(), strength
     return {layer: (weight, strength) for layer, (_, weight, strength) in best.items()}
@@ -107,9 +116,9 @@ def save_maps(path: Path, maps: LayerMaps) -> None:
     """Write the pass's outcome whole."""
     from safetensors.torch import save
 
-    tensors = {f"{x}-{y}": found.weight for (x, y), found in maps.maps.items()}
-    figures = [[*at, m.strength, m.fvu, m.fvu_without_top8] for at, m in maps.maps.items()]
-    rest = {**vars(maps), "maps": figures, "spreads": list(maps.spreads.items())}
+    tensors = {f"{x}-{y}": layer_map.weight for (x, y), layer_map in maps.maps.items()}
+    numbers = [[*layers, m.strength, m.fvu, m.fvu_without_top8] for layers, m in maps.maps.items()]
+    rest = {**vars(maps), "maps": numbers, "spreads": list(maps.spreads.items())}
     write_whole(path, save(tensors, metadata={"layers": json.dumps(rest)}))
 
 
@@ -121,17 +130,17 @@ def load_maps(path: Path) -> LayerMaps | None:
         return None
     with safe_open(str(path), "pt") as file:
         rest = json.loads(file.metadata()["layers"])
-        found = {(x, y): LayerMap(file.get_tensor(f"{x}-{y}"), *figures) for x, y, *figures in rest["maps"]}
+        maps = {(x, y): LayerMap(file.get_tensor(f"{x}-{y}"), *numbers) for x, y, *numbers in rest["maps"]}
     coverage = (rest["coverage"][0], rest["coverage"][1])
-    return LayerMaps(**{**rest, "maps": found, "spreads": dict(rest["spreads"]), "coverage": coverage})
+    return LayerMaps(**{**rest, "maps": maps, "spreads": dict(rest["spreads"]), "coverage": coverage})
 
 
 def check_memory(width: int) -> None:
     """Refuse moments that this machine can't hold, before any text is read."""
     wanted = 3 * 8 * width**2
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if wanted > there:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if wanted > memory:
         raise UserError(
             f"moments of {width} dimensions side by side take {wanted / 1e9:.0f} GB at their peak, and this "
-            f"machine has {there / 1e9:.0f}: sweep fewer layers (--every, --source-layers, --target-layers)"
+            f"machine has {memory / 1e9:.0f}: sweep fewer layers (--every, --source-layers, --target-layers)"
         )

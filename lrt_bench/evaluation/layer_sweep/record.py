@@ -16,7 +16,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.schema import first_problem
 from lrt_bench.files.whole import read_bounded
 from lrt_bench.results.metrics import Array, interval, mean_of, rank
-from lrt_bench.results.records import Count, Name, Provenance, Record, Seconds, Share
+from lrt_bench.results.schema.bounds import R2, Count, Name, Seconds
+from lrt_bench.results.schema.records import Provenance, Record
 
 FLOOR = -1.0  # of a task's steering R2 where tasks are averaged, as in the Transfer Score
 WORKS = 0.5  # share of the tasks that must be steerable at a target layer that may be chosen
@@ -45,7 +46,7 @@ class NativeTask(Record):
     steerable: bool
     effect: tuple[float, float]
     slope: float
-    ceiling_r2: Share
+    ceiling_r2: R2 | None
     energy: tuple[float, ...]
 
     @field_serializer("energy")
@@ -54,10 +55,13 @@ class NativeTask(Record):
 
 
 class TransferTask(Record):
-    """A task from one source layer. error [prompts] : sum over alphas of (D_transferred - D_native)^2."""
+    """A task from one source layer.
+
+    error [prompts] : sum over alphas of (D_transferred - D_native)^2.
+    """
 
     task: Name
-    steering_r2: Share
+    steering_r2: R2 | None
     error: tuple[float, ...]
 
     @field_serializer("error")
@@ -76,8 +80,8 @@ class SourceLayer(Record):
     strength: float
     fvu: float
     fvu_without_top8: float
-    steering_r2: Share
-    steering_r2_median: Share
+    steering_r2: R2 | None
+    steering_r2_median: R2 | None
     tasks: tuple[TransferTask, ...]
 
 
@@ -160,7 +164,7 @@ class LayerSweepRecord(Record):
                 yield source, target
 
     def grid(self, field: str) -> list[list[float | None]]:
-        """A figure of `SourceLayer` as a table [source layers][target layers]."""
+        """Return a figure of `SourceLayer` as a table [source layers][target layers]."""
         return [
             [getattr(target.sources[row], field) for target in self.targets]
             for row in range(len(self.source.layers))
@@ -168,7 +172,10 @@ class LayerSweepRecord(Record):
 
 
 def read_sweep(path: Path) -> LayerSweepRecord:
-    """Read a sweep's record. Raises UserError naming the file and the field."""
+    """Read a sweep's record.
+
+    Raises UserError naming the file and the field.
+    """
     try:
         return LayerSweepRecord.model_validate_json(read_bounded(path))
     except OSError as error:
@@ -180,8 +187,14 @@ def read_sweep(path: Path) -> LayerSweepRecord:
 def best_layers(
     targets: tuple[TargetLayer, ...], *, replicates: int, seed: int
 ) -> tuple[tuple[int, int], float, tuple[float, float], tuple[tuple[int, int], ...]] | None:
-    """The pair of best mean steering R2 where native steering works: (source layer, target layer), its R2,
-    the 95% interval and the pairs tied with it; None where native steering works nowhere."""
+    """Return the pair of layers of best mean steering R2, among those where native steering works.
+
+    Returns
+    -------
+    tuple or None
+        (source layer, target layer), its R2, the 95% interval, and the pairs tied with it; None where native
+        steering works nowhere.
+    """
     scores: dict[str, float] = {}
     places: dict[str, tuple[int, int]] = {}
     for target in targets:
@@ -207,7 +220,7 @@ def _bootstrap(
     weights = {name: rng.multinomial(n, np.full(n, 1 / n), size=replicates) for name, n in counts.items()}
     drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=replicates)
     times = dict(zip(counts, drawn.T, strict=True))
-    found = {}
+    samples = {}
     for target in targets:
         steerable = [task for task in target.tasks if task.steerable]
         energy = {task.task: np.array(task.energy) @ weights[task.task].T for task in steerable}
@@ -221,5 +234,5 @@ def _bootstrap(
                     count += times[task.task]
             name = f"{source.layer:05}-{target.layer:05}"
             # a replicate without any of this layer's tasks says nothing about it
-            found[name] = np.where(count > 0, total / np.maximum(count, 1), scores[name])
-    return found
+            samples[name] = np.where(count > 0, total / np.maximum(count, 1), scores[name])
+    return samples

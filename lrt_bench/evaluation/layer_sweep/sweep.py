@@ -20,11 +20,24 @@ from torch import Tensor
 
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
-from lrt_bench.data.suites import LayerChoice, PairSpec, Suite
-from lrt_bench.data.task_sources import resolve
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.suites import Layers, PairSpec, Suite
+from lrt_bench.data.task_reading.task_sources import resolve
+from lrt_bench.data.task_reading.task_tokens import check_tokens
+from lrt_bench.data.tasks import ChoiceTask, Task
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench, Reference
+from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
+from lrt_bench.evaluation.bench.inputs import TaskInputs
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import (
+    Reference,
+    ReferencePropensities,
+    both_ways,
+    choice_references,
+    half_vectors,
+    native_vectors,
+    random_directions,
+)
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.layer_sweep.maps import (
     LayerMap,
     LayerMaps,
@@ -45,13 +58,14 @@ from lrt_bench.evaluation.layer_sweep.record import (
     best_layers,
     read_sweep,
 )
+from lrt_bench.evaluation.process_state import run_state
 from lrt_bench.evaluation.protocol import PROTOCOL, STATES_WEIGHT
 from lrt_bench.evaluation.provenance import provenance
-from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.loading import Models
+from lrt_bench.models.memory import held_memory
 from lrt_bench.models.sites import ManyLayers, Site, many_layers
 from lrt_bench.results.metrics import mean_of, slopes, steering_r2
 from lrt_bench.steering.concepts import ConceptStates
@@ -59,71 +73,66 @@ from lrt_bench.steering.concepts import ConceptStates
 SMALLEST_SAMPLE = 100  # ridge needs no sample: the least that a suite may ask for
 
 
-@dataclass
-class _LayerBench(PairBench):
-    """The bench of one target layer: its concepts are columns of the bench of all layers."""
-
-    every: PairBench = field(kw_only=True)
-
-    def target_states(self, task: Task) -> ConceptStates:
-        assert isinstance(self.every.target, ManyLayers)
-        return _columns(self.every.target_states(task), self.every.target.columns(self.target.layer))
+def _columns(states: ConceptStates, columns: slice) -> ConceptStates:
+    return ConceptStates(states.positive[:, columns], states.negative[:, columns])
 
 
-def _columns(states: ConceptStates, at: slice) -> ConceptStates:
-    return ConceptStates(states.positive[:, at], states.negative[:, at])
-
-
-def _transferred(bench: PairBench, task: Task, maps: LayerMaps, layer: int) -> Tensor:
-    """A task's vectors at a target layer from every source layer, A v: [source layers, d_target]."""
-    source = bench.source
+def _transferred(inputs: TaskInputs, task: ChoiceTask, maps: LayerMaps, target_layer: int) -> Tensor:
+    """Return a task's vectors A v at a target layer, from every source layer: [source layers, d_target]."""
+    source = inputs.source
     assert isinstance(source, ManyLayers)
-    states = bench.source_states(task)
-    found = []
-    for at in source.layers:
-        weight = maps.maps[at, layer].weight
-        part = _columns(states, source.columns(at))
+    states = inputs.source_states(task)
+    vectors = []
+    for layer in source.layers:
+        weight = maps.maps[layer, target_layer].weight
+        part = _columns(states, source.columns(layer))
         mapping = FixedLinear(weight, weight.new_zeros(len(weight)))  # a bias would cancel
-        found.append(mapping.transfer(part.positive, part.negative))
-    return torch.stack(found)
+        vectors.append(mapping.transfer(part.positive, part.negative))
+    return torch.stack(vectors)
 
 
-def steer_layer(every: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
-    """Native and transferred steering at one target layer, on the bench's choice prompts."""
-    site = Site(every.target.model, layer)
-    bench = _LayerBench(
-        every.suite, every.pair, every.source, site, every.seed, every.batch_size, every=every
+def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
+    """Measure native and transferred steering at one target layer, on the bench's choice prompts.
+
+    The bench is of all layers; the states of one layer are columns of its states.
+    """
+    source, target = _sides(bench)
+    suite, inputs = bench.suite, bench.inputs
+    site = Site(target.model, layer)
+    sweep = ChoiceSweep(
+        inputs, site, suite.alphas, suite.over_steering, maps.spreads[layer], bench.batch_size
     )
-    bench.tasks = every.tasks  # also where there is none
-    bench.spread = maps.spreads[layer]
-    rows = {row.name: row for row in controls()}
-    tasks = bench.choices
+    tasks = sweep.tasks
+    concepts = {t.name: _columns(inputs.target_states(t), target.columns(layer)) for t in tasks}
+    directions = random_directions(suite.random_directions, site.width, bench.seed)
     native, split, random = (
-        bench.propensities(rows[name].vectors(bench, tasks), over=False)
-        for name in ("native", "native-split", "random")
+        sweep.propensities(vectors, over=False)
+        for vectors in (native_vectors(concepts), half_vectors(concepts), both_ways(directions, tasks))
     )
-    references = bench.reference(native, split, random)
-    moved = bench.propensities({t.name: _transferred(every, t, maps, layer) for t in tasks}, over=False)
-    alphas = np.asarray(bench.suite.alphas)
-    assert isinstance(every.source, ManyLayers)
+    references = choice_references(
+        sweep, ReferencePropensities(native, split, random),
+        directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
+    )  # fmt: skip
+    moved = sweep.propensities({t.name: _transferred(inputs, t, maps, layer) for t in tasks}, over=False)
+    alphas = np.asarray(suite.alphas)
     sources = []
-    for place, at in enumerate(every.source.layers):
-        deltas = {name: bench.delta(m[place]) for name, m in moved.items()}
-        sources.append(_source_layer(at, maps.maps[at, layer], references, deltas))
+    for place, source_layer in enumerate(source.layers):
+        deltas = {name: sweep.delta(m[place]) for name, m in moved.items()}
+        sources.append(_source_layer(source_layer, maps.maps[source_layer, layer], references, deltas))
     native_tasks = []
     for task in tasks:
-        slope = slopes(bench.scored(native[task.name][0]), alphas).mean()
+        slope = slopes(sweep.scored(native[task.name][0]), alphas).mean()
         native_tasks.append(_native_task(task, references[task.name], float(slope)))
     return TargetLayer(
         layer=layer,
         depth=site.depth,
-        spread=bench.spread,
+        spread=maps.spreads[layer],
         tasks=tuple(native_tasks),
         sources=tuple(sources),
     )
 
 
-def _native_task(task: Task, reference: Reference, slope: float) -> NativeTask:
+def _native_task(task: ChoiceTask, reference: Reference, slope: float) -> NativeTask:
     return NativeTask(
         task=task.name,
         digest=_selection_digest(task),
@@ -137,7 +146,7 @@ def _native_task(task: Task, reference: Reference, slope: float) -> NativeTask:
 
 
 def _source_layer(
-    layer: int, found: LayerMap, references: dict[str, Reference], deltas: dict[str, np.ndarray]
+    layer: int, layer_map: LayerMap, references: dict[str, Reference], deltas: dict[str, np.ndarray]
 ) -> SourceLayer:
     tasks = tuple(
         TransferTask(
@@ -154,23 +163,26 @@ def _source_layer(
     ]
     return SourceLayer(
         layer=layer,
-        strength=found.strength,
-        fvu=found.fvu,
-        fvu_without_top8=found.fvu_without_top8,
+        strength=layer_map.strength,
+        fvu=layer_map.fvu,
+        fvu_without_top8=layer_map.fvu_without_top8,
         steering_r2=mean_of(counted),
         steering_r2_median=float(np.median(counted)) if counted else None,
         tasks=tasks,
     )
 
 
-def _selection_digest(task: Task) -> str:
+def _selection_digest(task: ChoiceTask) -> str:
     """Hash of what a sweep reads of a task: its card, the pairs that make the vector, the selection."""
     parts = [task.card, *task.vector, *task.choices]
     return hashlib.sha256(json.dumps([part.model_dump(mode="json") for part in parts]).encode()).hexdigest()
 
 
-def chosen_layers(model: LanguageModel, layers: LayerChoice | None, every: int) -> ManyLayers:
-    """The layers named, or every k-th. Raises UserError where there is no such layer."""
+def chosen_layers(model: LanguageModel, layers: Layers | None, every: int) -> ManyLayers:
+    """Return the layers named, or every k-th.
+
+    Raises UserError where there is no such layer.
+    """
     if layers is None:
         layers = tuple(range(every, model.n_layers + 1, every))
         if not layers:
@@ -195,9 +207,9 @@ class LayerSweep:
 
     suite: Suite
     pair: PairSpec
-    tasks: Sequence[Task]
-    source_layers: LayerChoice | None = None
-    target_layers: LayerChoice | None = None
+    tasks: Sequence[ChoiceTask]
+    source_layers: Layers | None = None
+    target_layers: Layers | None = None
     every: int = 1
     out: Path = Path("results")
     device: str = "cpu"
@@ -207,30 +219,36 @@ class LayerSweep:
     data: Data = field(default_factory=Data)
     words: Sequence[str] = ()
     report: Callable[[str, float, float], None] = lambda what, done, total: None
-    _resolved: list[Task] = field(default_factory=list, init=False)
+    _resolved: list[ChoiceTask] = field(default_factory=list, init=False)
 
     @property
     def path(self) -> Path:
+        """Where the record lies."""
         return self.out / "layers" / self.pair.name / "layers.json"
 
+    @held_memory()
     def run(self, models: Models) -> LayerSweepRecord:
-        """Compute the sweep, or read it back. Raises UserError on bad input."""
+        """Compute the sweep, or read it back.
+
+        Raises UserError on bad input.
+        """
         self.report(f"{self.pair.name}: loading", 0, 1)
         bench = self._bench(models)
         key = self._key(bench)
-        if self.path.exists() and (found := read_sweep(self.path)).key == key:
-            return found
+        if self.path.exists() and (finished := read_sweep(self.path)).key == key:
+            return finished
         parts = self.path.parent / "parts" / key[:16]
         maps = self._maps(bench, parts / "maps.safetensors")
         began = time.perf_counter()
-        targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
+        with run_state():
+            targets = tuple(self._target(bench, maps, layer, parts) for layer in maps.spreads)
         record = self._record(key, bench, maps, targets, time.perf_counter() - began)
         write_whole(self.path, (record.model_dump_json(indent=1) + "\n").encode())
         shutil.rmtree(parts.parent)
         return record
 
     def _bench(self, models: Models) -> PairBench:
-        """The bench of all layers, its scored prompts exchanged for those that choose."""
+        """Return the bench of all layers, its scored prompts exchanged for those that choose."""
         sites = []
         for side, spec, layers in (
             ("source", self.pair.source, self.source_layers),
@@ -241,8 +259,12 @@ class LayerSweep:
             except UserError as error:
                 raise UserError(f"{self.pair.name}: {side}: {error}") from error
         check_memory(sites[0].width + sites[1].width)
+        self.suite.corpus.corpus(self.data).check()
         self._resolved = [resolve(task, self.data) for task in self.tasks]
-        tasks = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        tasks: list[Task] = [replace(task, choices=task.select) for task in self._resolved if task.select]
+        for task in self._resolved:
+            for site in sites:
+                check_tokens(task, site.model.tokenizer)
         corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
@@ -250,21 +272,21 @@ class LayerSweep:
             self.report(f"{self.pair.name}: states", STATES_WEIGHT * share, self._total(sites[1]))
 
         source, target = sites
-        bench = PairBench(
-            suite, self.pair, source, target, self.seed, self.batch_size, states_done, tasks, self.data
+        states = CorpusStates(
+            source, target, corpus.corpus(self.data), corpus.budget, self.seed, self.batch_size, states_done
         )
-        bench.tasks = bench.tasks if tasks else []  # never the suite's, whose prompts score
-        return bench
+        return PairBench(suite, self.pair, source, target, tasks, states, self.seed, self.batch_size)
 
     def _total(self, target: ManyLayers) -> int:
         return STATES_WEIGHT + len(target.layers)
 
     def _key(self, bench: PairBench) -> str:
-        """Hash of all that the figures depend on."""
+        """Hash of all that the record's numbers depend on."""
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
         parts = [
-            PROTOCOL, __version__, protocol, bench.fingerprint, [_selection_digest(t) for t in bench.tasks],
+            PROTOCOL, __version__, protocol, bench.states_source.fingerprint,
+            [_selection_digest(task) for task in bench.inputs.of_kind(ChoiceTask)],
             sites, self.seed, self.dtype, self.device,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -274,7 +296,8 @@ class LayerSweep:
         if maps is None:
             maps = fit_layers(*_sides(bench), bench.states)
             save_maps(path, maps)
-            del bench.states  # the sweeps need none of it
+            assert isinstance(bench.states_source, CorpusStates)
+            bench.states_source.release()  # the sweeps need none of it
         return maps
 
     def _target(self, bench: PairBench, maps: LayerMaps, layer: int, parts: Path) -> TargetLayer:
@@ -284,15 +307,15 @@ class LayerSweep:
         self.report(f"{self.pair.name}: target layer {layer}", done, self._total(target))
         if path.is_file():
             return TargetLayer.model_validate_json(path.read_bytes())
-        found = steer_layer(bench, maps, layer)
-        write_whole(path, found.model_dump_json().encode())
-        return found
+        steered = steer_layer(bench, maps, layer)
+        write_whole(path, steered.model_dump_json().encode())
+        return steered
 
     def _record(
         self, key: str, bench: PairBench, maps: LayerMaps, targets: tuple[TargetLayer, ...], seconds: float
     ) -> LayerSweepRecord:
         source, target = map(_layers_record, _sides(bench))
-        scored = {task.task for at in targets for task in at.tasks}
+        scored = {task.task for target_layer in targets for task in target_layer.tasks}
         return LayerSweepRecord(
             key=key,
             suite=self.suite.name,
@@ -320,10 +343,10 @@ class LayerSweep:
         )
 
     def _choice(self, targets: tuple[TargetLayer, ...]) -> Choice | None:
-        found = best_layers(targets, replicates=self.suite.bootstrap, seed=self.seed)
-        if found is None:
+        best = best_layers(targets, replicates=self.suite.bootstrap, seed=self.seed)
+        if best is None:
             return None
-        (source, target), score, ci95, tied = found
+        (source, target), score, ci95, tied = best
         words = ["lrt-bench", "evaluate", "--source", self.pair.source, "--source-layer", str(source)]
         words += ["--target", self.pair.target, "--target-layer", str(target), *self.words]
         return Choice(

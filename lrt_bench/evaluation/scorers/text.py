@@ -10,7 +10,7 @@ WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 
 def score_text(scorer: ScorerCard, text: str) -> float:
-    """The text's score under a task's scorer.
+    """Return the text's score under a task's scorer.
 
     words : share of the known words that are `present` ones, among `present` and `absent`.
     keywords : 1 where any of `present` occurs as a word, else 0.
@@ -19,9 +19,9 @@ def score_text(scorer: ScorerCard, text: str) -> float:
     """
     words = [word.lower() for word in WORD.findall(text)]
     if scorer.name == "words":
-        here = sum(word in scorer.present for word in words)
-        other = sum(word in scorer.absent for word in words)
-        return here / (here + other) if here + other else 0.0
+        present = sum(word in scorer.present for word in words)
+        absent = sum(word in scorer.absent for word in words)
+        return present / (present + absent) if present + absent else 0.0
     if scorer.name == "keywords":
         return float(any(word in scorer.present for word in words))
     if scorer.name == "phrases":

@@ -14,6 +14,8 @@ from torch import Tensor
 from lrt_bench.data.corpus import encode
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
+from lrt_bench.models.checks.probes import check_finite
+from lrt_bench.models.decoding import Decoding
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.resume import Steered
 
@@ -32,9 +34,9 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
     exactly once (lm-eval's own class has it twice in a rolling log-likelihood where the tokenizer adds it).
     """
 
-    def __init__(self, site: Site, offsets: Tensor, rows: int = 64) -> None:
+    def __init__(self, site: Site, offsets: Tensor, batch_size: int = 64) -> None:
         super().__init__()
-        self.site, self.offsets, self.rows = site, offsets.float(), rows
+        self.site, self.offsets, self.batch_size = site, offsets.float(), batch_size
         self.tokenizer = site.model.tokenizer
         self.max_length = site.model.context
         self.chosen = 0
@@ -43,30 +45,31 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
 
     @property
     def eot_token_id(self) -> int | None:
-        found: int | None = self.tokenizer.eos_token_id
-        return found
+        """The tokenizer's end of text, if it has one."""
+        eos: int | None = self.tokenizer.eos_token_id
+        return eos
 
     @property
     def prefix_token_id(self) -> int:
         """What stands before a text that has no context: BOS, else EOS."""
         bos = self.tokenizer.bos_token_id
-        found: int | None = self.eot_token_id if bos is None else bos
-        if found is None:
+        prefix: int | None = self.eot_token_id if bos is None else bos
+        if prefix is None:
             raise UserError(
                 f"{self.site.model.name}: its tokenizer has neither BOS nor EOS, lm-eval wants one"
             )
-        return found
+        return prefix
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids with BOS once where there is one; without it where `add_special_tokens` is False."""
-        ids = encode(self.tokenizer, [string])[0].ids
+        ids = encode(self.tokenizer, [string], empty=True)[0].ids
         bare = add_special_tokens is False and ids[:1] == [self.tokenizer.bos_token_id]
         return ids[1:] if bare else ids
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy decoding gives it) of each continuation."""
-        found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
-        return found
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=True)
+        return answers
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
         """Log-likelihood of each whole text, in lm-eval's own disjoint windows where it is long."""
@@ -79,7 +82,7 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
         return [sum(next(answers)[0] for _ in text) for text in windows]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
-        """What is written greedily on from each prompt, up to its stop sequences."""
+        """Return what is written greedily on from each prompt, up to its stop sequences."""
         writings = [self._writing(*request.args) for request in requests]
         self._write([writing for writing in dict.fromkeys(writings) if writing not in self._texts])
         return [self._texts[writing][self.chosen] for writing in writings]
@@ -105,34 +108,36 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
             grouped.setdefault(query[0][:-1], []).append(query)
         model, layer = self.site.model, self.site.layer
         read = list(grouped)
-        for batch in by_length([len(ids) for ids in read], self.rows):
+        for batch in by_length([len(ids) for ids in read], self.batch_size, model):
             states = model.states(pad([list(read[i]) for i in batch]), [layer])[layer]
             steered = Steered(self.site, states)
-            asked = [(row, query) for row, i in enumerate(batch) for query in grouped[read[i]]]
+            scored = [(row, query) for row, i in enumerate(batch) for query in grouped[read[i]]]
             for offset in self.offsets:
                 final = model.finish(steered.run(offset[None]))
-                for (_, query), answer in zip(asked, self._likelihoods(final, asked), strict=True):
+                for (_, query), answer in zip(scored, self._likelihoods(final, scored), strict=True):
                     self._scores.setdefault(query, []).append(answer)
 
-    def _likelihoods(self, final: Tensor, asked: list[tuple[int, Query]]) -> Iterator[tuple[float, bool]]:
-        """The answer to each (row, query) from final states [b, t, d]."""
-        sizes = [size for _, (_, size) in asked]
-        rows = torch.tensor([row for row, (_, size) in asked for _ in range(size)], dtype=torch.long)
-        ends = [at for _, (ids, size) in asked for at in range(len(ids) - 1 - size, len(ids) - 1)]
-        tokens = [token for _, (ids, size) in asked for token in ids[len(ids) - size :]]
-        at, targets = torch.tensor(ends, dtype=torch.long), torch.tensor(tokens, dtype=torch.long)
-        found, greedy = [torch.empty(0)], [torch.empty(0, dtype=torch.bool)]
+    def _likelihoods(self, final: Tensor, scored: list[tuple[int, Query]]) -> Iterator[tuple[float, bool]]:
+        """Return the answer to each (row, query) from final states [b, t, d]."""
+        sizes = [size for _, (_, size) in scored]
+        rows = torch.tensor([row for row, (_, size) in scored for _ in range(size)], dtype=torch.long)
+        ends = [place for _, (ids, size) in scored for place in range(len(ids) - 1 - size, len(ids) - 1)]
+        tokens = [token for _, (ids, size) in scored for token in ids[len(ids) - size :]]
+        places, targets = torch.tensor(ends, dtype=torch.long), torch.tensor(tokens, dtype=torch.long)
+        likelihoods, greedy = [torch.empty(0)], [torch.empty(0, dtype=torch.bool)]
         for part in torch.arange(len(targets)).split(PART):
-            logits = self.site.model.head.all(final[rows[part].to(final.device), at[part].to(final.device)])
+            logits = self.site.model.head.all(
+                final[rows[part].to(final.device), places[part].to(final.device)]
+            )
             wanted = targets[part].to(logits.device)
-            found.append(logits.log_softmax(1).gather(1, wanted[:, None])[:, 0].cpu())
+            likelihoods.append(logits.log_softmax(1).gather(1, wanted[:, None])[:, 0].cpu())
             greedy.append((logits.argmax(1) == wanted).cpu())
-        scores, hits = torch.cat(found).double().split(sizes), torch.cat(greedy).split(sizes)
+        scores, hits = torch.cat(likelihoods).double().split(sizes), torch.cat(greedy).split(sizes)
         for score, hit in zip(scores, hits, strict=True):
             yield float(score.sum()), bool(hit.all())
 
     def _writing(self, prompt: str, settings: dict[str, Any]) -> Writing:
-        """A request to write, in tokens; a prompt that leaves too little room is cut on the left."""
+        """Return a request to write, in tokens; a prompt that leaves too little room is cut on the left."""
         kwargs = normalize_gen_kwargs(settings, NEW_TOKENS)
         eos = self.tokenizer.eos_token
         until = tuple(stop for stop in handle_stop_sequences(kwargs["until"], eos=eos) if stop)
@@ -148,7 +153,7 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
             grouped.setdefault((len(writing[0]), *writing[1:]), []).append(writing)
         count = len(self.offsets)
         for (_, until, new), same in grouped.items():
-            step = max(1, self.rows // count)
+            step = max(1, self.batch_size // count)
             for start in range(0, len(same), step):
                 chunk = same[start : start + step]
                 ids = torch.tensor([writing[0] for writing in chunk]).repeat_interleave(count, 0)
@@ -158,26 +163,27 @@ class SteeredLM(TemplateLM):  # type: ignore[misc]  # lm-eval is untyped
 
     @torch.inference_mode()
     def _greedy(self, ids: Tensor, offsets: Tensor, until: tuple[str, ...], new: int) -> list[str]:
-        """Continue equal-length rows with a KV cache, until each has met a stop sequence or EOS."""
+        """Continue equal-length rows until each has met a stop sequence or a token that ends a text."""
         model = self.site.model
-        cache, shift = model.new_cache(), offsets[:, None]
+
+        def changed(states: Tensor, layer: int) -> Tensor:
+            if layer != self.site.layer:
+                return states
+            return (states.float() + offsets[:, None].to(states.device)).to(states.dtype)
+
+        decoding, step_ids = Decoding(model, changed), ids
         texts, done = [""] * len(ids), [False] * len(ids)
         written: list[list[int]] = [[] for _ in texts]
-        position, step_ids = 0, ids
         for _ in range(new):
-            frame = model.frame(step_ids.shape[1], position)
-            states = model.embed(step_ids, position)
-            for index in range(model.n_layers):
-                states = model.block(index, states, frame, cache)
-                if index + 1 == self.site.layer:
-                    states = (states.float() + shift.to(states.device)).to(states.dtype)
-            position += step_ids.shape[1]
-            step_ids = model.head.all(model.finish(states[:, -1:])[:, 0]).argmax(1)[:, None].cpu()
+            logits = model.head.all(decoding.next(step_ids)).cpu()
+            check_finite(model, logits, "its logits under steering")
+            step_ids = logits.argmax(1)[:, None]
             for row, token in enumerate(step_ids[:, 0].tolist()):
-                if not done[row] and token != self.eot_token_id:
+                ended = token in model.ends
+                if not done[row] and not ended:
                     written[row].append(token)
                     texts[row] = self.tokenizer.decode(written[row], skip_special_tokens=True)
-                done[row] |= token == self.eot_token_id or any(stop in texts[row] for stop in until)
+                done[row] |= ended or any(stop in texts[row] for stop in until)
             if all(done):
                 break
         return [postprocess_generated_text(text, list(until), None) for text in texts]

@@ -26,10 +26,10 @@ from lm_eval.tasks import TaskManager
 from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
-from lrt_bench.results.records import LmEvalFigures
+from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.steering.generation import offsets_for
 
 VERSION = importlib.metadata.version("lm_eval")
@@ -92,34 +92,37 @@ class SideEffects:
 
     @property
     def digest(self) -> str:
-        """Hash of all that the figures depend on besides model and vectors."""
+        """Hash of all that the scores depend on besides model and vectors."""
         parts = [VERSION, self.names, self.limit, self.concepts, dict(self.digests)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def run(self, lm: SteeredLM) -> list[dict[str, Any]]:
-        """lm-eval's results, one for each of the model's offsets. Raises UserError where lm-eval fails."""
-        asked: dict[str, list[Any]] = {}
+        """lm-eval's results, one for each of the model's offsets.
+
+        Raises UserError where lm-eval fails.
+        """
+        requests_of: dict[str, list[Any]] = {}
         for task in self.loaded["tasks"].values():
             for request in task.instances:
-                asked.setdefault(request.request_type, []).append(request)
-        found = []
+                requests_of.setdefault(request.request_type, []).append(request)
+        results = []
         try:
-            for kind, requests in asked.items():
+            for kind, requests in requests_of.items():
                 getattr(lm, kind)(requests)  # all answers, before lm-eval reads them
             for chosen in range(len(lm.offsets)):
                 lm.chosen = chosen
                 with _alone():
                     for task in self.loaded["tasks"].values():
                         task.set_fewshot_seed(seed=SEED)
-                    found.append(evaluate(lm, self.loaded, limit=self.limit, bootstrap_iters=REPLICATES,
+                    results.append(evaluate(lm, self.loaded, limit=self.limit, bootstrap_iters=REPLICATES,
                                           log_samples=False))  # fmt: skip
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a task's own code raises
             raise UserError(f"--side-effects {','.join(self.names)}: {_first_line(error)}") from error
-        return found
+        return results
 
-    def figures(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalFigures, ...]:
+    def scores(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """Every metric of every task, unsteered and at the grid's two ends, mean over the first concepts.
 
         vectors : the row's, of the steerable concepts: {task: [seeds, d_target]}; the first seed's are
@@ -133,14 +136,14 @@ class SideEffects:
             offsets.append(offsets_for(vectors[name][seed], alphas, bench.spread))
         runs = self.run(SteeredLM(bench.target, torch.cat(offsets), bench.batch_size))
         return tuple(
-            figures
+            scores
             for name in self.reported
-            for figures in _metrics(name, self._digest_of(name), runs, concepts, alphas)
+            for scores in _metrics(name, self._digest_of(name), runs, concepts, alphas)
         )
 
     @property
     def reported(self) -> list[str]:
-        """A group that has figures of its own stands for its tasks; every other task for itself."""
+        """A group that has scores of its own stands for its tasks; every other task for itself."""
         groups = self.loaded.get("groups", {})
         whole = [name for name in self.names if name in groups and groups[name].has_aggregation]
         within = {task.task_name for name in whole for task in groups[name].get_all_tasks()}
@@ -155,15 +158,15 @@ class SideEffects:
 
 def _metrics(
     name: str, digest: str, runs: list[dict[str, Any]], concepts: tuple[str, ...], alphas: tuple[float, ...]
-) -> Iterator[LmEvalFigures]:
-    """The figures of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
+) -> Iterator[LmEvalScores]:
+    """Return the scores of a task, one a metric, from the unsteered run and those of (concept, alpha)."""
     unsteered, *steered = [run["results"][name] for run in runs]
     for key in unsteered:
         metric, _, filtered = key.partition(",")
         if not filtered or metric.endswith("_stderr") or _number(unsteered[key]) is None:
             continue
         error = f"{metric}_stderr,{filtered}"
-        yield LmEvalFigures(
+        yield LmEvalScores(
             task=name,
             metric=metric,
             filter=filtered,
@@ -182,19 +185,19 @@ def _metrics(
 
 
 def _number(value: object) -> float | None:
-    """A figure that can be written down; lm-eval says "N/A" where there is none."""
+    """Return a figure that can be written down; lm-eval says "N/A" where there is none."""
     known = isinstance(value, float | int | np.floating | np.integer) and math.isfinite(value)
     return float(value) if known else None  # type: ignore[arg-type]
 
 
 def _by_alpha(values: Sequence[object], count: int) -> tuple[float | None, ...]:
     """Means over concepts, of values ordered (concept, alpha); None where a concept has none."""
-    found = []
+    means = []
     for alpha in range(count):
         numbers = [_number(value) for value in values[alpha::count]]
-        there = [number for number in numbers if number is not None]
-        found.append(float(np.mean(there)) if len(there) == len(numbers) else None)
-    return tuple(found)
+        known = [number for number in numbers if number is not None]
+        means.append(float(np.mean(known)) if len(known) == len(numbers) else None)
+    return tuple(means)
 
 
 def load(
@@ -239,7 +242,7 @@ def _index(names: Sequence[str], folder: Path | None) -> Any:
 
 
 def _close(name: str, manager: Any, folder: Path | None) -> str:
-    """What a user may have meant."""
+    """Return what a user may have meant."""
     where = f" in {folder} or among lm-eval's own" if folder else "; local ones want --side-effects-path"
     close = difflib.get_close_matches(name, manager.all_tasks, 3)
     return f"{where}; near it: {', '.join(close)}" if close else where
@@ -271,7 +274,7 @@ def _check(name: str, task: Any) -> None:
 
 
 def _built(task: Any, limit: int | None) -> str:
-    """Build a task's requests and hash them, their targets, and what turns answers into figures."""
+    """Build a task's requests and hash them, their targets, and what turns answers into scores."""
     if task.get_config("num_fewshot") is None:
         task.set_config(key="num_fewshot", value=0)
     task.set_fewshot_seed(seed=SEED)
@@ -286,5 +289,5 @@ def _built(task: Any, limit: int | None) -> str:
 
 
 def _named(value: object) -> str:
-    """A stable text for what JSON has no word for: never an address."""
+    """Return a stable text for what JSON has no word for: never an address."""
     return getattr(value, "__qualname__", None) or type(value).__name__

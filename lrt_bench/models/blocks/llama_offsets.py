@@ -27,11 +27,11 @@ class Shifted(ABC):
 
     @abstractmethod
     def run(self, offsets: Tensor) -> Tensor:
-        """The block's output under each offset [v, d]: [v b, t, d]."""
+        """Return the block's output under each offset [v, d]: [v b, t, d]."""
 
     @abstractmethod
-    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
-        """The block's output under each offset [v, d] at some tokens of each row, at [b, q]: [v b, q, d]."""
+    def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d], at positions [b, q]: [v b, q, d]."""
 
 
 class ShiftedLlama(Shifted):
@@ -54,6 +54,7 @@ class ShiftedLlama(Shifted):
         self._cos, self._sin = call["position_embeddings"]
 
     def run(self, offsets: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d]: [v b, t, d]."""
         rows = len(offsets) * len(self._states)
         scale = self._inverse_rms(offsets)[..., None, None]
         queries, keys, values = (
@@ -70,13 +71,16 @@ class ShiftedLlama(Shifted):
         steered = (self._states[None] + offsets[:, None, None]).view(rows, *self._states.shape[1:])
         return mlp(self._block, add_product(steered, mixed, self._block.self_attn.o_proj))
 
-    def some(self, offsets: Tensor, at: Tensor) -> Tensor:
-        at = at.to(self._states.device)
-        rows = torch.arange(len(self._states), device=at.device)[:, None]
+    def some(self, offsets: Tensor, positions: Tensor) -> Tensor:
+        """Return the block's output under each offset [v, d], at positions [b, q]: [v b, q, d]."""
+        positions = positions.to(self._states.device)
+        rows = torch.arange(len(self._states), device=positions.device)[:, None]
         mixed = (
-            self._some_factored(offsets, rows, at) if self._factors else self._some_whole(offsets, rows, at)
+            self._some_factored(offsets, rows, positions)
+            if self._factors
+            else self._some_whole(offsets, rows, positions)
         )
-        steered = (self._states[rows, at] + offsets[:, None, None]).flatten(0, 1)
+        steered = (self._states[rows, positions] + offsets[:, None, None]).flatten(0, 1)
         return mlp(self._block, add_product(steered, mixed, self._block.self_attn.o_proj))
 
     @functools.cached_property
@@ -93,8 +97,8 @@ class ShiftedLlama(Shifted):
 
     def _project(self, states: Tensor, part: Any) -> Tensor:
         """W g x, without bias: [..., d] -> [..., heads, head size]."""
-        found = functional.linear(states * self._scaled, part.weight)
-        return found.view(*found.shape[:-1], -1, self._block.self_attn.head_dim)
+        projected = functional.linear(states * self._scaled, part.weight)
+        return projected.view(*projected.shape[:-1], -1, self._block.self_attn.head_dim)
 
     def _inverse_rms(self, offsets: Tensor) -> Tensor:
         """1 / rms of states + offset: [v, b, t]."""
@@ -105,8 +109,8 @@ class ShiftedLlama(Shifted):
 
     def _finished(self, scale: Tensor, own: Tensor, part: Any, offsets: Tensor) -> Tensor:
         """(W h + W o) / rms + bias: own [1, b, t, heads, size] -> [v, b, t, heads, size]."""
-        found = (own + self._project(offsets, part)[:, None, None]).mul_(scale)
-        return found if part.bias is None else found.add_(part.bias.view(own.shape[-2:]))
+        scaled = (own + self._project(offsets, part)[:, None, None]).mul_(scale)
+        return scaled if part.bias is None else scaled.add_(part.bias.view(own.shape[-2:]))
 
     def _normed(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         attention = self._block.self_attn
@@ -114,56 +118,58 @@ class ShiftedLlama(Shifted):
             return queries, keys
         return attention.q_norm(queries), attention.k_norm(keys)
 
-    def _asked(self, offsets: Tensor, scale: Tensor, rows: Tensor, at: Tensor) -> Tensor:
-        """Queries of the tokens `at`, before norm and rotation: [v b, q, heads, size]."""
-        chosen = scale[:, rows, at][..., None, None]
-        return self._finished(chosen, self._own[0][rows, at][None], self._maps[0], offsets).flatten(0, 1)
+    def _queries(self, offsets: Tensor, scale: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        """Return queries of the tokens at `positions`, before norm and rotation: [v b, q, heads, size]."""
+        chosen = scale[:, rows, positions][..., None, None]
+        return self._finished(chosen, self._own[0][rows, positions][None], self._maps[0], offsets).flatten(
+            0, 1
+        )
 
-    def _some_whole(self, offsets: Tensor, rows: Tensor, at: Tensor) -> Tensor:
-        """What attention gives the tokens `at`, with every token's key and value: [v b, q, heads size]."""
+    def _some_whole(self, offsets: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        """Attention of the tokens at `positions`, every key and value written out: [v b, q, heads size]."""
         scale = self._inverse_rms(offsets)
         keys, values = (
             self._finished(scale[..., None, None], own[None], part, offsets).flatten(0, 1)
             for own, part in zip(self._own[1:], self._maps[1:], strict=True)
         )
-        queries, keys = self._normed(self._asked(offsets, scale, rows, at), keys)
+        queries, keys = self._normed(self._queries(offsets, scale, rows, positions), keys)
         copies = len(offsets)
-        cos, sin = (part[0, at][:, :, None].repeat(copies, 1, 1, 1) for part in (self._cos, self._sin))
+        cos, sin = (part[0, positions][:, :, None].repeat(copies, 1, 1, 1) for part in (self._cos, self._sin))
         heads = (
             rotate(queries, cos, sin),
             rotate(keys, self._cos[:, :, None], self._sin[:, :, None]),
             values,
         )
         queries, keys, values = (part.transpose(1, 2) for part in heads)
-        visible = seen(self._call.get("attention_mask"), at.repeat(copies, 1), self._states.shape[1])
+        visible = seen(self._call.get("attention_mask"), positions.repeat(copies, 1), self._states.shape[1])
         return attend(self._block.self_attn, queries, keys, values, visible, is_causal=False)
 
-    def _some_factored(self, offsets: Tensor, rows: Tensor, at: Tensor) -> Tensor:
-        """The same, from the parts of keys and values: [v b, q, heads size].
+    def _some_factored(self, offsets: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        """Return the same, from the parts of keys and values: [v b, q, heads size].
 
         A query's score with the offset's key at position j is q . R_j k = sum_f cos_jf (q1 k1 + q2 k2)_f +
         sin_jf (q2 k1 - q1 k2)_f over the rotation's frequencies f, halves 1 and 2 of either vector.
         """
         copies, (batch, length, _) = len(offsets), self._states.shape
-        asked, size = at.shape[1], self._block.self_attn.head_dim
+        read, size = positions.shape[1], self._block.self_attn.head_dim
         groups, half = self._own[1].shape[2], size // 2
         scale = self._inverse_rms(offsets)
-        cos, sin = (part[0, at][:, :, None].repeat(copies, 1, 1, 1) for part in (self._cos, self._sin))
-        queries = rotate(self._asked(offsets, scale, rows, at), cos, sin)
-        queries = queries.view(copies, batch, asked, groups, -1, size)
+        cos, sin = (part[0, positions][:, :, None].repeat(copies, 1, 1, 1) for part in (self._cos, self._sin))
+        queries = rotate(self._queries(offsets, scale, rows, positions), cos, sin)
+        queries = queries.view(copies, batch, read, groups, -1, size)
         added = self._project(offsets, self._maps[1])[:, None, None, :, None]
         (q1, q2), (k1, k2) = queries.split(half, -1), added.split(half, -1)
         parts = torch.cat([queries, q1 * k1 + q2 * k2, q2 * k1 - q1 * k2], -1)
         parts = parts.permute(1, 3, 0, 2, 4, 5).flatten(2, 4)  # [b, groups, v q heads, 2 size]
-        scores = (parts @ self._keys.transpose(2, 3)).view(batch, groups, copies, asked, -1, length)
+        scores = (parts @ self._keys.transpose(2, 3)).view(batch, groups, copies, read, -1, length)
         own_scale = scale.transpose(0, 1)[:, None, :, None, None]  # [b, 1, v, 1, 1, t]
-        weights = scores.mul_(own_scale * self._block.self_attn.scaling).add_(self._hidden(at))
+        weights = scores.mul_(own_scale * self._block.self_attn.scaling).add_(self._hidden(positions))
         weights = weights.softmax(-1).mul_(own_scale)
         values = self._own[2].transpose(1, 2)  # [b, groups, t, size]
-        mixed = (weights.flatten(2, 4) @ values).view(batch, groups, copies, asked, -1, size)
+        mixed = (weights.flatten(2, 4) @ values).view(batch, groups, copies, read, -1, size)
         moved = self._project(offsets, self._maps[2]).transpose(0, 1)[None, :, :, None, None]
         mixed = mixed.addcmul_(weights.sum(-1, keepdim=True), moved)
-        return mixed.permute(2, 0, 3, 1, 4, 5).reshape(copies * batch, asked, -1)
+        return mixed.permute(2, 0, 3, 1, 4, 5).reshape(copies * batch, read, -1)
 
     @functools.cached_property
     def _keys(self) -> Tensor:
@@ -173,9 +179,9 @@ class ShiftedLlama(Shifted):
         table = torch.cat([self._cos[..., :half], self._sin[..., :half]], -1)[:, None]
         return torch.cat([keys, table.expand(keys.shape)], -1)
 
-    def _hidden(self, at: Tensor) -> Tensor:
-        """What is added to the scores of the tokens `at`: [b, 1, 1, q, 1, t]; very low hides one."""
-        visible = seen(self._call.get("attention_mask"), at, self._states.shape[1])
+    def _hidden(self, positions: Tensor) -> Tensor:
+        """Additive mask of the tokens at `positions`: [b, 1, 1, q, 1, t]; `LEAST` hides a token."""
+        visible = seen(self._call.get("attention_mask"), positions, self._states.shape[1])
         if visible.dtype == torch.bool:
             visible = torch.zeros(visible.shape, device=visible.device).masked_fill_(~visible, LEAST)
         return visible[:, :, None, :, None].to(self._states.dtype)
@@ -189,8 +195,11 @@ def fits(block: Any, call: dict[str, Any], states: Tensor) -> bool:
     offsets = torch.stack([states[0, 0], -0.5 * states[-1, -1]])
     moved = (states[None] + offsets[:, None, None]).flatten(0, 1)
     expected = block(moved, **call)
-    at = states.shape[1] - 1 - torch.arange(len(states), device=states.device)[:, None] % 2
-    rows, where = torch.arange(len(moved), device=states.device)[:, None], at.repeat(len(offsets), 1)
+    positions = states.shape[1] - 1 - torch.arange(len(states), device=states.device)[:, None] % 2
+    rows, repeated = (
+        torch.arange(len(moved), device=states.device)[:, None],
+        positions.repeat(len(offsets), 1),
+    )
     shifted = ShiftedLlama(block, states, call)
-    some, wanted = shifted.some(offsets, at), expected[rows, where]
-    return same(shifted.run(offsets), expected, moved) and same(some, wanted, moved[rows, where])
+    some, wanted = shifted.some(offsets, positions), expected[rows, repeated]
+    return same(shifted.run(offsets), expected, moved) and same(some, wanted, moved[rows, repeated])

@@ -1,12 +1,14 @@
-"""Builds the cell that a stranger's code runs in, then starts the worker inside it. Standard library only.
+"""The cell that a stranger's code runs in: build it, then start the runner inside it.
 
-Run by `sandbox.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
+The module imports the standard library alone.
+
+Run by `launcher.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
 becomes three processes:
 
 - this one, outside: makes the namespaces, keeps descriptors of what the cell may see, waits;
-- init, process 1 of the cell: builds the file system, waits for the worker; when it ends, for whatever
+- init, process 1 of the cell: builds the file system, waits for the runner; when it ends, for whatever
   reason, the kernel ends every process of the cell;
-- the worker: no capability, no way to gain one, limited, its environment empty.
+- the runner: no capability, no way to gain one, limited, its environment empty.
 
 The cell's processes run as `nobody` when this is started by root, else as the user who started it. If the
 scorer dies, the kernel kills this process, and with it init.
@@ -52,34 +54,48 @@ class JailError(Exception):
 
 
 def checked(result: int, what: str) -> int:
+    """Return a system call's result; raise JailError where it failed."""
     if result < 0:
         raise JailError(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result
 
 
 def prctl(option: int, *values: int) -> int:
+    """Call prctl(2)."""
     return int(libc.prctl(option, *(ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4])))
 
 
 def syscall(number: int, what: str, *arguments: Any) -> int:
+    """Make a system call by its number.
+
+    Raises JailError where it fails.
+    """
     return checked(int(libc.syscall(ctypes.c_long(number), *arguments)), what)
 
 
 def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    found = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
-    checked(found, f"mount {(kind or b'').decode()} on {target.decode()}")
+    """Call mount(2).
+
+    Raises JailError.
+    """
+    result = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
+    checked(result, f"mount {(kind or b'').decode()} on {target.decode()}")
 
 
-def set_attributes(at: int, path: bytes, flags: int, attributes: int) -> None:
+def set_attributes(folder: int, path: bytes, flags: int, attributes: int) -> None:
     """mount_setattr(2): unlike a remount it reaches what is mounted below, too."""
     packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
     syscall(
-        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", at, path, ctypes.c_uint(flags), packed,
+        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", folder, path, ctypes.c_uint(flags), packed,
         ctypes.c_size_t(len(packed)),
     )  # fmt: skip
 
 
 def read_exactly(fd: int, size: int) -> bytes:
+    """Read so many bytes.
+
+    Raises JailError where fewer come.
+    """
     parts, missing = [], size
     while missing:
         part = os.read(fd, min(missing, 1 << 20))
@@ -91,7 +107,7 @@ def read_exactly(fd: int, size: int) -> bytes:
 
 
 def read_frame(fd: int) -> bytes:
-    """A frame: eight bytes that say its length, then it."""
+    """Return a frame: eight bytes that say its length, then it."""
     size = int.from_bytes(read_exactly(fd, 8), "little")
     if size > FILE_LIMIT:
         raise JailError("frame too long")
@@ -116,8 +132,8 @@ def new_namespaces() -> None:
         if helper == 0:
             os.close(ready_write)
             outside = os.getppid()
-            told = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
-            os._exit(0 if told and _write_map(outside, NOBODY, NOBODY) else 1)
+            begun = os.read(ready_read, 1) == b"x"  # nothing, where the process outside is gone
+            os._exit(0 if begun and _write_map(outside, NOBODY, NOBODY) else 1)
     every = (
         CLONE_NEWUSER
         | CLONE_NEWNS
@@ -154,7 +170,7 @@ def _write_map(pid: int, uid: int, gid: int) -> bool:
 
 
 def clone_tree(path: str, attributes: int) -> int:
-    """A detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
+    """Return a detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
     where = os.fsencode(path)
     flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE
     fd = syscall(OPEN_TREE, f"open_tree {path}", AT_FDCWD, where, ctypes.c_uint(flags))
@@ -169,12 +185,14 @@ def take_trees(plan: dict[str, Any]) -> list[tuple[int, str, bool]]:
         trees.append(
             (clone_tree(source, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV), inside, os.path.isdir(source))
         )
-    devices = [(clone_tree(path, ATTR_NOSUID | ATTR_NOEXEC), path, False) for path in plan["devices"]]
+    # a device can be written through a read-only mount; its times, which the machine shares, cannot be set
+    attributes = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC
+    devices = [(clone_tree(path, attributes), path, False) for path in plan["devices"]]
     return trees + devices
 
 
 def become_inner() -> None:
-    """The identity that is mapped, capabilities of the new user namespace kept for now."""
+    """Take the identity that is mapped; keep the new user namespace's capabilities for now."""
     prctl(PR_SET_KEEPCAPS, 1)
     os.setresgid(INNER, INNER, INNER)
     os.setresuid(INNER, INNER, INNER)
@@ -193,6 +211,7 @@ def _permitted() -> int:
 
 
 def set_capabilities(mask: int) -> None:
+    """Set the effective and permitted capabilities; none is inheritable."""
     header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
     low, high = mask & 0xFFFFFFFF, mask >> 32
     checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
@@ -208,7 +227,7 @@ def drop_everything() -> None:
 
 
 def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: bytes) -> None:
-    """An empty root in memory, the allowed trees and files in it, and nothing of the machine's own."""
+    """Build an empty root in memory, the allowed trees and files in it, nothing else."""
     mount(b"tmpfs", STAGE, b"tmpfs", MS_NOSUID | MS_NODEV, b"size=%d,mode=755" % plan["root_bytes"])
     os.chdir(STAGE)
     for fd, inside, folder in trees:
@@ -231,12 +250,12 @@ def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: 
     for inside, link in plan["links"]:
         os.makedirs(os.path.dirname(inside.lstrip("/")) or ".", exist_ok=True)
         os.symlink(link, inside.lstrip("/"))
-    at = 0
+    start = 0
     for inside, size in plan["files"]:
         os.makedirs(os.path.dirname(inside.lstrip("/")), exist_ok=True)
         with open(inside.lstrip("/"), "wb") as file:
-            file.write(files[at : at + size])
-        at += size
+            file.write(files[start : start + size])
+        start += size
     os.makedirs("scratch")
     options = b"size=%d,nr_inodes=1024,mode=700" % plan["scratch_bytes"]
     mount(b"tmpfs", b"scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
@@ -268,6 +287,7 @@ def change_root() -> None:
 
 
 def set_limits(limits: dict[str, int]) -> None:
+    """Set resource limits by name, none above the hard limit there is."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
@@ -277,11 +297,11 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (soft, value))
 
 
-def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:
-    """Become the worker: standard input and descriptor 3 are its only ways in and out."""
+def start_runner(plan: dict[str, Any], status: int, output: int) -> NoReturn:
+    """Become the runner: standard input and descriptor 3 are its only ways in and out."""
     os.setsid()
     nothing = os.open("/dev/null", os.O_RDWR)
-    os.dup2(status, 62, inheritable=False)  # closed by the start of the worker's program
+    os.dup2(status, 62, inheritable=False)  # closed by the start of the runner's program
     os.dup2(output, 63, inheritable=False)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
@@ -301,7 +321,10 @@ def start_worker(plan: dict[str, Any], status: int, output: int) -> NoReturn:
 def run_init(
     plan: dict[str, Any], trees: list[tuple[int, str, bool]], gate: tuple[int, int], ends: tuple[int, int]
 ) -> int:
-    """Process 1 of the cell: build, start the worker, wait for it. Its return is the cell's end."""
+    """Process 1 of the cell: build, start the runner, wait for it.
+
+    Its return is the cell's end.
+    """
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.write(gate[1], b"x")
     if os.read(gate[0], 1) != b"x":  # the process outside is gone: its death signal would never come
@@ -309,20 +332,21 @@ def run_init(
     prctl(PR_SET_DUMPABLE, 0)
     total = sum(size for _, size in plan["files"])
     build_root(plan, trees, read_exactly(0, total))
-    worker = os.fork()
-    if worker == 0:
-        start_worker(plan, *ends)
+    runner = os.fork()
+    if runner == 0:
+        start_runner(plan, *ends)
     drop_everything()
     for fd in (0, *ends):
         os.close(fd)
     while True:
         pid, status = os.wait()
-        if pid == worker:
+        if pid == runner:
             code = os.waitstatus_to_exitcode(status)
             return 128 - code if code < 0 else code
 
 
 def main(status: int, output: int) -> int:
+    """Make the namespaces, start init in them, and return its exit code."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # where memory runs out, the cell goes first

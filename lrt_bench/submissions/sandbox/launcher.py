@@ -1,4 +1,4 @@
-"""Launches the worker in a cell of its own, talks with it, and ends it whatever it does.
+"""Launches the runner in a cell of its own, talks with it, and ends it whatever it does.
 
 A cell (`jail.py`) is new user, mount, process, network, IPC and host-name namespaces, a file system in memory
 with a read-only view of the Python installation, no capability, resource limits and a seccomp filter. What
@@ -61,7 +61,10 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one fit may use. `memory` counts addresses, the interpreter and torch (about 1 GiB) included."""
+    """What one fit may use.
+
+    `memory` counts addresses, the interpreter and torch (about 1 GiB) included.
+    """
 
     seconds: float = 300.0
     memory: int = 6 * GIB
@@ -83,12 +86,12 @@ class Limits:
         }
 
 
-class WorkerError(Exception):
+class SandboxError(Exception):
     """One line: what a submission did instead of answering."""
 
 
 class IsolationError(UserError):
-    """This machine has no way to run a stranger's code apart."""
+    """A machine without a way to run a stranger's code apart."""
 
 
 def frame(data: bytes) -> bytes:
@@ -101,14 +104,14 @@ def _site_folders() -> list[str]:
     for name in NEEDED:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise UserError(f"{name} is not installed: a submission's worker needs it")
+            raise UserError(f"{name} is not installed: a submission's runner needs it")
         folders.append(str(Path(spec.origin).parent.parent))
     return list(dict.fromkeys(folders))
 
 
 @functools.cache
 def _view() -> dict[str, Any]:
-    """What of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
+    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
     wanted = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib"]
     wanted += [*SYSTEM, *_site_folders(), PYTHON[0], *READABLE]
     binds: list[str] = []
@@ -135,24 +138,24 @@ def _inside(path: str, folder: str) -> bool:
 
 @functools.cache
 def _own_files() -> dict[str, bytes]:
-    """The worker, and the modules that a submission may import."""
-    found = {"/lrt/worker.py": (HERE / "worker.py").read_bytes()}
+    """Return the runner, and the modules that a submission may import."""
+    files = {"/lrt/runner.py": (HERE / "runner.py").read_bytes()}
     for pattern in OWN_FILES:
         for path in sorted(PACKAGE.glob(pattern)):
-            found[f"/lrt/lrt_bench/{path.relative_to(PACKAGE)}"] = path.read_bytes()
-    return found
+            files[f"/lrt/lrt_bench/{path.relative_to(PACKAGE)}"] = path.read_bytes()
+    return files
 
 
 @dataclass
-class Worker:
-    """A worker process and the two pipes to it; leaving the context ends it and all that it started.
+class SandboxProcess:
+    """A runner process and the two pipes to it; leaving the context ends it and all that it started.
 
     Parameters
     ----------
     code : the submission's mapping.py.
-    orders : what the worker is told, besides where things lie.
+    orders : what the runner is told, besides where things lie.
     isolate : False runs it as an ordinary process: --unsafe-no-sandbox.
-    program : another program for the worker's place, for the probe.
+    program : another program for the runner's place, for the probe.
     """
 
     code: bytes
@@ -161,7 +164,7 @@ class Worker:
     isolate: bool = True
     program: bytes | None = None
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> SandboxProcess:
         self._deadline = time.monotonic() + self.limits.seconds
         self._buffer = bytearray()
         self._ended = False
@@ -170,11 +173,11 @@ class Worker:
         self._pending = memoryview(b"")
         files = _own_files() | {"/submission/mapping.py": self.code}
         if self.program is not None:
-            files["/lrt/worker.py"] = self.program
+            files["/lrt/runner.py"] = self.program
         self._output, output = os.pipe()
         self._status, status = os.pipe()
         try:
-            start = self._start_jail if self.isolate else self._start_plainly
+            start = self._start_in_cell if self.isolate else self._start_ordinary_process
             start(files, output, status)
         finally:
             os.close(output)
@@ -185,22 +188,22 @@ class Worker:
             os.set_blocking(end, False)
         return self
 
-    def _start_jail(self, files: dict[str, bytes], output: int, status: int) -> None:
+    def _start_in_cell(self, files: dict[str, bytes], output: int, status: int) -> None:
         plan = _view() | {
             "files": [(path, len(data)) for path, data in files.items()],
             "root_bytes": 16 * 2**20,
             "scratch_bytes": self.limits.scratch,
             "limits": self.limits.resources(),
-            "command": [*PYTHON, "/lrt/worker.py"],
+            "command": [*PYTHON, "/lrt/runner.py"],
         }
         command = [*PYTHON, str(HERE / "jail.py"), str(status), str(output)]
         self._process = _launch(command, pass_fds=(status, output))
         orders = self._orders("/lrt", "/submission", "/scratch")
         self.send([frame(json.dumps(plan).encode()), *files.values(), orders])
 
-    def _start_plainly(self, files: dict[str, bytes], output: int, status: int) -> None:
+    def _start_ordinary_process(self, files: dict[str, bytes], output: int, status: int) -> None:
         if os.name != "posix":
-            raise IsolationError(f"a submission's worker wants Linux or macOS, and this is {sys.platform}")
+            raise IsolationError(f"a submission's runner wants Linux or macOS, and this is {sys.platform}")
         from lrt_bench.submissions.sandbox import jail
 
         self._folder = folder = tempfile.mkdtemp(prefix="lrt-bench-unsafe-")
@@ -218,7 +221,7 @@ class Worker:
                 with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
                     jail.set_limits({name: value})
 
-        self._process = _launch([*PYTHON, f"{folder}/lrt/worker.py"], pass_fds=(3,), preexec_fn=prepare)
+        self._process = _launch([*PYTHON, f"{folder}/lrt/runner.py"], pass_fds=(3,), preexec_fn=prepare)
         self.send([self._orders(f"{folder}/lrt", f"{folder}/submission", folder)])
 
     def _orders(self, own: str, submission: str, scratch: str) -> bytes:
@@ -233,7 +236,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the worker and everything in its cell, and wait until it has ended."""
+        """End the runner and everything in its cell, and wait until it has ended."""
         self._kill()
         limit = time.monotonic() + 10
         with contextlib.suppress(OSError):
@@ -268,32 +271,38 @@ class Worker:
         self._deadline += seconds
 
     def line(self, limit: int = 4096) -> bytes:
-        """The answer's next line. Raises WorkerError."""
+        """Return the answer's next line.
+
+        Raises SandboxError.
+        """
         while (end := self._buffer.find(b"\n")) < 0:
             if len(self._buffer) > limit:
-                raise WorkerError("answered junk")
+                raise SandboxError("answered junk")
             if not self._turn():
-                raise WorkerError(self._obituary())
+                raise SandboxError(self._obituary())
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
 
     def rest(self, limit: int) -> bytes:
-        """All that the worker sends from here to its end, at most `limit` bytes. Raises WorkerError."""
+        """All that the runner sends from here to its end, at most `limit` bytes.
+
+        Raises SandboxError.
+        """
         while self._turn():
             if len(self._buffer) > limit:
-                raise WorkerError(f"sent more than the {limit} bytes that its answer may have")
+                raise SandboxError(f"sent more than the {limit} bytes that its answer may have")
         if not self._buffer:
-            raise WorkerError(self._obituary())
+            raise SandboxError(self._obituary())
         return bytes(self._buffer)
 
     def _turn(self) -> bool:
-        """Write and read what can be without waiting long; False once the worker has closed its end."""
+        """Write and read what can be without waiting long; False once the runner has closed its end."""
         if self._ended:
             return False
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise WorkerError(f"took longer than {self.limits.seconds:g} seconds: stopped")
+            raise SandboxError(f"took longer than {self.limits.seconds:g} seconds: stopped")
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
             if self._next_part():
@@ -324,7 +333,7 @@ class Worker:
             self._pending, self._outgoing = memoryview(b""), iter(())
 
     def _obituary(self) -> str:
-        """Why the worker ended without an answer."""
+        """Why the runner ended without an answer."""
         try:
             code = self._process.wait(max(0.0, min(10.0, self._deadline - time.monotonic())))
         except subprocess.TimeoutExpired:
@@ -345,7 +354,7 @@ class Worker:
 
 
 def _mend() -> str:
-    """What would let a cell be built here."""
+    """Return what would let a cell be built here."""
     for switch, forbids, allows in SWITCHES:
         with contextlib.suppress(OSError):
             if Path("/proc/sys", switch.replace(".", "/")).read_text().strip() == forbids:
@@ -385,10 +394,10 @@ def check_isolation() -> None:
         )
     with tempfile.NamedTemporaryFile(prefix="lrt-bench-canary-") as canary:
         program = PROBE.format(canary=canary.name).encode()
-        with Worker(b"", {}, Limits(seconds=30), program=program) as worker:
+        with SandboxProcess(b"", {}, Limits(seconds=30), program=program) as process:
             try:
-                answer = worker.rest(100)
-            except WorkerError as failure:
+                answer = process.rest(100)
+            except SandboxError as failure:
                 raise IsolationError(
                     f"this machine cannot isolate a submission: a trial {failure}"
                 ) from failure

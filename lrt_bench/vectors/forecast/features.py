@@ -88,10 +88,10 @@ def vector_features(weight: Tensor, states: PairedStates, vectors: Tensor) -> Ve
     covariance = moments.s_xx / max(moments.n, 1)
     explained, round_trip = explained_shares(weight, way_back(states), covariance, vectors)
     v = vectors.double()
-    here, there = spread(moments.variance_x), spread(moments.variance_y)
-    gain = ((v @ weight.double().T).norm(dim=1) / there) / (v.norm(dim=1) / here)
+    source_spread, target_spread = spread(moments.variance_x), spread(moments.variance_y)
+    gain = ((v @ weight.double().T).norm(dim=1) / target_spread) / (v.norm(dim=1) / source_spread)
     along = unit(v)
-    variance = ((along @ covariance) * along).sum(1) / here**2
+    variance = ((along @ covariance) * along).sum(1) / source_spread**2
     return VectorFeatures(explained, round_trip, gain.numpy(), variance.numpy())
 
 
@@ -141,29 +141,31 @@ class NeutralText:
 
     @torch.inference_mode()
     def _read(self, side: int, offsets: Tensor | None) -> Iterator[Tensor]:
-        """For each text the compared tokens' log-probabilities among themselves under each offset [v, d]:
-        [positions, v, tokens]; None is no offset."""
+        """Yield each text's log-probabilities of the compared tokens among themselves.
+
+        [positions, v, tokens] under each offset [v, d]; None is no offset.
+        """
         site = self.sides[side]
         model, head = site.model, site.model.head
         tokens = self.tokens[side].to(head.weight.device)
         bias = None if head.bias is None else head.bias[tokens]
         read = replace(head, weight=head.weight[tokens], bias=bias)
         for text in self.texts:
-            ids, at = text[side]
+            ids, aligned = text[side]
             states = model.states(pad([ids]), [site.layer])[site.layer].float()
             if offsets is not None:
                 states = states + offsets[:, None].to(states.device)
-            final = model.finish(model.resume(states, site.layer))[:, torch.from_numpy(at)]
+            final = model.finish(model.resume(states, site.layer))[:, torch.from_numpy(aligned)]
             yield read.all(final).log_softmax(-1).transpose(0, 1).cpu()
 
     def changes(self, side: int, vectors: Tensor) -> Tensor:
-        """Changes under vectors [c, d] of side 0 (source) or 1 (target): [positions, c, tokens]."""
+        """Return changes under vectors [c, d] of side 0 (source) or 1 (target): [positions, c, tokens]."""
         step = unit(vectors.float()) * PROBE_ALPHA * self.spreads[side]
-        found = []
+        parts = []
         for steps in step.split(16):  # bounds what large vocabularies take
             up, down = (torch.cat(list(self._read(side, sign * steps))) for sign in (1, -1))
-            found.append((up - down) / 2)
-        change = torch.cat(found, 1)
+            parts.append((up - down) / 2)
+        change = torch.cat(parts, 1)
         return change - (self.weights * change).sum(-1, keepdim=True)
 
     def agreement(self, source: Tensor, target: Tensor) -> Array:

@@ -1,4 +1,4 @@
-"""How well will a transferred vector steer? Said before any behaviour of its concept is seen in the target.
+"""A forecast of how well a transferred vector steers, before the target shows its concept in behaviour.
 
 The forecast reads the user's corpus, what the map does to the vector, and how the built-in concepts transfer
 on the same pair; the embedded family says how much each of these tells (`forecast_model`), and how good the
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import ContrastPair, Task
+from lrt_bench.data.tasks import ChoiceTask, ContrastPair
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.fidelity import reachable_share, state_fidelity
 from lrt_bench.mappings import LinearMapping, Mapping
@@ -29,7 +29,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
     FEATURES,
     FEWEST,
     LEVEL,
-    Point,
+    MeasuredTransfer,
     Prediction,
     family_points,
     predict,
@@ -43,6 +43,22 @@ VERDICTS = {
     "does not transfer": f"the whole interval is below {TRANSFERS}",
     "unknown": "too few built-in concepts steer the target to judge by",
 }
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The known concepts that a forecast leans on, and how they are measured.
+
+    tasks : the known concepts; those of `known_suite` if empty.
+    leave_out : names of known concepts not to look at, besides those that are nearly the vector itself.
+    seed : of the random directions that they are compared with.
+    batch_size : rows of a forward.
+    """
+
+    tasks: tuple[ChoiceTask, ...] = ()
+    leave_out: tuple[str, ...] = ()
+    seed: int = 0
+    batch_size: int = 64
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ class Forecast:
         return asdict(self) | {"known": [asdict(one) | {"transfers": one.transfers} for one in self.known]}
 
     def lines(self) -> list[str]:
-        """The verdict and its basis, for a terminal."""
+        """Return the verdict and its basis, for a terminal."""
         return [self._headline(), *self._basis(), *(f"warning: {warning}" for warning in self.warnings)]
 
     def _headline(self) -> str:
@@ -147,23 +163,23 @@ def forecast(
     mapping: Mapping,
     states: PairedStates,
     vector: Tensor | Sequence[ContrastPair],
-    *,
-    tasks: Sequence[Task] = (),
-    leave_out: Sequence[str] = (),
-    seed: int = 0,
-    batch_size: int = 64,
+    basis: Basis = Basis(),
 ) -> Forecast:
     """Forecast how well a source vector will steer the target once `mapping` has carried it over.
 
     Parameters
     ----------
-    mapping : a fitted linear map; states : what it was fitted on.
+    source, target : the two sites.
+    mapping : a fitted linear map.
+    states : what it was fitted on.
     vector : [d_source], or the contrastive texts that make it.
-    tasks : the known concepts; those of `known_suite` if empty.
-    leave_out : known concepts not to look at, besides those that are nearly the vector itself.
+    basis : the known concepts that the forecast leans on.
 
-    Raises UserError for a map that is not linear, a source that is not one layer's states, and a
-    vector of another size, zero or not finite.
+    Raises
+    ------
+    UserError
+        For a map that is not linear, a source that is not one layer's states, and a vector of another size,
+        zero or not finite.
     """
     if not isinstance(mapping, LinearMapping):
         raise UserError(f"forecast: {type(mapping).__name__} is not linear; give a linear map, such as ridge")
@@ -171,12 +187,12 @@ def forecast(
         raise UserError("forecast: the source is not one layer's states; give a single layer without an SAE")
     if not isinstance(vector, Tensor):
         pairs = readable(vector, (source.model,))
-        vector = concept_states(source, pairs, batch_size).vector
+        vector = concept_states(source, pairs, basis.batch_size).vector
     vector = _checked(vector, source)
-    bench = bench_of(source, target, states, tasks, seed=seed, batch_size=batch_size)
+    bench = bench_of(source, target, states, basis.tasks, seed=basis.seed, batch_size=basis.batch_size)
     (known,) = known_concepts(bench, [mapping])
-    named = {task.name: task for task in bench.tasks}
-    own = [bench.source_states(named[one.task]).vector for one in known]
+    named = {task.name: task for task in bench.inputs.of_kind(ChoiceTask)}
+    own = [bench.inputs.source_states(named[one.task]).vector for one in known]
     vectors = torch.stack([vector, *own])
     features = vector_features(mapping.weight, states, vectors)
     text = NeutralText(source, target, states)
@@ -184,18 +200,8 @@ def forecast(
     agreement = float(text.agreement(text.changes(0, vector[None]), moved)[0])
     cosines = torch.nn.functional.cosine_similarity(vectors[1:], vector[None], dim=1).tolist()
     near = [one.concept for one, cosine in zip(known, cosines, strict=True) if abs(cosine) >= SAME]
-    return _forecast(mapping, states, vector, features, agreement, known, cosines, [*leave_out, *near])
-
-
-def forecast_lines(
-    source: Site,
-    target: Site,
-    mapping: Mapping,
-    states: PairedStates,
-    vector: Tensor | Sequence[ContrastPair],
-) -> list[str]:
-    """`forecast`, as lines for a terminal."""
-    return forecast(source, target, mapping, states, vector).lines()
+    looked_at = _Measured(vector, features, agreement, known, cosines, (*basis.leave_out, *near))
+    return _forecast(mapping, states, looked_at)
 
 
 def _checked(vector: Tensor, source: Site) -> Tensor:
@@ -209,64 +215,85 @@ def _checked(vector: Tensor, source: Site) -> Tensor:
     return vector.detach().float().cpu()
 
 
-def _forecast(
-    mapping: LinearMapping,
-    states: PairedStates,
-    vector: Tensor,
-    features: VectorFeatures,
-    agreement: float,
-    known: Sequence[KnownConcept],
-    cosines: Sequence[float],
-    left_out: Sequence[str],
-) -> Forecast:
-    """The forecast of the first vector of `features`; the others are the known concepts'."""
-    figures = features.at(0)
-    points = [
-        Point("here", one.concept, one.steering_r2, tuple(features.at(1 + place)[name] for name in FEATURES))
-        for place, one in enumerate(known)
-        if one.steerable and one.concept not in left_out
-    ]
-    found = None
-    if len(points) >= FEWEST:
-        asked = [figures[name] for name in FEATURES]
-        found = predict(asked, points, family_points(), left_out)
-    said = dict(zip((point.concept for point in points), found.known if found else (), strict=False))
-    listed = tuple(
-        KnownForecast(
-            **vars(one),
-            cosine=cosine,
-            explained=features.at(1 + place)["explained"],
-            variance=features.at(1 + place)["variance"],
-            forecast=said.get(one.concept),
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured on a pair for the forecast of one vector.
+
+    vector [d_source] : the user's.
+    features : of the user's vector, then of each known concept's, in the order of `known`.
+    agreement : of the user's vector on neutral text.
+    cosines : of the user's vector with each known concept's, at the source.
+    left_out : known concepts that are not looked at.
+    """
+
+    vector: Tensor
+    features: VectorFeatures
+    agreement: float
+    known: Sequence[KnownConcept]
+    cosines: Sequence[float]
+    left_out: tuple[str, ...]
+
+    def transfers(self) -> list[MeasuredTransfer]:
+        """How the known concepts that steer the target transferred, for the mixed model."""
+        return [
+            MeasuredTransfer("here", one.concept, one.steering_r2, self.shares(1 + place))
+            for place, one in enumerate(self.known)
+            if one.steerable and one.concept not in self.left_out
+        ]
+
+    def shares(self, place: int) -> tuple[float, ...]:
+        """Return the features that the mixed model reads, of the vector at a place of `features`."""
+        figures = self.features.at(place)
+        return tuple(figures[name] for name in FEATURES)
+
+    def listed(self, prediction: Prediction | None) -> tuple[KnownForecast, ...]:
+        """Return the known concepts, each with what the same forecast says of it."""
+        concepts = (transfer.concept for transfer in self.transfers())
+        forecasts = dict(zip(concepts, prediction.known if prediction else (), strict=False))
+        return tuple(
+            KnownForecast(
+                **vars(one),
+                cosine=cosine,
+                explained=self.features.at(1 + place)["explained"],
+                variance=self.features.at(1 + place)["variance"],
+                forecast=forecasts.get(one.concept),
+            )
+            for place, (one, cosine) in enumerate(zip(self.known, self.cosines, strict=True))
         )
-        for place, (one, cosine) in enumerate(zip(known, cosines, strict=True))
-    )
+
+
+def _forecast(mapping: LinearMapping, states: PairedStates, measured: _Measured) -> Forecast:
+    """Return the forecast that follows from what was measured."""
+    figures, transfers, prediction = measured.features.at(0), measured.transfers(), None
+    if len(transfers) >= FEWEST:
+        prediction = predict(measured.shares(0), transfers, family_points(), measured.left_out)
+    listed = measured.listed(prediction)
     x, y = states.validation
     fidelity = state_fidelity(mapping(x), y)
     return Forecast(
-        steering_r2=found.steering_r2 if found else None,
-        interval=found.interval if found else None,
+        steering_r2=prediction.steering_r2 if prediction else None,
+        interval=prediction.interval if prediction else None,
         level=LEVEL,
-        verdict=verdict(found),
+        verdict=verdict(prediction),
         **figures,
-        agreement=agreement,
-        reachable=reachable_share(mapping.weight.T, vector),
+        agreement=measured.agreement,
+        reachable=reachable_share(mapping.weight.T, measured.vector),
         fvu=fidelity.fvu,
         fvu_without_top8=fidelity.fvu_without_top8,
         known=listed,
-        left_out=tuple(dict.fromkeys(left_out)),
-        warnings=tuple(_warnings(figures, fidelity.fvu_without_top8, listed, left_out)),
+        left_out=tuple(dict.fromkeys(measured.left_out)),
+        warnings=tuple(_warnings(figures, fidelity.fvu_without_top8, listed, measured.left_out)),
     )
 
 
-def verdict(found: Prediction | None) -> str:
-    """A word of VERDICTS for a prediction."""
-    if found is None:
+def verdict(prediction: Prediction | None) -> str:
+    """Return a word of VERDICTS for a prediction."""
+    if prediction is None:
         return "unknown"
-    low, high = found.interval
+    low, high = prediction.interval
     if low >= TRANSFERS:
         return "transfers"
-    if found.steering_r2 >= TRANSFERS:
+    if prediction.steering_r2 >= TRANSFERS:
         return "likely transfers"
     return "doubtful" if high >= TRANSFERS else "does not transfer"
 
@@ -274,18 +301,20 @@ def verdict(found: Prediction | None) -> str:
 def _warnings(
     figures: dict[str, float], fvu: float, known: Sequence[KnownForecast], left_out: Sequence[str]
 ) -> list[str]:
-    found = []
+    warnings = []
     if fvu >= 1:
-        found.append("the map explains nothing of the corpus' validation states: is it of these two sites?")
+        warnings.append(
+            "the map explains nothing of the corpus' validation states: is it of these two sites?"
+        )
     usable = [one for one in known if one.steerable and one.concept not in left_out]
     if usable and figures["variance"] < min(one.variance for one in usable):
-        found.append(
+        warnings.append(
             "the source's states vary less along it than along every known concept, as along a random "
             "direction: does it steer the source at this layer?"
         )
     if usable and figures["explained"] < min(one.explained for one in usable):
-        found.append(
+        warnings.append(
             "the map explains less of it than of every known concept: the forecast goes beyond what was "
             "measured"
         )
-    return found
+    return warnings

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite, default_suite, find_suite
-from lrt_bench.data.tasks import ChoicePrompt, Task
-from lrt_bench.evaluation.bench import PairBench
+from lrt_bench.data.tasks import ChoicePrompt, ChoiceTask
+from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.states import ReceivedStates
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates
@@ -45,11 +46,12 @@ class KnownConcept:
 
     @property
     def transfers(self) -> bool:
+        """Whether it counts as transferred: steerable, high, and above every random direction."""
         return self.steerable and self.steering_r2 >= TRANSFERS and self.steering_r2 > self.random_r2
 
 
 def few(prompts: Sequence[ChoicePrompt]) -> list[ChoicePrompt]:
-    """The first PROMPTS prompts, as many of each positive option."""
+    """Return the first PROMPTS prompts, as many of each positive option."""
     options = {prompt.positive for prompt in prompts}
     room = dict.fromkeys(options, max(1, PROMPTS // max(len(options), 1)))
     seen: Counter[str] = Counter()
@@ -62,7 +64,7 @@ def few(prompts: Sequence[ChoicePrompt]) -> list[ChoicePrompt]:
 
 
 def known_suite(source: str, target: str) -> Suite:
-    """The suite whose concepts are known: the embedded family's for its members, else everyday ones."""
+    """Return the suite of known concepts: the embedded family's for its members, else everyday ones."""
     name = default_suite(source, target)
     return find_suite("nano-full" if name == "nano" else name)
 
@@ -71,12 +73,12 @@ def bench_of(
     source: Site,
     target: Site,
     states: PairedStates,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[ChoiceTask] = (),
     *,
     seed: int = 0,
     batch_size: int = 64,
 ) -> PairBench:
-    """A bench of two sites whose states are there already, with the known concepts as its tasks."""
+    """Return a bench of two sites whose states are there already, with the known concepts as its tasks."""
     pair = PairSpec(
         name="forecast",
         source=source.model.name,
@@ -85,31 +87,31 @@ def bench_of(
         target_layer=target.layer,
     )
     suite = known_suite(source.model.name, target.model.name)
-    bench = PairBench(suite, pair, source, target, seed, batch_size, tasks=list(tasks))
-    bench.states = states
-    return bench
+    handed_in = ReceivedStates(received=states)
+    chosen = list(tasks) or suite.tasks_of(pair)
+    return PairBench(suite, pair, source, target, chosen, handed_in, seed, batch_size)
 
 
 def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[list[KnownConcept]]:
     """Every concept that both models can read and score, under every map: [maps][concepts]."""
     directions = bench.random_directions()
-    found: list[list[KnownConcept]] = [[] for _ in mappings]
-    for task in bench.of_kind("choice"):
+    by_map: list[list[KnownConcept]] = [[] for _ in mappings]
+    for task in bench.inputs.of_kind(ChoiceTask):
         sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
-        if len(bench.contrasts(task)) < 2 or not sweep.encoded:
+        if len(bench.inputs.contrasts(task)) < 2 or not sweep.encoded:
             continue
-        vector = bench.source_states(task).vector.double()
+        vector = bench.inputs.source_states(task).vector.double()
         moved = torch.stack([(mapping.weight @ vector).float() for mapping in mappings])
-        for place, concept in zip(found, _measured(bench, task, sweep, moved, directions), strict=True):
-            place.append(concept)
-    return found
+        for concepts, concept in zip(by_map, _measured(bench, task, sweep, moved, directions), strict=True):
+            concepts.append(concept)
+    return by_map
 
 
 def _measured(
-    bench: PairBench, task: Task, sweep: Sweep, moved: Tensor, directions: Tensor
+    bench: PairBench, task: ChoiceTask, sweep: Sweep, moved: Tensor, directions: Tensor
 ) -> list[KnownConcept]:
     """One concept under its transferred vectors [maps, d_target]."""
-    native = bench.target_states(task).vector[None]
+    native = bench.inputs.target_states(task).vector[None]
     m = sweep.run(torch.cat([native, directions, -directions, moved])).double().numpy()
     delta = m - m[..., ALPHAS.index(0.0), None]
     slope = slopes(m, np.asarray(ALPHAS))
@@ -120,7 +122,7 @@ def _measured(
     return [
         KnownConcept(
             task.name,
-            task.card.concept or task.name,
+            task.concept,
             r2 if r2 is not None else 0.0,
             max((r for r in lucky if r is not None), default=0.0),
             steerable and r2 is not None,

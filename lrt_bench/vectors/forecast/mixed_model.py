@@ -28,7 +28,7 @@ FEWEST = 3  # known concepts of a pair without which there is no forecast
 
 
 @dataclass(frozen=True)
-class Point:
+class MeasuredTransfer:
     """A concept's vector under a map of a pair, and what became of it.
 
     pair : a name of the pair and its map; points that share it share an offset.
@@ -48,24 +48,24 @@ def stretched(r2: Array) -> Array:
 
 
 def unstretched(value: Array) -> Array:
-    """The steering R2 that `stretched` brought here, no more than 1."""
+    """Return the steering R2 that `stretched` brought here, no more than 1."""
     return np.minimum(R2_EDGE - np.exp(-value), 1.0)
 
 
 @functools.cache
-def family_points(path: Path = FAMILY_DATA) -> tuple[Point, ...]:
-    """The embedded family's points, as `forecast_check` measured them."""
+def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredTransfer, ...]:
+    """Return the embedded family's points, as `forecast_check` measured them."""
     record = json.loads(path.read_text())
     place = record["columns"].index
     return tuple(
-        Point(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))
+        MeasuredTransfer(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))
         for pair, concepts in record["points"].items()
         for concept, row in concepts.items()
     )
 
 
-def design(points: Sequence[Point]) -> Array:
-    """A one and the stretched features, standardised over all points: [n, 1 + features].
+def design(points: Sequence[MeasuredTransfer]) -> Array:
+    """Return a one and the stretched features, standardised over all points: [n, 1 + features].
 
     A share past 1, which only a map fitted on too little has, is as far from perfect as one below.
     """
@@ -87,39 +87,42 @@ def mixed_model(
     precision, moment = np.eye(x.shape[1]) / SHARED, np.zeros(x.shape[1])
     blocks = {}
     for pair in np.unique(pairs[known]):
-        at = np.flatnonzero(known & (pairs == pair))
-        inner = NOISE * np.eye(len(at)) + x[at] @ prior @ x[at].T
-        solved = np.linalg.solve(inner, np.c_[x[at], values[at] - centre])
-        blocks[pair] = x[at], solved
-        precision += x[at].T @ solved[:, :-1]
-        moment += x[at].T @ solved[:, -1]
+        members = np.flatnonzero(known & (pairs == pair))
+        x_pair = x[members]
+        inner = NOISE * np.eye(len(members)) + x_pair @ prior @ x_pair.T
+        solved = np.linalg.solve(inner, np.c_[x_pair, values[members] - centre])
+        blocks[pair] = x_pair, solved
+        precision += x_pair.T @ solved[:, :-1]
+        moment += x_pair.T @ solved[:, -1]
     shared = np.linalg.solve(precision, moment)
-    found = centre + x[wanted] @ shared
+    predictions = centre + x[wanted] @ shared
     for place, index in enumerate(wanted):
         if pairs[index] in blocks:
-            here, solved = blocks[pairs[index]]
-            own = prior @ here.T @ (solved[:, -1] - solved[:, :-1] @ shared)
-            found[place] += x[index] @ own
-    return np.asarray(found)
+            x_pair, solved = blocks[pairs[index]]
+            own = prior @ x_pair.T @ (solved[:, -1] - solved[:, :-1] @ shared)
+            predictions[place] += x[index] @ own
+    return np.asarray(predictions)
 
 
-def concept_left_out(points: Sequence[Point]) -> Array:
+def concept_left_out(points: Sequence[MeasuredTransfer]) -> Array:
     """Each point's forecast from the points of all other concepts, of every pair; stretched."""
     x = design(points)
     concepts = np.array([point.concept for point in points])
     pairs = np.array([point.pair for point in points])
     values = stretched(np.array([point.measured for point in points]))
-    found = np.full(len(points), np.nan)
+    forecasts = np.full(len(points), np.nan)
     for concept in np.unique(concepts):
         if (concepts != concept).any():
             out = np.flatnonzero(concepts == concept)
-            found[out] = mixed_model(x, values, pairs, concepts != concept, out)
-    return found
+            forecasts[out] = mixed_model(x, values, pairs, concepts != concept, out)
+    return forecasts
 
 
 def conformal(residuals: Array, level: float = LEVEL) -> tuple[float, float]:
-    """Low and high quantile of residuals that hold a new one with probability `level`, each side by itself
-    (split conformal prediction, Vovk et al. 2005): the ranks are of n + 1."""
+    """Low and high quantile of residuals that hold a new one with probability `level`.
+
+    Each side by itself (split conformal prediction, Vovk et al. 2005): the ranks are of n + 1.
+    """
     ordered = np.sort(residuals[np.isfinite(residuals)])
     n = len(ordered)
     below = int(np.floor((n + 1) * (1 - level) / 2))
@@ -139,7 +142,10 @@ class Prediction:
 
 
 def predict(
-    features: Sequence[float], own: Sequence[Point], family: Sequence[Point], left_out: Collection[str] = ()
+    features: Sequence[float],
+    own: Sequence[MeasuredTransfer],
+    family: Sequence[MeasuredTransfer],
+    left_out: Collection[str] = (),
 ) -> Prediction:
     """Forecast a vector's steering R2 from its features (order of FEATURES).
 
@@ -153,8 +159,8 @@ def predict(
     points = [*own, *(point for point in family if point.concept not in left_out)]
     if len(own) < FEWEST:
         raise ValueError(f"{len(own)} known concepts, want {FEWEST}")
-    asked = Point(own[0].pair, "", 0.0, tuple(features))
-    every = [*points, asked]
+    wanted = MeasuredTransfer(own[0].pair, "", 0.0, tuple(features))
+    every = [*points, wanted]
     values = stretched(np.array([point.measured for point in every]))
     last = np.arange(len(every)) == len(points)
     pairs = np.array([point.pair for point in every])
@@ -164,8 +170,10 @@ def predict(
     low, high = conformal(residuals)
     wider = 1.0
     if len(points) > len(own):
-        here, there = (np.sqrt(np.nanmean(np.square(part))) for part in np.split(residuals, [len(own)]))
-        wider = max(1.0, float(here / max(there, 1e-9)))
+        own_error, family_error = (
+            np.sqrt(np.nanmean(np.square(part))) for part in np.split(residuals, [len(own)])
+        )
+        wider = max(1.0, float(own_error / max(family_error, 1e-9)))
     # nothing below -1 is told apart
     ends = unstretched(centre + wider * np.array([min(low, 0.0), max(high, 0.0)])).clip(-1)
     return Prediction(

@@ -17,6 +17,10 @@ from lrt_bench.vectors.vector import SteeringVector
 
 
 def encode(vector: SteeringVector) -> bytes:
+    """Return the file's bytes.
+
+    Raises FormatError where the model's blocks have no known name.
+    """
     if vector.model.blocks is None:
         raise FormatError(
             "lm-eval wants the names of the model's blocks, which the vector does not know: transfer to a "

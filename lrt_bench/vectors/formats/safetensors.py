@@ -11,26 +11,28 @@ Metadata (strings, as safetensors has them):
   h' = h + alpha * spread * v / ||v||; useful |alpha| is at most about 1/2,
   ``provenance`` (free JSON: how it was made).
 
-A file that holds the tensors alone is read too.
+A file that holds the tensors alone is read too, under the names that other tools give them, [d] or [1, d];
+other tensors beside them are passed over (`rows.py`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import asdict
 from typing import Any
 
-from lrt_bench.files.tensors import TensorError, read_any_tensors, read_metadata
+from lrt_bench.files.tensors import TensorError, read_chosen_tensors, read_metadata
 from lrt_bench.vectors.formats.errors import FormatError
+from lrt_bench.vectors.formats.rows import ASSUMED, COUNTED, layer_number, numbered_rows, steering_vector
 from lrt_bench.vectors.vector import ModelHint, SteeringVector
 
 FORMAT = "lrt-bench steering vector v1"
-NAME = re.compile(r"layer\.([1-9]\d{0,3})")
+FRAMEWORKS = ("pt", "tf", "np", "flax", "mlx")  # what libraries write as the format of any file
 
 
 def encode(vector: SteeringVector) -> bytes:
+    """Return the file's bytes."""
     from safetensors.torch import save
 
     about = {
@@ -46,24 +48,25 @@ def encode(vector: SteeringVector) -> bytes:
 
 
 def decode(data: bytes, layer: int | None) -> SteeringVector:
+    """Return the vector in a file.
+
+    Raises FormatError.
+    """
     try:
-        metadata, tensors = read_metadata(data), read_any_tensors(data)
+        metadata = read_metadata(data)
+        tensors = read_chosen_tensors(data, lambda name: layer_number(name) is not None)
     except TensorError as error:
         raise FormatError(str(error)) from error
-    layers = {}
-    for name, tensor in tensors.items():
-        matched = NAME.fullmatch(name)
-        if matched is None:
-            raise FormatError(
-                f"tensor {name[:60]!r}: a steering vector's tensors are named layer.1, layer.2, ..."
-            )
-        layers[int(matched[1])] = tensor
-    if metadata.get("format", FORMAT) != FORMAT:
+    if metadata.get("format", FORMAT) not in (FORMAT, *FRAMEWORKS):
         raise FormatError(f"metadata format {metadata['format'][:60]!r}: want {FORMAT!r}")
-    return _described(layers, metadata.get("vector", "{}"))
+    described = _described(metadata.get("vector", "{}"))
+    if metadata.get("format") != FORMAT:
+        described["provenance"] = described["provenance"] | {ASSUMED: COUNTED}
+    return steering_vector(numbered_rows(tensors, layer), layer, **described)
 
 
-def _described(layers: dict[int, Any], text: str) -> SteeringVector:
+def _described(text: str) -> dict[str, Any]:
+    """Return the fields of `SteeringVector` that the metadata give."""
     try:
         about = json.loads(text)
         hint = {key: _text(value) for key, value in about.get("model", {}).items()}
@@ -72,14 +75,14 @@ def _described(layers: dict[int, Any], text: str) -> SteeringVector:
         known = ("name", "digest", "model_type", "blocks")
         model = ModelHint(**{key: value for key, value in hint.items() if key in known})
         concept = None if about.get("concept") is None else _text(about["concept"])
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError("metadata vector: not the JSON object that this format has") from error
     if not all(math.isfinite(value) and value > 0 for value in spread.values()):
         raise FormatError("metadata vector: spread: want a positive length a layer")
-    return SteeringVector(layers, model, concept, spread, provenance)
+    return {"model": model, "concept": concept, "spread": spread, "provenance": provenance}
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 1000:
-        raise TypeError("not a short text")
+    if not isinstance(value, str) or len(value) > 1000 or not value.isprintable():
+        raise TypeError("not a short line of text")
     return value

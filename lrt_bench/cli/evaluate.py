@@ -1,0 +1,178 @@
+"""The command that scores: options and a settings file to one `RunConfig`, and that to a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from lrt_bench.cli.options import ENGINE, OPTIONS, layers, with_options
+from lrt_bench.errors import UserError, one_line_errors
+
+if TYPE_CHECKING:
+    from lrt_bench.data.suites import Suite
+    from lrt_bench.evaluation.config import RunConfig
+    from lrt_bench.evaluation.refusal_scores import Scorers
+    from lrt_bench.evaluation.side_effects.tasks import SideEffects
+
+NO_SETTING = ("config_file", "as_json")  # options that say nothing of the run itself
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="YAML file of settings, by the names of these options; an option that is given overrides it.",
+)
+@click.option("--suite", help="Suite name or YAML file.  [default: nano; everyday for your own models]")
+@click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
+@click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
+@click.option(
+    "--submission",
+    "submissions",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of a submission, scored beside the mappings (repeatable).",
+)
+@click.option("--unsafe-no-sandbox", is_flag=True, help="Run submissions as you: only code that you trust.")
+@click.option(
+    "--submission-seconds",
+    type=click.FloatRange(min=1),
+    default=300,
+    show_default=True,
+    help="Wall time of one fit of a submission.",
+)
+@click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
+@click.option(
+    "--side-effects",
+    help="lm-eval tasks to run steered, by name: TASK[,TASK...]. Their files are code: name those you trust.",
+)
+@click.option(
+    "--side-effects-path",
+    type=click.Path(path_type=Path),
+    help="Folder of lm-eval task files of your own.",
+)
+@click.option("--side-effects-limit", type=click.IntRange(min=1), help="Only the first N samples of each.")
+@click.option(
+    "--side-effects-concepts", type=click.IntRange(min=1), help="Steer with N concepts at most [3]."
+)
+@click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
+@click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
+@click.option("--source-layers", type=layers, help="Instead: several side by side: all, or 1,2,3.")
+@click.option("--source-sae", help="Map features: a sparse autoencoder of that layer (file, folder, Hub).")
+@click.option("--target", help="Ad hoc pair: target model.")
+@click.option("--target-layer", type=int, help="Its layer, counted from 1.")
+@click.option("--judge-url", help="Judge of refusal tasks: an OpenAI-compatible address, http://host/v1.")
+@click.option("--judge-model", help="The judge's name there; its key is read from LRT_BENCH_JUDGE_KEY.")
+@click.option(
+    "--classifier",
+    type=click.Path(path_type=Path),
+    help="Folder of a text-classification model that tells refusals, for refusal tasks.",
+)
+@with_options(OPTIONS)
+@click.option(
+    "--batch-size",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Sequences in one forward.",
+)
+@with_options(ENGINE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@click.pass_context
+@one_line_errors
+def evaluate(context: click.Context, /, config_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Score mapping methods on pairs of models; finished cells in --out are not computed again."""
+    from lrt_bench.evaluation.config import checked, read_config
+
+    given = _fields(context, options)
+    config = checked(given) if config_file is None else read_config(config_file, given)
+    _run(config, as_json)
+
+
+def _fields(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that the command line gives; an option that is not given leaves its field out."""
+    from lrt_bench.data.datasets import stand_ins
+
+    fields = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    for name, flag in (("data", "--data"), ("models", "--model")):
+        if name in fields:
+            fields[name] = stand_ins(fields[name], flag)
+    if "side_effects" in fields:
+        names = [name.strip() for name in fields["side_effects"].split(",")]
+        fields["side_effects"] = [name for name in names if name]
+        if not fields["side_effects"]:
+            raise UserError("--side-effects: name at least one lm-eval task")
+    return fields
+
+
+def _run(config: RunConfig, as_json: bool) -> None:
+    """Evaluate with a progress bar, draw each pair's picture when it is done, print."""
+    from lrt_bench.data.datasets import Data
+    from lrt_bench.evaluation.engines.choice import chosen_engine
+
+    engine = chosen_engine(config)
+    whole, suite = config.whole_suite(), config.chosen_suite()
+    left_out = whole.models - suite.models  # stand-ins of pairs that --pair leaves out are no mistake
+    models = {name: path for name, path in config.models.items() if name not in left_out}
+    config = config.model_copy(update={"models": models})
+    data = Data(config.data)
+    side_effects = _side_effects(config)
+    engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
+    scorers, submissions = _scorers(config), _submissions(config, suite)
+    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.evaluation.evaluation import Evaluation
+
+    with report.progress() as update, report.Drawing() as drawing:
+        evaluation = Evaluation(suite, config, update, drawing.add, submissions, side_effects, scorers, data)
+        cells = engine.run(evaluation)
+    if as_json:
+        rows = report.as_rows(cells, evaluation.failures)
+        click.echo(json.dumps(rows, indent=1, allow_nan=False))
+    else:
+        report.print_tables(cells)
+        report.print_failures(evaluation.failures)
+        report.print_paths(cells, drawing.paths)
+    if evaluation.failures:
+        sys.exit(1)
+
+
+def _submissions(config: RunConfig, suite: Suite) -> Any:
+    """Return the submissions' rows."""
+    if not config.submissions:
+        return ()
+    from lrt_bench.cli.submit import rows_of
+
+    return rows_of(config.submissions, suite, config.submission_seconds, config.unsafe_no_sandbox)
+
+
+def _side_effects(config: RunConfig) -> SideEffects | None:
+    """Load the lm-eval tasks that are named; the harness is imported for nothing else."""
+    if not config.side_effects:
+        return None
+    from lrt_bench.evaluation.side_effects.chosen import load_chosen
+
+    return load_chosen(
+        config.side_effects, config.side_effects_path, config.side_effects_limit, config.side_effects_concepts
+    )
+
+
+def _scorers(config: RunConfig) -> Scorers:
+    """Return the scorers that are named."""
+    from lrt_bench.evaluation.refusal_scores import Scorers
+    from lrt_bench.evaluation.scorers.answers import Classifier
+    from lrt_bench.evaluation.scorers.judge import Judge
+
+    judge = None
+    if config.judge_url and config.judge_model:
+        judge = Judge.from_environment(config.judge_url, config.judge_model)
+    return Scorers(Classifier(config.classifier) if config.classifier else None, judge)

@@ -1,0 +1,1 @@
+"""What the terminal shows: tables, vectors, refusal answers, and the screen that prints data as text."""

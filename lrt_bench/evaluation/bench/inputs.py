@@ -1,0 +1,62 @@
+"""The inputs of a pair's measurements: its tasks, their contrastive pairs, their concepts' states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from lrt_bench.data.tasks import ContrastPair, RefusalTask, Task, TaskBase, VectorTask
+from lrt_bench.models.sites import Site
+from lrt_bench.steering.concepts import ConceptStates, concept_states, readable
+from lrt_bench.steering.refusal import instruction_pairs
+
+Side = Literal["source", "target"]
+TaskKind = TypeVar("TaskKind", bound=TaskBase)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskInputs:
+    """A pair's tasks, and the states of their concepts at both sites, read once each.
+
+    Parameters
+    ----------
+    tasks
+        Tasks with their data, in the suite's order.
+    batch_size
+        Sequences in one forward.
+    """
+
+    source: Site
+    target: Site
+    tasks: Sequence[Task]
+    batch_size: int
+    _contrasts: dict[str, tuple[ContrastPair, ...]] = field(default_factory=dict, init=False, repr=False)
+    _concepts: dict[tuple[Side, str], ConceptStates] = field(default_factory=dict, init=False, repr=False)
+
+    def of_kind(self, kind: type[TaskKind]) -> list[TaskKind]:
+        """Tasks of one kind, in order."""
+        return [task for task in self.tasks if isinstance(task, kind)]
+
+    def contrasts(self, task: VectorTask) -> tuple[ContrastPair, ...]:
+        """Return the task's contrastive pairs that both models can read whole."""
+        if task.name not in self._contrasts:
+            self._contrasts[task.name] = readable(task.vector, (self.source.model, self.target.model))
+        return self._contrasts[task.name]
+
+    def source_states(self, task: VectorTask) -> ConceptStates:
+        """Return the concept's states at the source site: two tensors [pairs, d_source]."""
+        return self._concept("source", self.source, task)
+
+    def target_states(self, task: VectorTask) -> ConceptStates:
+        """Return the concept's states at the target site: two tensors [pairs, d_target]."""
+        return self._concept("target", self.target, task)
+
+    def _concept(self, side: Side, site: Site, task: VectorTask) -> ConceptStates:
+        if (side, task.name) not in self._concepts:
+            if isinstance(task, RefusalTask):
+                pairs = instruction_pairs(site.model.tokenizer, task)
+            else:
+                pairs = self.contrasts(task)
+            self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
+        return self._concepts[side, task.name]

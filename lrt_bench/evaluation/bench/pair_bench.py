@@ -1,0 +1,106 @@
+"""One pair of one suite: the parts that its rows share, each made when it is first asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lrt_bench.data.suites import PairSpec, Suite
+from lrt_bench.data.tasks import Task
+from lrt_bench.evaluation.bench.behaviour import BehaviourReferences
+from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
+from lrt_bench.evaluation.bench.inputs import TaskInputs
+from lrt_bench.evaluation.bench.references import FidelityReferences, RefusalAlphas, random_directions
+from lrt_bench.evaluation.bench.states import StatesSource
+from lrt_bench.evaluation.bench.writer import Writer
+from lrt_bench.mappings.moments import spread
+from lrt_bench.mappings.ridge import Ridge
+from lrt_bench.models.sites import Site
+from lrt_bench.models.states import PairedStates
+
+
+@dataclass(frozen=True, eq=False)
+class PairBench:
+    """One pair of one suite, with all that its rows share.
+
+    Parameters
+    ----------
+    tasks
+        The pair's tasks with their data.
+    states_source
+        Hands in the paired states when they are first needed.
+    batch_size
+        Sequences in one forward.
+    """
+
+    suite: Suite
+    pair: PairSpec
+    source: Site
+    target: Site
+    tasks: Sequence[Task]
+    states_source: StatesSource
+    seed: int = 0
+    batch_size: int = 64
+
+    @property
+    def states(self) -> PairedStates:
+        """Paired states of the two sites."""
+        return self.states_source.states()
+
+    @functools.cached_property
+    def spread(self) -> float:
+        """The unit of alpha at the target layer (design, protocol 4)."""
+        return spread(self.states.moments.variance_y)
+
+    @functools.cached_property
+    def inputs(self) -> TaskInputs:
+        """The tasks and their concepts' states."""
+        return TaskInputs(self.source, self.target, self.tasks, self.batch_size)
+
+    @functools.cached_property
+    def choice_sweep(self) -> ChoiceSweep:
+        """The measurement that scores come from."""
+        suite = self.suite
+        return ChoiceSweep(
+            self.inputs, self.target, suite.alphas, suite.over_steering, self.spread, self.batch_size
+        )
+
+    @functools.cached_property
+    def behaviour(self) -> BehaviourReferences | None:
+        """The measurement of behaviour; None where the suite asks for none."""
+        suite = self.suite
+        if suite.behaviour is None:
+            return None
+        return BehaviourReferences(
+            suite.behaviour, self.inputs, self.choice_sweep, self.states_source, self.spread,
+            self.random_directions(), suite.bootstrap, self.seed, self.batch_size,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def writer(self) -> Writer:
+        """The target's writing under steering."""
+        return Writer(self.target, self.seed, self.batch_size)
+
+    @functools.cached_property
+    def refusal_alphas(self) -> RefusalAlphas:
+        """The alphas at which refusal tasks' harmless instructions are answered."""
+        return RefusalAlphas(self.inputs, self.spread, self.batch_size)
+
+    @functools.cached_property
+    def fidelity(self) -> FidelityReferences:
+        """What mapped states are compared with."""
+        return FidelityReferences(self.inputs, self.states_source)
+
+    @functools.cached_property
+    def ridge(self) -> Ridge:
+        """The map behind the `other-concept` control; its strength is that of `shuffled`."""
+        ridge = Ridge()
+        ridge.fit(self.states)
+        return ridge
+
+    def random_directions(self) -> Tensor:
+        """Draw unit directions of the `random` control [directions, d_target], the same for every task."""
+        return random_directions(self.suite.random_directions, self.target.width, self.seed)

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: their forward pass, and their files as SAELens and Gemma Scope write them."""

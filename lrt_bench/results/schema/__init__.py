@@ -1,0 +1,1 @@
+"""The record of a result file: its fields, their bounds, and what must agree with what."""

@@ -1,0 +1,78 @@
+"""Whether a result's headline numbers follow from its own tasks and arrays, whoever wrote the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lrt_bench.results import metrics
+from lrt_bench.results.metrics import Array, TaskErrors
+
+if TYPE_CHECKING:
+    from lrt_bench.results.schema.result import Result
+
+ROUNDING = 0.02  # points: what rounding arrays to nine digits may move a score or an interval's end
+RELATIVE = 1e-3  # the same of a steering R2, relatively
+
+
+def contradiction(result: Result, arrays: dict[str, Array]) -> str | None:
+    """Return what of a result does not follow from its own numbers, field first; None where all of it does.
+
+    Parameters
+    ----------
+    arrays
+        Of each steerable task, [fits + 3, prompts] as `TaskErrors.of_rows` takes them.
+    """
+    errors = {name: TaskErrors.of_rows(array) for name, array in arrays.items()}
+    return _of_mapping(result) or _of_tasks(result, errors) or _of_headline(result, errors)
+
+
+def _of_mapping(result: Result) -> str | None:
+    mapping = result.mapping
+    if mapping.control != (mapping.track == "control"):
+        return f"field mapping.track: {mapping.track} does not go with mapping.control"
+    fits = {len(task.error) for task in result.tasks}
+    if not mapping.control and fits and fits != {mapping.seeds}:
+        return f"field mapping.seeds: {mapping.seeds}, but errors of {max(fits)} fits"
+    return None
+
+
+def _of_tasks(result: Result, errors: dict[str, TaskErrors]) -> str | None:
+    if any(task.energy.sum() == 0 for task in errors.values()):
+        return "field tasks: energy: nothing moves, yet the task counts as steerable"
+    for task in result.tasks:
+        if task.steerable and not _near(task.steering_r2, errors[task.task].r2):
+            r2 = errors[task.task].r2
+            return f"field tasks: {task.task}: steering_r2 {task.steering_r2}, but its arrays give {r2:.4f}"
+        if task.steerable and not _near(task.ceiling_r2, errors[task.task].ceiling):
+            r2 = errors[task.task].ceiling
+            return f"field tasks: {task.task}: ceiling_r2 {task.ceiling_r2}, but its arrays give {r2:.4f}"
+    return None
+
+
+def _of_headline(result: Result, errors: dict[str, TaskErrors]) -> str | None:
+    score, computed = result.transfer_score, metrics.transfer_score(errors)
+    if (score is None) != (computed is None):
+        return f"field transfer_score: {score}, but its tasks give {computed}"
+    if score is not None and computed is not None and abs(score - computed) > ROUNDING:
+        return f"field transfer_score: {score:.2f}, but its tasks give {computed:.2f}"
+    not_steerable = {task.task for task in result.tasks if not task.steerable}
+    if set(result.not_steerable) != not_steerable:
+        names = ", ".join(sorted(not_steerable)) or "none"
+        return f"field not_steerable: {len(result.not_steerable)} tasks, but its tasks give {names}"
+    for name in ("steering_r2", "correlation_delta"):
+        value, mean = getattr(result, name), _mean(result, name)
+        if (value is None) != (mean is None) or not (value is None or _near(value, mean)):
+            return f"field {name}: {value}, but the mean over its steerable tasks is {mean}"
+    return None
+
+
+def _mean(result: Result, name: str) -> float | None:
+    values: Sequence[float | None] = [getattr(task, name) for task in result.tasks if task.steerable]
+    return metrics.mean_of(values)
+
+
+def _near(value: float | None, expected: float | None) -> bool:
+    if value is None or expected is None:
+        return False
+    return abs(value - expected) <= RELATIVE * (1 + abs(expected))

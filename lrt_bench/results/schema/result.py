@@ -1,0 +1,105 @@
+"""The result of one mapping on one pair in one suite (schema version 1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lrt_bench.results.schema.behaviour import BehaviourRecord
+from lrt_bench.results.schema.bounds import R2, Correlation, Count, Name, TransferScore
+from lrt_bench.results.schema.records import (
+    CONTROL_NAMES,
+    AuditRecord,
+    Cost,
+    FidelityScores,
+    GenerationScores,
+    LmEvalScores,
+    MappingRecord,
+    PairRecord,
+    Provenance,
+    Record,
+    Settings,
+    SideEffectScores,
+    TaskRecord,
+    TaskScores,
+)
+from lrt_bench.results.schema.refusal_records import RefusalScores
+
+
+class ResultSummary(Record):
+    """One mapping on one pair in one suite, without the arrays of prompts: what tables and pages read."""
+
+    schema_version: Literal[1] = 1
+    key: str
+    suite: Name
+    suite_version: Count
+    suite_digest: str
+    complete: bool
+    pair: PairRecord
+    mapping: MappingRecord
+    settings: Settings
+    transfer_score: TransferScore | None
+    ci95: tuple[TransferScore, TransferScore] | None
+    ci95_these_tasks: tuple[TransferScore, TransferScore] | None = None
+    ci95_new_concepts: tuple[TransferScore, TransferScore] | None = None
+    steering_r2: R2 | None
+    correlation_delta: Correlation | None
+    not_steerable: tuple[Name, ...]
+    not_scorable: tuple[Name, ...]  # no prompt's options can be told apart in the target's tokenizer
+    tasks: tuple[TaskScores, ...]
+    generation: tuple[GenerationScores, ...]
+    side_effects: tuple[SideEffectScores, ...]
+    lm_eval: tuple[LmEvalScores, ...] = ()
+    refusal: tuple[RefusalScores, ...] = ()
+    fidelity: FidelityScores | None
+    behaviour: BehaviourRecord | None = None
+    cost: Cost
+    provenance: Provenance
+    audit: AuditRecord | None = None
+    state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
+    propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def fvu(self) -> float | None:
+        """Fraction of the target states' variance unexplained; None for a row that maps no states."""
+        return self.fidelity.fvu if self.fidelity else None
+
+
+class Result(ResultSummary):
+    """One mapping on one pair in one suite, whole: the record of a result file."""
+
+    tasks: tuple[TaskRecord, ...]
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        names = [task.task for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("tasks: one stands twice")
+        if self.mapping.control != (self.mapping.name in CONTROL_NAMES):
+            raise ValueError(f"mapping.name: {', '.join(CONTROL_NAMES)} are the controls, and only they")
+        if len({len(task.error) for task in self.tasks}) > 1:
+            raise ValueError("tasks: error: want equally many fits for every task")
+        want = len(self.settings.alphas)
+        for task in self.tasks:
+            if len(task.mse_by_alpha) != want:
+                raise ValueError(
+                    f"tasks: {task.task}: mse_by_alpha: {len(task.mse_by_alpha)} numbers, but "
+                    f"settings.alphas has {want}"
+                )
+        if self.ci95 is not None and self.ci95[0] > self.ci95[1]:
+            raise ValueError("ci95: its lower end lies above its upper end")
+        return self
+
+    @property
+    def summary(self) -> ResultSummary:
+        """The same without the arrays of prompts, a tenth of its size."""
+        kept = {name: getattr(self, name) for name in ResultSummary.model_fields if name != "tasks"}
+        tasks = tuple(task.scores for task in self.tasks)
+        return ResultSummary.model_construct(_fields_set=set(), tasks=tasks, **kept)
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of a result file."""
+    return json.dumps(Result.model_json_schema(), indent=1) + "\n"

@@ -1,0 +1,316 @@
+"""Two intervals for a row's score: for these tasks, and for new concepts of their kind.
+
+A row's score is the mean over tasks of a share: 1 - numerator / denominator, over the ceiling's, clipped to
+[-1, 1]. Nothing here knows which metric the sums belong to: squared errors and energies for steering R2,
+divergences from the natively steered model for a behaviour share.
+
+*These tasks*: the tasks are given; other prompts of theirs, and other fit seeds, could have been drawn.
+*New concepts*: the tasks too are a random sample of the concepts that could have been asked for.
+`benchmarks/coverage.py` measures how often each holds the truth; docs/statistics.md says what they mean.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from lrt_bench.results import metrics
+from lrt_bench.results.metrics import LEVEL, MIN_CEILING, NORMAL_97_5, Array, TaskErrors
+
+REPLICATES = 1000  # resamples of prompts
+TASK_DRAWS = 4000  # draws of task weights: their Monte Carlo error is a fiftieth of an interval's width
+END_WEIGHT = 0.5  # pseudo-tasks at either end of the scale, as in Jeffreys' interval of a proportion
+ENDS = (-1.0, 1.0)  # of the scale that shares are clipped to
+
+
+@dataclass(frozen=True)
+class GateSample:
+    """What decides whether a task counts: the native effect must be clear of random directions'.
+
+    native [prompts], random [directions, prompts] : effects, in any unit, larger where more is moved.
+    """
+
+    native: Array
+    random: Array
+
+    def margins(self, weight: Array, directions: Array) -> Array:
+        """Return the native effect less 1.96 x the root mean square of random ones: [replicates].
+
+        weight [replicates, prompts] sums to 1 in each replicate; directions [replicates, directions] too.
+        """
+        squares = np.square(weight @ self.random.T)
+        return np.asarray(weight @ self.native - NORMAL_97_5 * np.sqrt((directions * squares).sum(1)))
+
+
+@dataclass(frozen=True)
+class TaskSample:
+    """What one task contributes to a score.
+
+    numerator [seeds, prompts] : how far the row is from native, summed over alphas.
+    denominator [prompts] : how far the unsteered model is.
+    ceiling_numerator, ceiling_denominator [prompts] : the same between the two halves' native vectors; the
+        ceiling is 1 without them.
+    gate : without one the task always counts.
+
+    Raises ValueError where shapes differ, a number is not finite, or native steering moves nothing.
+    """
+
+    numerator: Array
+    denominator: Array
+    ceiling_numerator: Array | None = None
+    ceiling_denominator: Array | None = None
+    gate: GateSample | None = None
+
+    def __post_init__(self) -> None:
+        ceiling = self.ceiling_numerator, self.ceiling_denominator
+        if (ceiling[0] is None) != (ceiling[1] is None):
+            raise ValueError("ceiling_numerator, ceiling_denominator: give both or neither")
+        parts = [self.denominator, *(part for part in ceiling if part is not None)]
+        if self.numerator.ndim != 2 or not len(self.numerator):
+            raise ValueError(f"numerator: want [seeds, prompts], got {self.numerator.shape}")
+        if self.gate is not None:
+            parts += [self.gate.native, *self.gate.random]
+        if any(part.shape != self.numerator.shape[1:] for part in parts):
+            raise ValueError(f"want {self.numerator.shape[1]} prompts in every array")
+        if not all(np.isfinite(part).all() for part in (self.numerator, *parts)):
+            raise ValueError("a NaN or an infinity among the task's numbers")
+        bottoms = [part for part in (self.denominator, self.ceiling_denominator) if part is not None]
+        if any(part.sum() <= 0 for part in bottoms):
+            raise ValueError("denominator: native steering moves nothing; leave the task out")
+
+    @classmethod
+    def of_errors(cls, errors: TaskErrors) -> TaskSample:
+        """Make a task, which always counts, from steering R2's sums of squares.
+
+        Raises ValueError as the class does.
+        """
+        return cls(errors.error, errors.energy, errors.split_error, errors.split_energy)
+
+    @property
+    def prompts(self) -> int:
+        """Number of scored prompts."""
+        return len(self.denominator)
+
+    @property
+    def ceiling(self) -> float:
+        """Steering R2 between the two halves' native vectors, at least `MIN_CEILING`; 1 without halves."""
+        if self.ceiling_numerator is None or self.ceiling_denominator is None:
+            return 1.0
+        return max(float(1 - self.ceiling_numerator.sum() / self.ceiling_denominator.sum()), MIN_CEILING)
+
+    @property
+    def share(self) -> float:
+        """The task's share of its ceiling, seeds averaged before it is clipped."""
+        value = float(1 - self.numerator.sum() / len(self.numerator) / self.denominator.sum()) / self.ceiling
+        return min(max(value, ENDS[0]), ENDS[1])
+
+    @property
+    def seed_shares(self) -> Array:
+        """The share of each fit seed alone [seeds]."""
+        values = (1 - self.numerator.sum(1) / self.denominator.sum()) / self.ceiling
+        return np.asarray(np.clip(values, *ENDS))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A variance and the degrees of freedom that it was estimated with."""
+
+    variance: float
+    freedom: float
+
+
+def counting(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> dict[str, bool]:
+    """Which tasks count: those whose margin over random directions has an interval above 0."""
+    return {name: _counts(name, task, REPLICATES, seed)[0] for name, task in tasks.items()}
+
+
+def score(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> float | None:
+    """100 x the mean share of the tasks that count; None where none does."""
+    return _mean_share(_counted(tasks, seed))
+
+
+def _counted(tasks: Dictionary[str, TaskSample], seed: int) -> list[TaskSample]:
+    counts = counting(tasks, seed=seed)
+    return [task for name, task in tasks.items() if counts[name]]
+
+
+def _mean_share(tasks: list[TaskSample]) -> float | None:
+    shares = [task.share for task in tasks]
+    return 100 * sum(shares) / len(shares) if shares else None
+
+
+def these_tasks(
+    tasks: Dictionary[str, TaskSample], *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95% interval of a row's score on its own tasks; None where no task counts.
+
+    Prompts are resampled within each task, and with them which tasks count. The percentiles are widened by
+    sqrt(n / (n - 1)), since resamples of n prompts spread too little, and by Student's t over the normal,
+    since few tasks may bring most of the variance. Variance between fit seeds is added to both ends in
+    quadrature (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would halve it.
+    """
+    counted = _counted(tasks, seed)
+    value = _mean_share(counted)
+    if value is None:
+        return None
+    resampled = [_resampled(name, task, replicates, seed) for name, task in tasks.items()]
+    shares, counts = np.stack([one.shares for one in resampled]), np.stack([one.counts for one in resampled])
+    scores = 100 * _means(shares, counts.astype(np.float64))
+    by_task = [
+        Spread(float(row.var()) / len(counted) ** 2, task.prompts - 1)
+        for row, task in zip(shares, tasks.values(), strict=True)
+    ]
+    prompts = min(task.prompts for task in tasks.values())
+    wider = (prompts / max(prompts - 1, 1)) ** 0.5 * _quantile(_combined(by_task).freedom) / NORMAL_97_5
+    low, high = (value + wider * (end - value) for end in metrics.interval(scores))
+    shared, own = _seed_spread(counted)
+    both = _combined([*by_task, shared, own])
+    return _widened(value, (low, high), 100 * _half_width(shared.variance + own.variance, both.freedom))
+
+
+def new_concepts(
+    tasks: Dictionary[str, TaskSample], *, draws: int = TASK_DRAWS, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95% interval of a row's score over concepts like its own; None where no task counts.
+
+    Tasks get random weights (the Bayesian bootstrap of Rubin 1981) beside half a pseudo-task at either end of
+    the scale, at -1 and at 1. Of shares that are all 0 or 1 on a scale from 0 to 1 this makes Jeffreys'
+    interval of a proportion; a t interval fails here, since shares crowd below 1 and the few low ones that
+    decide the mean are missing from most small samples. What prompts and seeds do to single tasks is in the
+    spread between tasks; variance that seeds share across tasks, and which tasks count, is added.
+    """
+    counted = _counted(tasks, seed)
+    value = _mean_share(counted)
+    if value is None:
+        return None
+    shares = np.array([task.share for task in tasks.values()])
+    spread = float(np.var([task.share for task in counted]))
+    counts = np.ones((draws, len(shares)))
+    if any(task.gate for task in tasks.values()):
+        counts = np.stack([_resampled(name, task, draws, seed).counts for name, task in tasks.items()], 1)
+    weight = _task_weights(len(shares), draws, seed)
+    body = weight[:, :-2] * counts
+    total = body.sum(1) + weight[:, -2:].sum(1)
+    low, high = metrics.interval(100 * (body @ shares + weight[:, -2:] @ np.array(ENDS)) / total)
+    low, high = min(low, value), max(high, value)
+    shared, _ = _seed_spread(counted)
+    others = max(len(counted) - 1, 1)
+    between = Spread(spread / others, others)
+    freedom = _combined([between, shared]).freedom
+    return _widened(value, (low, high), 100 * _half_width(shared.variance, freedom))
+
+
+def seed_spread(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> tuple[Spread, Spread]:
+    """Variance of a row's score (as a share) between fits: what seeds share across tasks, and the rest.
+
+    The rest is each task's own unbiased variance between seeds, summed as for independent tasks; what the
+    variance of the seeds' scores has beyond that is shared. Raises ValueError where tasks differ in seeds.
+    """
+    return _seed_spread(_counted(tasks, seed))
+
+
+def _seed_spread(tasks: list[TaskSample]) -> tuple[Spread, Spread]:
+    by_task = [task.seed_shares for task in tasks]
+    fits = {len(one) for one in by_task}
+    if len(fits) > 1:
+        raise ValueError(f"want equally many fits for every task, got {sorted(fits)}")
+    nothing = Spread(0.0, 1.0)
+    if not fits or fits == {1}:
+        return nothing, nothing
+    table = np.stack(by_task)  # [tasks, seeds]
+    n, k = table.shape
+    own = _combined([Spread(float(row.var(ddof=1)) / (k * n * n), k - 1) for row in table])
+    direct = float(table.mean(0).var(ddof=1)) / k
+    return Spread(max(direct - own.variance, 0.0), k - 1), own
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """A task under each resample of its prompts: its share, and whether it counts [replicates]."""
+
+    shares: Array
+    counts: Array
+
+
+def _resampled(name: str, task: TaskSample, replicates: int, seed: int) -> _Resampled:
+    weight = _weights(name, task.prompts, replicates, seed)
+    top = task.numerator.mean(0) @ weight.T
+    share = 1 - top / np.maximum(weight @ task.denominator, 1e-300)
+    if task.ceiling_numerator is not None and task.ceiling_denominator is not None:
+        reached = 1 - weight @ task.ceiling_numerator / np.maximum(weight @ task.ceiling_denominator, 1e-300)
+        share = share / np.maximum(reached, MIN_CEILING)
+    counts = np.ones(replicates) if task.gate is None else _counts(name, task, replicates, seed)[1]
+    return _Resampled(np.clip(share, *ENDS), counts)
+
+
+def _counts(name: str, task: TaskSample, replicates: int, seed: int) -> tuple[bool, Array]:
+    """Whether a task counts, and whether it does in each resample.
+
+    It counts where the margin's interval lies above 0, so where the margin exceeds the interval's lower arm;
+    a resample's margin is held against the same arm.
+    """
+    if task.gate is None:
+        return True, np.ones(replicates)
+    directions = len(task.gate.random)
+    drawn = _weights(f"directions of {name}", directions, replicates, seed)
+    margins = task.gate.margins(_weights(name, task.prompts, replicates, seed), drawn)
+    even = np.full((1, task.prompts), 1 / task.prompts), np.full((1, directions), 1 / directions)
+    low = metrics.interval(margins)[0]
+    arm = float(task.gate.margins(*even)[0]) - low
+    return low > 0, (margins > arm).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=256)
+def _weights(name: str, count: int, replicates: int, seed: int) -> Array:
+    """Bootstrap weights [replicates, count]; of a task the same for every row, so that rows are paired."""
+    rng = np.random.default_rng([seed, 404, zlib.crc32(name.encode())])
+    return np.asarray(rng.multinomial(count, np.full(count, 1 / count), size=replicates) / count)
+
+
+@functools.lru_cache(maxsize=8)
+def _task_weights(tasks: int, draws: int, seed: int) -> Array:
+    """Dirichlet weights of the tasks, then of the two pseudo-tasks [draws, tasks + 2]."""
+    rng = np.random.default_rng([seed, 606])
+    drawn = rng.gamma([1.0] * tasks + [END_WEIGHT] * 2, size=(draws, tasks + 2))
+    return np.asarray(drawn / drawn.sum(1, keepdims=True))
+
+
+def _means(shares: Array, counts: Array) -> Array:
+    """Mean share of the tasks that count, for each resample in which at least one does.
+
+    shares, counts [tasks, replicates] : counts is 1 where a task counts in a resample, else 0.
+    """
+    total = counts.sum(0)
+    some = total > 0
+    return np.asarray((shares * counts).sum(0)[some] / total[some])
+
+
+def _combined(parts: list[Spread]) -> Spread:
+    """Sum independent variance estimates, with Satterthwaite's degrees of freedom (1946).
+
+    The degrees of freedom are infinite where the variance is 0.
+    """
+    variance = sum(part.variance for part in parts)
+    bottom = sum(part.variance**2 / max(part.freedom, 1) for part in parts)
+    return Spread(variance, variance**2 / bottom if bottom > 0 else np.inf)
+
+
+def _quantile(freedom: float) -> float:
+    """Student's t that 97.5% lie below."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
+def _half_width(variance: float, freedom: float) -> float:
+    """Half the t interval of an estimate with this variance; 0 without variance."""
+    return _quantile(freedom) * variance**0.5 if variance > 0 else 0.0
+
+
+def _widened(value: float, ends: tuple[float, float], arm: float) -> tuple[float, float]:
+    """Widen an interval around `value` by another arm, in quadrature, and clip it to the scale."""
+    low, high = value - float(np.hypot(value - ends[0], arm)), value + float(np.hypot(ends[1] - value, arm))
+    return max(low, 100 * ENDS[0]), min(high, 100 * ENDS[1])

@@ -1,0 +1,292 @@
+"""Runs inside the sandbox: the only importer of a stranger's code.
+
+Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input (its orders, the
+moments and validation states, the sample in pieces, an empty frame) and writes one reply to descriptor 3:
+
+- a linear map: a line of JSON, then weight and bias as one safetensors stream;
+- any other map: a line of JSON once the fit has ended; then it reads one frame of source states and writes
+  the mapped ones as one safetensors stream;
+- a failure: a line of JSON that says what failed.
+
+It is given states alone: no vectors, labels, prompts, results or names of a pair. What it sends is checked by
+the scorer, who trusts none of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lrt_bench.mappings.base import Mapping
+    from lrt_bench.mappings.moments import Moments
+
+OUT = 3
+LINEAR_TOLERANCE = 1e-3  # of the output's size: float32 rounding stays far below
+
+# Calls that a map of states has no use for: new processes and programs, sockets, other processes' memory,
+# mounts and namespaces, memory that its limits do not count. name -> numbers on (x86_64, aarch64).
+REFUSED = {
+    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
+    "socket": (41, 198), "socketpair": (53, 199), "ptrace": (101, 117),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "unshare": (272, 97), "setns": (308, 268),
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "open_tree": (428, 428),
+    "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442), "bpf": (321, 280),
+    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
+    "semget": (64, 190), "fanotify_init": (300, 262), "vmsplice": (278, 75),
+    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (240, 180),
+}  # fmt: skip
+MACHINES = {"x86_64": (0, 0xC000003E, 56, 317), "aarch64": (1, 0xC00000B7, 220, 277)}
+CLONE3, CLONE_THREAD = 435, 0x10000
+ALLOW, REFUSE, NOT_THERE, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000  # errno EPERM, errno ENOSYS
+
+
+def filter_calls() -> None:
+    """Put a seccomp filter over every thread, a second wall; threads stay possible."""
+    if platform.machine() not in MACHINES:
+        return
+    column, architecture, clone, seccomp = MACHINES[platform.machine()]
+    refused = sorted({numbers[column] or 0 for numbers in REFUSED.values()} - {0})
+    load, equal, above, ask, back = 0x20, 0x15, 0x35, 0x45, 0x06
+    program = [
+        (load, 0, 0, 4), (equal, 1, 0, architecture), (back, 0, 0, KILL),
+        (load, 0, 0, 0), (above, 0, 1, 0x40000000), (back, 0, 0, REFUSE),
+        (equal, 0, 1, CLONE3), (back, 0, 0, NOT_THERE),  # the C library then uses clone
+        (equal, 0, 4, clone), (load, 0, 0, 16), (ask, 0, 1, CLONE_THREAD), (back, 0, 0, ALLOW),
+        (back, 0, 0, REFUSE),
+    ]  # fmt: skip
+    for number in refused:
+        program += [(equal, 0, 1, number), (back, 0, 0, REFUSE)]
+    program.append((back, 0, 0, ALLOW))
+    packed = b"".join(struct.pack("=HBBI", *step) for step in program)
+    code = ctypes.create_string_buffer(packed, len(packed))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(38, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)  # no_new_privs, which a filter wants
+    whole = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
+    every_thread = ctypes.c_ulong(1)
+    if libc.syscall(ctypes.c_long(seccomp), ctypes.c_ulong(1), every_thread, ctypes.byref(whole)) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp filter")
+
+
+def read_exactly(size: int) -> bytearray:
+    """Read so many bytes from standard input.
+
+    Raises EOFError where fewer come.
+    """
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), 1 << 20))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def read_frame() -> bytes:
+    """Return a frame: eight bytes that say its length, then it."""
+    return bytes(read_exactly(int.from_bytes(read_exactly(8), "little")))
+
+
+def write_all(data: bytes) -> None:
+    """Write bytes to the scorer."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(OUT, view) :]
+
+
+def say(**fields: Any) -> None:
+    """Write a line of JSON to the scorer."""
+    write_all(json.dumps(fields).encode() + b"\n")
+
+
+@dataclass
+class Sample:
+    """The bounded sample, as the built-in mappings know it: its length, and x and y [n, d] in float32."""
+
+    x: Any
+    y: Any
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass
+class States:
+    """What a submission is fitted on; the order of its batches is that of `PairedStates`."""
+
+    moments: Moments
+    sample: Sample
+    validation: tuple[Tensor, Tensor]
+
+    @property
+    def tokens(self) -> int:
+        """Number of fit pairs."""
+        return self.moments.n
+
+    @property
+    def d_source(self) -> int:
+        """Width of the source states."""
+        return len(self.moments.mean_x)
+
+    @property
+    def d_target(self) -> int:
+        """Width of the target states."""
+        return len(self.moments.mean_y)
+
+    def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """One epoch over the sample in a shuffled order; it can be iterated again."""
+        import numpy as np
+        import torch
+
+        order = np.random.default_rng(seed).permutation(len(self.sample))
+        for start in range(0, len(order), size):
+            rows = np.sort(order[start : start + size])
+            yield torch.from_numpy(self.sample.x[rows]), torch.from_numpy(self.sample.y[rows])
+
+
+def read_states() -> States:
+    """Read the moments, validation states and sample from standard input."""
+    import numpy as np
+    import safetensors.torch
+
+    from lrt_bench.mappings.moments import Moments
+
+    first = safetensors.torch.load(read_frame())
+    names = ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy")
+    moments = Moments(int(first["n"]), *(first[name] for name in names))
+    size = int(first["sample"])
+    x = np.empty((size, len(moments.mean_x)), np.float32)
+    y = np.empty((size, len(moments.mean_y)), np.float32)
+    start = 0
+    while frame := read_frame():
+        part = safetensors.torch.load(frame)
+        rows = len(part["x"])
+        x[start : start + rows], y[start : start + rows] = part["x"].numpy(), part["y"].numpy()
+        start += rows
+    return States(moments, Sample(x, y), (first["validation_x"], first["validation_y"]))
+
+
+def import_mapping(path: str, name: str) -> type[Mapping]:
+    """Import the submission's class; its code runs."""
+    spec = importlib.util.spec_from_file_location("mapping", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["mapping"] = module
+    spec.loader.exec_module(module)
+    method: type[Mapping] = getattr(module, name)
+    return method
+
+
+def is_linear(mapping: Mapping, states: States) -> bool:
+    """Tell whether a map is linear: by its class, or by a weight and bias that its outputs agree with."""
+    from torch import Tensor
+
+    from lrt_bench.mappings.base import LinearMapping
+
+    if isinstance(mapping, LinearMapping):
+        return True
+    weight, bias = getattr(mapping, "weight", None), getattr(mapping, "bias", None)
+    want = (states.d_target, states.d_source)
+    if not (isinstance(weight, Tensor) and isinstance(bias, Tensor)):
+        return False
+    if tuple(weight.shape) != want or tuple(bias.shape) != want[:1]:
+        return False
+    x = states.validation[0][:64].clone()
+    said = mapping(x).double()
+    meant = x.double() @ weight.double().T + bias.double()
+    return bool((said - meant).norm() <= LINEAR_TOLERANCE * said.norm())
+
+
+def reply(mapping: Mapping, states: States) -> None:
+    """Write the fitted map, or its answers to the queries, to the scorer."""
+    import safetensors.torch
+    import torch
+
+    about = {"stochastic": bool(mapping.stochastic)}
+    with torch.no_grad():
+        if is_linear(mapping, states):
+            tensors = {
+                name: getattr(mapping, name).detach().double().contiguous().clone()
+                for name in ("weight", "bias")
+            }
+            say(kind="linear", parameters=0, **about)
+            write_all(safetensors.torch.save(tensors))
+            return
+        say(kind="queries", parameters=int(mapping.n_parameters), **about)
+        queries = safetensors.torch.load(read_frame())["h"]
+        mapped = [mapping(part).float() for part in queries.split(8192)]
+        write_all(safetensors.torch.save({"mapped": torch.cat(mapped).contiguous()}))
+
+
+def work(orders: dict[str, Any]) -> None:
+    """Read the states, import the submission, fit it, reply."""
+    import random
+
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(orders["threads"])
+    states = read_states()
+    if orders["filter"]:
+        filter_calls()
+    seed = orders["seed"]
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    step = "import"
+    try:
+        method = import_mapping(orders["mapping"], orders["class"])
+        step = "__init__"
+        mapping = method()
+        mapping.seed = seed
+        step = "fit"
+        mapping.fit(states)
+        step = "__call__"
+        reply(mapping, states)
+    except BaseException as error:
+        say(kind="failure", message=_failure(step, error, orders["mapping"]))
+
+
+def _failure(step: str, error: BaseException, path: str) -> str:
+    """Return what went wrong, and in which line of the submission."""
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f" (mapping.py, line {line})" if line else ""
+    return f"{step} fails{where}: {type(error).__name__}: {str(error)[:200]}"
+
+
+def main() -> None:
+    """Read the orders, fit, reply, end."""
+    orders = json.loads(read_frame())
+    sys.path[:] = [*sys.path, *orders["paths"]]
+    os.environ["TMPDIR"] = orders["scratch"]
+    for library in ("OMP", "OPENBLAS", "MKL"):  # else each starts a thread a core when it is imported
+        os.environ[f"{library}_NUM_THREADS"] = str(orders["threads"])
+    assert Path(orders["mapping"]).is_file()
+    work(orders)
+    os._exit(0)  # whatever threads it left behind
+
+
+if __name__ == "__main__":
+    main()
