@@ -30,6 +30,8 @@ from lrt_bench.vectors.map_card import read_card
 from lrt_bench.vectors.vector import SteeringVector
 from lrt_bench.vectors.vector_files import read_vector, write_vector
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TASK, TOKENS = "person", 1600
 SUITE = f"""
 name: few

@@ -16,6 +16,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.leaderboard.cards import dataset_files, space_files
 from lrt_bench.leaderboard.publish import TITLE
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("xet", [True, False], ids=["xet", "lfs"])

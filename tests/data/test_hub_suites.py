@@ -12,6 +12,8 @@ from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.nano.grammar import documents
 from lrt_bench.results.figures import paper_table
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):

@@ -24,6 +24,8 @@ from lrt_bench.results.metrics import MIN_CEILING
 from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.sweep import unit
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ROTATED = PairSpec(
     name="rotated", source="nano/S", source_layer=2, target="planted-rotation:nano/S", target_layer=2
 )

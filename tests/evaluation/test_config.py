@@ -13,6 +13,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig, checked, read_config
 from lrt_bench.results.storage import read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 WRONG = [
     ("nope: 1", "field nope"),
     ("batch_size: 0", "field batch_size"),

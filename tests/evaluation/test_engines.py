@@ -40,6 +40,8 @@ from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Pass, collect, read_shard
 
+pytestmark = pytest.mark.slow  # whole runs
+
 pytest.importorskip("ray")
 
 SUITE = """

@@ -22,6 +22,8 @@ from lrt_bench.results import metrics
 from lrt_bench.results.ranking import ranked
 from lrt_bench.results.storage import read_propensities, read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def results(out: Path) -> dict:
     return {path.stem: read_result(path) for path in sorted(out.rglob("*.json"))}

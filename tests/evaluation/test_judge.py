@@ -14,6 +14,8 @@ from lrt_bench.evaluation.scorers import judge as judging
 from lrt_bench.evaluation.scorers.answers import Phrases
 from lrt_bench.evaluation.scorers.judge import KEY, Judge, retry_after, verdict
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture
 def server(monkeypatch):

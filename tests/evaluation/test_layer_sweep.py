@@ -36,6 +36,8 @@ from lrt_bench.models.sites import Site, many_layers
 from lrt_bench.models.states import collect
 from lrt_bench.results.storage import read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 BUDGET = Budget(fit_tokens=4000, validation_tokens=600, sample_tokens=100)
 
 

@@ -18,6 +18,8 @@ from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.refusal_scores import mean
 from lrt_bench.evaluation.scorers.answers import Classifier, Phrases
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def test_failures_are_counted_and_left_out_of_the_mean():
     found = mean([1.0, None, 0.0, 1.0, 1.0])

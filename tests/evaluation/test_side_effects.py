@@ -24,6 +24,8 @@ from lrt_bench.nano.grammar import documents
 from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.results.storage import read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TASK = """
 task: NAME
 dataset_path: json

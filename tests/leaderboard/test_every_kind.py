@@ -16,6 +16,8 @@ from lrt_bench.cli.main import main
 from lrt_bench.results.frame import read_frame
 from lrt_bench.submissions.scaffold import new_submission
 
+pytestmark = pytest.mark.slow  # whole runs
+
 __all__ = ["desk"]
 
 SUITE = """

@@ -13,6 +13,8 @@ from boards import small_board
 from command_line import COMMAND
 from hub_desk import DATASET, READER, SPACE, TOKEN, Desk, desk, tree_of
 
+pytestmark = pytest.mark.slow  # whole runs
+
 __all__ = ["desk"]
 
 

@@ -22,6 +22,8 @@ from lrt_bench.models.sites import Site, many_layers
 from lrt_bench.models.states import PairedStates, collect
 from lrt_bench.results.storage import read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 BUDGET = Budget(fit_tokens=8000, validation_tokens=1500, sample_tokens=1000)
 
 

@@ -24,6 +24,8 @@ from lrt_bench.mappings.base import squared_error
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.sites import Site
 
+pytestmark = pytest.mark.slow  # whole runs
+
 QUICK = Settings(quick=True)
 
 

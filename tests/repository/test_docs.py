@@ -25,6 +25,8 @@ from doc_commands import (
 )
 from small import SMALL_SUITE
 
+pytestmark = pytest.mark.slow  # whole runs
+
 DOCS = ROOT / "docs"
 START = DOCS / "index.md"  # first: other pages read the results of its run
 PAGES = [START, *sorted(set(DOCS.glob("*.md")) - {START}), ROOT / "README.md"]

@@ -14,6 +14,8 @@ from doc_commands import ROOT
 
 from lrt_bench.results.storage import read_result
 
+pytestmark = pytest.mark.slow  # whole runs
+
 FINDINGS = ROOT / "docs" / "findings"
 
 

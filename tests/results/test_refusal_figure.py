@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from click.testing import CliRunner
 
 from lrt_bench.cli.main import main
 from lrt_bench.results.figures.refusal_figure import draw_refusal
 from lrt_bench.results.frame import records, refusal_frame
 from lrt_bench.results.storage import read_result
+
+pytestmark = pytest.mark.slow  # whole runs
 
 
 def test_the_table_the_figure_and_show_say_it(refusal_run, tmp_path):

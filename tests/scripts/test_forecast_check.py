@@ -26,6 +26,8 @@ from scripts.forecast.check import kept_at, main, pairs
 from scripts.forecast.figure import draw_scatter
 from scripts.forecast.score import ScoredForecast, judged, ranks, spearman, within
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:

@@ -16,6 +16,8 @@ from lrt_bench.nano.grammar import LATENTS, Latents, Writer, documents
 from scripts.nano.gate import SWING, gate_tasks, swings, target_sites, too_small
 from scripts.nano.train import Run, rows, train_tokenizer
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 def test_one_seed_one_text():
     assert list(documents(3, 50)) == list(documents(3, 50))

@@ -17,6 +17,8 @@ from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.continuation import POSITIONS, steered_tokens, write_greedily
 from lrt_bench.steering.divergences import DIVERGENCES
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TEXTS = ["She saw the dog near the bone. It was a", "It was a", "In the morning, he found the ship. The"]
 # small random models: steering must move them, not drown them
 LENGTH, TOKENS = 3.0, 4

@@ -14,6 +14,8 @@ from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.steering.damage import DIRECTIONS, NeutralText, damage_unit
 from lrt_bench.steering.sweep import unit
 
+pytestmark = pytest.mark.slow  # whole runs
+
 TEXTS = [
     "The train waited on the street! It was a wonderful story! Yeah, he loved the bus!",
     "Dans le matin, je cherche le marin! Je pense que forcément le bateau navigue!",

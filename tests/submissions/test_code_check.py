@@ -12,6 +12,8 @@ from safetensors.torch import save
 from lrt_bench.files.tensors import TensorError, read_tensors
 from lrt_bench.submissions.code_check import read_code
 
+pytestmark = pytest.mark.slow  # whole runs
+
 METHOD = """from lrt_bench import LinearMapping
 
 

@@ -27,6 +27,8 @@ from lrt_bench.submissions.row import submission_rows
 from lrt_bench.submissions.sandbox.launcher import Limits
 from lrt_bench.submissions.scaffold import new_submission
 
+pytestmark = pytest.mark.slow  # whole runs
+
 EXAMPLES = Path(__file__).parents[2] / "submissions"
 
 

@@ -12,6 +12,8 @@ from lrt_bench.results.storage import read_result
 from lrt_bench.submissions.scaffold import new_submission
 from lrt_bench.submissions.verify import Outcome, _compare
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture
 def folder(small_run, tmp_path):

@@ -20,6 +20,8 @@ from lrt_bench.vectors.formats.rows import ASSUMED
 from lrt_bench.vectors.vector import SteeringVector
 from lrt_bench.vectors.vector_files import read_vector, write_vector
 
+pytestmark = pytest.mark.slow  # whole runs
+
 ROW = torch.randn(48, generator=torch.Generator().manual_seed(3))
 SHAPES = {"[d]": (48,), "[1, d]": (1, 48), "[1, 1, d]": (1, 1, 48)}
 

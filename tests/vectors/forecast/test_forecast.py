@@ -30,6 +30,8 @@ from lrt_bench.vectors.forecast.mixed_model import (
     predict,
 )
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture(scope="module")
 def of_number(rotated: ForecastPair) -> Forecast:
