@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from lrt_bench.evaluation.refusal_scores import Scorers
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
 
-NO_SETTING = ("config_file", "as_json")  # options that say nothing of the run itself
-
 
 @click.command()
 @click.option(

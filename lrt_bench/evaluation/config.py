@@ -25,7 +25,6 @@ OPTION_OF = {  # fields whose option has another name
     "pairs": "--pair", "mappings": "--mapping", "tasks": "--task", "submissions": "--submission",
     "models": "--model",
 }  # fmt: skip
-PATHS = ("out", "side_effects_path", "classifier", "corpus", "suite")
 LOCAL = ("out", "engine", "address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
 
 

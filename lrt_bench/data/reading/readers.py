@@ -32,11 +32,6 @@ def read_located(path: Path) -> Iterator[Located]:
     return READERS[suffix](path)
 
 
-def read_rows(path: Path) -> Iterator[Record]:
-    """Read the rows of one file."""
-    return (row for _, row in read_located(path))
-
-
 def _text_rows(path: Path) -> Iterator[Located]:
     """Read a text file's documents: blank lines part them."""
     blocks = itertools.groupby(numbered_lines(path), key=lambda numbered: not numbered[1].strip())
