@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from lrt_bench.data.chat import Turn, plain, shared
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.documents import GRAMMAR, Part, check_sources, fingerprint, interleave, read_documents
 from lrt_bench.data.reading.columns import Document
+from lrt_bench.data.recent import Recent
 from lrt_bench.errors import UserError
 
 Split = Literal["fit", "validation"]
@@ -146,19 +146,25 @@ def encode(
     return encoded
 
 
-_ENCODED: OrderedDict[tuple[str, tuple[str, ...]], list[Tokens]] = OrderedDict()
-ENCODED = 64  # lists of texts that are remembered
+TEXT_LISTS = 64  # that a memory of tokens holds
 
 
-def encode_again(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
-    """`encode` for a task's texts, which both sides of a pair read, and every pair of a suite."""
-    key = kind_of(tokenizer), tuple(texts)
-    if key not in _ENCODED:
-        _ENCODED[key] = encode(tokenizer, texts)
-        if len(_ENCODED) > ENCODED:
-            _ENCODED.popitem(last=False)
-    _ENCODED.move_to_end(key)
-    return _ENCODED[key]
+@dataclass
+class TokenMemory:
+    """A task's texts in tokens, which both sides of a pair read, and every pair of a suite.
+
+    The models of one run share it (`models.loading.Models`). Tokenizers that cut texts alike share its lists.
+    """
+
+    _lists: Recent[list[Tokens]] = field(default_factory=lambda: Recent(TEXT_LISTS), repr=False)
+    _kinds: WeakKeyDictionary[Any, str] = field(default_factory=WeakKeyDictionary, repr=False)
+
+    def encode(self, tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
+        """`encode`, once for the same list of texts; nobody may change what it returns."""
+        kind = self._kinds.get(tokenizer)
+        if kind is None:
+            kind = self._kinds[tokenizer] = kind_of(tokenizer)
+        return self._lists.get((kind, tuple(texts)), lambda: encode(tokenizer, texts))
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -166,16 +172,11 @@ def alike(one: Any, other: Any) -> bool:
     return one is other or kind_of(one) == kind_of(other)
 
 
-_KINDS: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-
-
 def kind_of(tokenizer: Any) -> str:
-    """Hash of all that decides how a fast tokenizer cuts a text; looked at once."""
-    if tokenizer not in _KINDS:
-        special = [tokenizer.bos_token_id, *sorted(tokenizer.all_special_ids)]
-        whole = f"{special} {tokenizer.backend_tokenizer.to_str()}"
-        _KINDS[tokenizer] = hashlib.sha256(whole.encode()).hexdigest()
-    return _KINDS[tokenizer]
+    """Hash of all that decides how a fast tokenizer cuts a text."""
+    special = [tokenizer.bos_token_id, *sorted(tokenizer.all_special_ids)]
+    whole = f"{special} {tokenizer.backend_tokenizer.to_str()}"
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
@@ -221,21 +222,14 @@ class _Block:
     text: bytes
 
 
-_KNOWN: dict[Any, list[_Block]] = {}
-KNOWN_KINDS = 8
-
-
-def _known(key: Any) -> list[_Block]:
-    """Return the grammar's blocks that this process has made for these tokenizers, to be added to."""
-    if key not in _KNOWN and len(_KNOWN) >= KNOWN_KINDS:
-        _KNOWN.clear()
-    return _KNOWN.setdefault(key, [])
-
-
 def _block(
-    documents: Sequence[Document], tokenizers: tuple[Any, Any], context: int, limits: tuple[int, int]
+    documents: Sequence[Document],
+    tokenizers: tuple[Any, Any],
+    same: bool,
+    context: int,
+    limits: tuple[int, int],
 ) -> _Block:
-    """Cut documents into texts, and pair the tokens of both sides."""
+    """Cut documents into texts, and pair the tokens of both sides; `same` where both cut texts alike."""
     texts, splits, places = [], [], []
     bodies, starts = [document.text for document in documents], [document.place for document in documents]
     for document, tokens in zip(documents, encode(tokenizers[0], bodies, places=starts), strict=True):
@@ -244,7 +238,7 @@ def _block(
             splits.append(split_of(document.text))
             places.append(document.place)
     sources = encode(tokenizers[0], texts, places=places)
-    targets = sources if alike(*tokenizers) else encode(tokenizers[1], texts, places=places)
+    targets = sources if same else encode(tokenizers[1], texts, places=places)
     pairs, coverage = [], Coverage()
     for split, source, target in zip(splits, sources, targets, strict=True):
         source, target = source.cut(limits[0]), target.cut(limits[1])
@@ -265,8 +259,8 @@ class Corpus:
         ``org/name[@revision]``.
     context : tokens of the source model that are read at once.
     mix : several sources at once, each with its share of the characters; `source` then only names them.
-    data : where ids lead.
-    remembered : blocks of the grammar that this process keeps, for others that read them too.
+    data : where ids lead; it holds the blocks that are remembered.
+    remembered : blocks of the grammar that are kept, for other corpora with the same `data`.
     column : the column of the text, where it has none of the known names.
     """
 
@@ -341,9 +335,11 @@ class Corpus:
     def _blocks(
         self, source_tokenizer: Any, target_tokenizer: Any, limits: tuple[int, int]
     ) -> Iterator[_Block]:
-        """Make the blocks; the grammar's first ones, which all pairs of a suite read, once a process."""
-        key = (kind_of(source_tokenizer), kind_of(target_tokenizer), self.context, limits)
-        known = _known(key) if self.remembered and self._parts() == (GRAMMAR,) else []
+        """Make the blocks; the grammar's first ones, which all pairs of a suite read, once a run."""
+        kinds = kind_of(source_tokenizer), kind_of(target_tokenizer)
+        known: list[_Block] = []
+        if self.remembered and self._parts() == (GRAMMAR,):
+            known = self.data.blocks.get((kinds, self.context, limits), list)
         number = 0
         for block in tuple(known):  # another pair may add to them meanwhile
             yield block
@@ -351,7 +347,8 @@ class Corpus:
         stream = self.located(shared(source_tokenizer, target_tokenizer))
         stream = itertools.islice(stream, number * DOCUMENTS_AT_ONCE, None)
         while documents := list(itertools.islice(stream, DOCUMENTS_AT_ONCE)):
-            block = _block(documents, (source_tokenizer, target_tokenizer), self.context, limits)
+            tokenizers = source_tokenizer, target_tokenizer
+            block = _block(documents, tokenizers, kinds[0] == kinds[1], self.context, limits)
             if number == len(known) < self.remembered:
                 known.append(block)
             number += 1

@@ -11,13 +11,16 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lrt_bench.data.reading.folders import find_data_file, list_data
 from lrt_bench.data.reading.readers import Located, Record, read_located
+from lrt_bench.data.recent import Recent
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import hash_files
 
 LOG = logging.getLogger("lrt_bench")
+TOKENIZER_PAIRS = 8  # whose blocks are held at a time
 
 
 def stand_ins(options: tuple[str, ...], flag: str) -> dict[str, str]:
@@ -52,6 +55,7 @@ class Data:
     revisions : of every data set that was read: a Hub commit, or ``sha256:...`` of local files.
     notices : what was said of the files that were read, each line once.
     quiet : say nothing, where the same will be read again.
+    blocks : of the embedded corpus, tokenised, that the pairs of a run share (`corpus.Corpus`).
 
     Raises
     ------
@@ -63,6 +67,7 @@ class Data:
     revisions: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     quiet: bool = False
+    blocks: Recent[list[Any]] = field(default_factory=lambda: Recent(TOKENIZER_PAIRS), repr=False)
 
     def __post_init__(self) -> None:
         for identifier, path in self.local.items():

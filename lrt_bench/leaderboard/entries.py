@@ -276,7 +276,7 @@ def _place_in_suite(suite: str, pair: str) -> int:
     return names.index(pair) if pair in names else len(names)
 
 
-@functools.cache
+@functools.cache  # a constant of the process: the suites that ship with the package do not change
 def _pair_names(suite: str) -> list[str]:
     return [pair.name for pair in find_suite(suite).pairs] if suite in known_suites() else []
 

@@ -23,7 +23,7 @@ NOT_STEERABLE = (
 )
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)  # bounded, and of the text alone
 def name(text: str) -> str:
     """Return a name of a stranger's, escaped, kept from turning the text around it."""
     return f"<bdi>{escape(text)}</bdi>"
@@ -60,7 +60,7 @@ def state(row: Row) -> Markup:
     return Markup(f'<span class="state {escape(row["state"])}">{escape(row["state"])}</span>')
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)  # bounded, and of the record alone
 def site(record: SiteRecord) -> Markup:
     """Return a model and its layer."""
     return Markup(

@@ -10,13 +10,14 @@ Layers count blocks: layer k is the residual stream after k decoder blocks, 1 <=
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lrt_bench.data.corpus import TokenMemory, Tokens, encode
 from lrt_bench.errors import UserError
 from lrt_bench.models.blocks.llama_offsets import Shifted
 from lrt_bench.models.state_cache import StateMemory
@@ -67,6 +68,7 @@ class LanguageModel(ABC):
     parameters : how many weights it has.
     context : longest sequence it was made for, in tokens.
     memory : of the states that were read last; none by default.
+    token_memory : of the texts that were tokenised last; none by default.
     ends : token ids that end a text: the tokenizer's EOS and all of the generation configuration's.
     one_length : whether states depend on the padded length, so that a batch holds sequences of one length.
     tree_agreement : by layer, whether prefix trees give this model's logits from there (`steering.sweep`).
@@ -83,6 +85,7 @@ class LanguageModel(ABC):
     dtype: torch.dtype
     head: Head
     memory: StateMemory | None = None
+    token_memory: TokenMemory | None = None
     ends: frozenset[int]
     one_length: bool
     tree_agreement: dict[int, bool]
@@ -123,6 +126,15 @@ class LanguageModel(ABC):
     @abstractmethod
     def finish(self, states: Tensor) -> Tensor:
         """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise texts as `data.corpus.encode` does; those of the memory are not tokenised again.
+
+        Raises UserError where a text gives no token of its own.
+        """
+        if self.token_memory is None:
+            return encode(self.tokenizer, texts)
+        return self.token_memory.encode(self.tokenizer, texts)
 
     def check_layer(self, layer: int) -> None:
         """Raise UserError where `layer` is not one of this model's."""

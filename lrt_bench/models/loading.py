@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lrt_bench.data.corpus import TokenMemory
 from lrt_bench.errors import UserError
 from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
@@ -64,7 +65,8 @@ class Models:
     remember: int = 0
     trust_remote_code: bool = False
     bos: Bos = "auto"
-    _loaded: dict[str, LanguageModel] = field(default_factory=dict)
+    _loaded: dict[str, LanguageModel] = field(default_factory=dict, repr=False)
+    _token_memory: TokenMemory = field(default_factory=TokenMemory, repr=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -82,6 +84,7 @@ class Models:
         if spec not in self._loaded:
             self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
+            self._loaded[spec].token_memory = self._token_memory
         return self._loaded[spec]
 
     def check(self, spec: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lrt_bench.data.corpus import encode_again
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
 
@@ -19,7 +18,7 @@ def token_ids(model: LanguageModel, texts: Sequence[str], what: str = "text") ->
     UserError
         Where the tokenizer leaves nothing of a text: it would have no state, and take that of the padding.
     """
-    encoded = [tokens.ids for tokens in encode_again(model.tokenizer, texts)]
+    encoded = [tokens.ids for tokens in model.encode(texts)]
     for number, (ids, text) in enumerate(zip(encoded, texts, strict=True), 1):
         if not ids:
             raise UserError(

@@ -181,7 +181,7 @@ class _Draws:
     resample: NDArray[np.int64]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=4)  # bounded, and of the arguments alone: no run changes it
 def _draw(counts: tuple[int, ...], replicates: int, seed: int) -> _Draws:
     rng = np.random.default_rng([seed, 202])
     weights = tuple(rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n for n in counts)

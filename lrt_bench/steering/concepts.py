@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.chat import with_instruction
-from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ContrastPair
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
@@ -100,7 +99,7 @@ def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> 
     """
     long: set[int] = set()
     for model in models:
-        for index, tokens in enumerate(encode_again(model.tokenizer, contrast_texts(model, pairs))):
+        for index, tokens in enumerate(model.encode(contrast_texts(model, pairs))):
             if len(tokens.ids) > model.context:
                 long.add(index % len(pairs) // 2)
     return tuple(pair for index, pair in enumerate(pairs) if index // 2 not in long)

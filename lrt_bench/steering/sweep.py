@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.chat import with_instruction
-from lrt_bench.data.corpus import encode_again
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, pad
@@ -128,7 +127,7 @@ def encode_choices(site: Site, prompts: Sequence[ChoicePrompt]) -> list[Encoded]
     texts = [with_instruction(tokenizer, row.instruction, row.prompt) for row in prompts]
     bare = token_ids(site.model, texts, "prompt")
     sides = [
-        [tokens.ids for tokens in encode_again(tokenizer, wholes)]
+        [tokens.ids for tokens in site.model.encode(wholes)]
         for wholes in (
             [text + row.positive for text, row in zip(texts, prompts, strict=True)],
             [text + row.negative for text, row in zip(texts, prompts, strict=True)],

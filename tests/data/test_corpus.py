@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from lrt_bench.data import corpus as corpus_module
-from lrt_bench.data.corpus import Corpus, align, alike, encode, split_of
+from lrt_bench.data.corpus import Corpus, TokenMemory, align, alike, encode, split_of
+from lrt_bench.data.datasets import Data
 from lrt_bench.errors import UserError
 from lrt_bench.nano.grammar import documents
 
@@ -177,31 +177,43 @@ def test_tokenizers_are_alike_only_where_they_cut_alike(coarse, fine):
 
 @pytest.mark.slow
 def test_the_grammars_blocks_are_the_same_however_they_are_read(coarse, fine):
-    """What a process remembers of them changes nothing, with several readers at a time either."""
+    """What a run remembers of them changes nothing, with several readers at a time either."""
 
     def read(corpus, tokenizers, blocks):
         return list(itertools.islice(corpus.pairs(*tokenizers), blocks)), corpus
 
-    def told(found):
-        blocks, corpus = found
+    def content(blocks_and_corpus):
+        blocks, corpus = blocks_and_corpus
         rows = [
             (pair.split, pair.source_ids, pair.target_ids, pair.target_at.tolist()) for pair in blocks[-1]
         ]
         return rows, corpus.coverage, corpus.digest, len(blocks)
 
-    corpus_module._KNOWN.clear()
-    fresh = told(read(Corpus("nano"), (coarse, fine), 4))
-    assert not corpus_module._KNOWN
-    assert told(read(Corpus("nano", remembered=2), (coarse, fine), 4)) == fresh
-    [known] = corpus_module._KNOWN.values()
-    assert len(known) == 2
-    assert told(read(Corpus("nano", remembered=2), (coarse, fine), 4)) == fresh
-    assert told(read(Corpus("nano", remembered=2), (fine, coarse), 4)) != fresh
-    corpus_module._KNOWN.clear()
-    corpora = [Corpus("nano", remembered=2), Corpus("nano", remembered=2)]
+    data = Data()
+    fresh = content(read(Corpus("nano", data=data), (coarse, fine), 4))
+    assert len(data.blocks) == 0
+    first, again = (read(Corpus("nano", data=data, remembered=2), (coarse, fine), 4) for _ in range(2))
+    assert content(first) == content(again) == fresh
+    assert [one is other for one, other in zip(first[0], again[0], strict=True)] == [True, True, False, False]
+    assert content(read(Corpus("nano", data=data, remembered=2), (fine, coarse), 4)) != fresh
+    assert len(data.blocks) == 2
+    shared = Data()
+    corpora = [Corpus("nano", data=shared, remembered=2) for _ in range(2)]
     readers = [corpus.pairs(coarse, fine) for corpus in corpora]
     early = next(readers[0])
     late = list(itertools.islice(readers[1], 4))
     rest = [early, *itertools.islice(readers[0], 3)]
-    assert told((late, corpora[1])) == fresh
-    assert told((rest, corpora[0])) == fresh
+    assert content((late, corpora[1])) == fresh
+    assert content((rest, corpora[0])) == fresh
+
+
+def test_a_run_tokenises_a_list_of_texts_once(coarse, fine):
+    """Tokenizers that cut texts alike share what was tokenised; another memory holds nothing of it."""
+    memory, texts = TokenMemory(), ["The sailor sings.", "She loved the stars."]
+    first = memory.encode(coarse, texts)
+    assert [tokens.ids for tokens in first] == [tokens.ids for tokens in encode(coarse, texts)]
+    assert memory.encode(copy.deepcopy(coarse), list(texts)) is first
+    assert TokenMemory().encode(coarse, texts) is not first
+    assert [tokens.ids for tokens in memory.encode(fine, texts)] == [
+        tokens.ids for tokens in encode(fine, texts)
+    ]

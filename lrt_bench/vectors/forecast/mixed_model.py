@@ -52,7 +52,7 @@ def unstretched(value: Array) -> Array:
     return np.minimum(R2_EDGE - np.exp(-value), 1.0)
 
 
-@functools.cache
+@functools.cache  # a constant of the process: the file ships with the package
 def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredTransfer, ...]:
     """Return the embedded family's points, as `forecast_check` measured them."""
     record = json.loads(path.read_text())
