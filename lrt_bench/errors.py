@@ -22,6 +22,18 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def one_line(text: str, most: int) -> str:
+    """Return a stranger's text as one line of at most `most` letters: what is not printable is replaced."""
+    line = " ".join(text[:most].split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message that is not blank, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
 class UserError(Exception):
     """Bad input.
 

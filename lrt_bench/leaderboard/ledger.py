@@ -16,6 +16,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.parse import read_csv
+from lrt_bench.files.text import numbered_lines
 from lrt_bench.files.whole import write_whole
 from lrt_bench.leaderboard.entries import CLAIMED, Board, Entry, PairEntries
 
@@ -59,17 +61,11 @@ def read_ledger(path: Path) -> list[Line]:
     """
     if not path.exists():
         return []
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    if not rows or rows[0] != HEADER:
+    if next(numbered_lines(path), (1, ""))[1] != ",".join(HEADER):
         raise UserError(f"{path}, line 1: want the header {','.join(HEADER)}")
     lines = []
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(HEADER):
-            raise UserError(f"{path}, line {number}: {len(row)} fields, want {len(HEADER)}")
-        line = Line(*row)
+    for number, row in read_csv(path, ","):
+        line = Line(**row)
         if line.action not in ACTIONS or line.state not in STATES or not line.reason.strip():
             raise UserError(
                 f"{path}, line {number}: want an action ({', '.join(ACTIONS)}), "

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -21,13 +20,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrt_bench.data.corpus import TokenMemory
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, first_line
 from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
+from lrt_bench.files.parse import parse_json
+from lrt_bench.files.text import read_text
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.checks.checkpoint import LoadOptions, check_complete, load_checkpoint
 from lrt_bench.models.checks.digests import folder_digest, gguf_digest
-from lrt_bench.models.model_code import first_line
 from lrt_bench.models.state_cache import StateMemory
 from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import FAMILY
@@ -244,8 +244,8 @@ def _check_generation(path: Path) -> None:
     if not path.exists():
         return
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON: {first_line(error)}; mend it, or delete it") from error
+        content = parse_json(read_text(path), str(path))
+    except UserError as error:
+        raise UserError(f"{error}; mend it, or delete it") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: want a JSON object; mend it, or delete it")

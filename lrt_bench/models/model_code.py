@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, first_line
 from lrt_bench.models.memory import out_of_memory
 
 
@@ -34,9 +34,3 @@ def model_code(name: str) -> Iterator[None]:
         raise ModelError(
             f"{name}: its own code raises {type(error).__name__}: {first_line(error)}"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message that is not blank, at most 300 characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from lrt_bench.errors import one_line
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_tensors
 from lrt_bench.mappings import FixedLinear, Mapping
@@ -24,6 +25,7 @@ from lrt_bench.models.states import PairedStates
 from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, SandboxProcess, frame
 
 ROWS = 4096  # of the sample in a frame
+LONGEST_MESSAGE = 400  # letters of what a submission's code raises
 CUDA_LIBRARIES = 10 * 2**30  # addresses that a CUDA build of torch maps when it is imported
 STACK = 256 * 2**20  # addresses that a thread takes, its share of the allocator included
 NEAR = 1e-3  # of a state's norm
@@ -182,13 +184,8 @@ def _read_reply(line: bytes) -> Reply:
     except ValidationError as error:
         raise SandboxError("answered junk") from error
     if reply.kind == "failure":
-        raise SandboxError(plain(reply.message))
+        raise SandboxError(one_line(reply.message, LONGEST_MESSAGE))
     return reply
-
-
-def plain(text: str) -> str:
-    """Return a stranger's text as one printable line of bounded length."""
-    return "".join(character if character.isprintable() else " " for character in text)[:400]
 
 
 def _tensors(process: SandboxProcess, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, one_line
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_header, read_tensors
 from lrt_bench.mappings.names import BUILT_IN
@@ -350,4 +350,4 @@ def safe_yaml(data: bytes) -> tuple[Any, str | None]:
 
 def _shown(name: str) -> str:
     """Return a stranger's name on one line of a message."""
-    return "".join(c if c.isprintable() else "?" for c in name)[:80]
+    return one_line(name, 80)

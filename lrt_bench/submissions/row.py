@@ -17,14 +17,14 @@ from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.tasks import VectorTask
-from lrt_bench.errors import SubmissionError, UserError
+from lrt_bench.errors import SubmissionError, UserError, one_line
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
 from lrt_bench.results.schema.records import AuditRecord
-from lrt_bench.submissions.exchange import Answered, Bases, Code, Fitted, fit_in_sandbox, plain
+from lrt_bench.submissions.exchange import LONGEST_MESSAGE, Answered, Bases, Code, Fitted, fit_in_sandbox
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries
 from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, check_isolation
@@ -116,7 +116,7 @@ class SubmissionRow(Row):
         try:
             fitted = fit_in_sandbox(code, bench.states, queries, seed, self.limits, self.isolate, bases)
         except SandboxError as error:
-            raise SubmissionError(f"{what}: {plain(str(error))}") from error
+            raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
         x, y = bench.states.validation
         mapped = fitted.linear(x) if fitted.linear else fitted.mapped
         assert mapped is not None

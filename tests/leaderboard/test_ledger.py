@@ -198,11 +198,12 @@ def test_record_refuses_what_makes_no_line(board, words, told):
     ("text", "told"),
     [
         ("date,action\n", "line 1: want the header"),
-        (",".join(HEADER) + "\n1,2,3\n", "line 2: 3 fields, want 11"),
+        (",".join(HEADER) + "\n1,2,3\n", "line 2: 3 fields, the header has 11"),
         (",".join(HEADER) + "\n2026-01-01,guess,a,b,c,claimed,1,1,x,y,why\n", "line 2: want an action"),
         (",".join(HEADER) + "\n2026-01-01,add,a,b,c,blessed,1,1,x,y,why\n", "line 2: want an action"),
         (",".join(HEADER) + "\n2026-01-01,add,a,b,c,claimed,1,1,x,y,\n", "line 2: want an action"),
-        ('"', "cannot be read"),
+        ('"', "line 1: want the header"),
+        (",".join(HEADER) + '\n"', "line 2: not CSV"),
     ],
 )
 def test_a_broken_ledger_is_one_line_with_its_place(board, text, told):

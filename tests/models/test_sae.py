@@ -233,7 +233,7 @@ def broken(folder: Path, what: str) -> str:
         ("scale", "its factor is not in the folder"),
         ("heads", "attention heads"),
         ("no config", "cfg.json: missing"),
-        ("json", "cfg.json: no JSON"),
+        ("json", "cfg.json: not JSON"),
         ("bytes", "sae_weights.safetensors: not a readable safetensors file"),
         ("nothing", "no params.npz and no sae_weights.safetensors there"),
     ],

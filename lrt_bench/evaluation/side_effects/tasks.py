@@ -25,7 +25,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from torch import Tensor
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, first_line
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
@@ -64,11 +64,6 @@ def _alone() -> Iterator[None]:
             del os.environ["DISABLE_MULTIPROC"]
         else:
             os.environ["DISABLE_MULTIPROC"] = bootstrap
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ class SideEffects:
         except (UserError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever a task's own code raises
-            raise UserError(f"--side-effects {','.join(self.names)}: {_first_line(error)}") from error
+            raise UserError(f"--side-effects {','.join(self.names)}: {_worded(error)}") from error
         return results
 
     def scores(self, bench: PairBench, row: Row, vectors: Mapping[str, Tensor]) -> tuple[LmEvalScores, ...]:
@@ -254,7 +249,11 @@ def _explained(what: str, call: Callable[[], Any]) -> Any:
         with _alone():
             return call()
     except Exception as error:
-        raise UserError(f"--side-effects {what}: lm-eval cannot load it: {_first_line(error)}") from error
+        raise UserError(f"--side-effects {what}: lm-eval cannot load it: {_worded(error)}") from error
+
+
+def _worded(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _check(name: str, task: Any) -> None:

@@ -20,7 +20,6 @@ coefficients, norms of the decoder's rows in a top-k, and a gate with shared wei
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,11 +30,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, first_line
 from lrt_bench.files.hub import hub_answers
+from lrt_bench.files.parse import parse_json
+from lrt_bench.files.text import read_text
 from lrt_bench.models.autoencoders.sae import UNTRAINED, SparseAutoencoder, check_tensors, untrained
 from lrt_bench.models.checks.digests import files_digest
-from lrt_bench.models.model_code import first_line
 from lrt_bench.nano.family import WEIGHTS
 
 EMBEDDED = re.compile(r"(?P<model>nano/\w+):(?P<layer>\d+)")
@@ -174,12 +174,9 @@ def _take(path: Path, tensors: Mapping[str, Tensor], *keys: str) -> list[Tensor]
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: missing: SAELens writes it beside {WEIGHT_FILE}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON: {first_line(error)}") from error
+    if not path.exists():
+        raise UserError(f"{path}: missing: SAELens writes it beside {WEIGHT_FILE}")
+    content = parse_json(read_text(path), str(path))
     if not isinstance(content, dict):
         raise UserError(f"{path}: want a JSON object")
     return content

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lrt_bench.models.model_code import first_line
+from lrt_bench.errors import first_line
 
 LOG = logging.getLogger("lrt_bench")
 PARTS = ("input_layernorm", "self_attn", "post_attention_layernorm", "mlp")

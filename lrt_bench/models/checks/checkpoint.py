@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lrt_bench.errors import UserError
-from lrt_bench.models.model_code import first_line
+from lrt_bench.errors import UserError, first_line
 
 LOG = logging.getLogger("lrt_bench")
 NAMED = 5  # tensors that an error names

@@ -9,7 +9,6 @@ known concepts, the slopes from theirs and from the embedded family's.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lrt_bench.files.parse import parse_json
+from lrt_bench.files.text import read_text
 from lrt_bench.results.metrics import Array
 
 FAMILY_DATA = Path(__file__).parent / "embedded_family.json"
@@ -55,7 +56,7 @@ def unstretched(value: Array) -> Array:
 @functools.cache  # a constant of the process: the file ships with the package
 def family_points(path: Path = FAMILY_DATA) -> tuple[MeasuredTransfer, ...]:
     """Return the embedded family's points, as `forecast_check` measured them."""
-    record = json.loads(path.read_text())
+    record = parse_json(read_text(path), str(path))
     place = record["columns"].index
     return tuple(
         MeasuredTransfer(pair, concept, row[place("quick_r2")], tuple(row[place(name)] for name in FEATURES))

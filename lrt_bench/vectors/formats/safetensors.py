@@ -22,6 +22,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from lrt_bench.errors import UserError
+from lrt_bench.files.parse import parse_json
 from lrt_bench.files.tensors import TensorError, read_chosen_tensors, read_metadata
 from lrt_bench.vectors.formats.errors import FormatError
 from lrt_bench.vectors.formats.rows import ASSUMED, COUNTED, layer_number, numbered_rows, steering_vector
@@ -68,14 +70,14 @@ def decode(data: bytes, layer: int | None) -> SteeringVector:
 def _described(text: str) -> dict[str, Any]:
     """Return the fields of `SteeringVector` that the metadata give."""
     try:
-        about = json.loads(text)
+        about = parse_json(text, "metadata vector")
         hint = {key: _text(value) for key, value in about.get("model", {}).items()}
         spread = {int(layer): float(value) for layer, value in about.get("spread", {}).items()}
         provenance = dict(about.get("provenance", {}))
         known = ("name", "digest", "model_type", "blocks")
         model = ModelHint(**{key: value for key, value in hint.items() if key in known})
         concept = None if about.get("concept") is None else _text(about["concept"])
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (UserError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise FormatError("metadata vector: not the JSON object that this format has") from error
     if not all(math.isfinite(value) and value > 0 for value in spread.values()):
         raise FormatError("metadata vector: spread: want a positive length a layer")
