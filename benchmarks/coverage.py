@@ -251,8 +251,8 @@ def false_steps(
     for _ in range(boards):
         cells = rng.integers(0, len(population.shares), tasks)
         rows = equal_rows(population, cells, kind, rng)
-        found = separation.separate(_named(rows))
-        stepped += any(place.best > 1 for place in found.places.values())
+        separated = separation.separate(_named(rows))
+        stepped += any(place.best > 1 for place in separated.places.values())
         p = separation.paired_p_values(rows[pairs[0]] - rows[pairs[1]])
         alone += float((p <= separation.FALSE_STEPS).mean())
     return stepped / boards, alone / boards

@@ -40,16 +40,16 @@ def seconds(suite: str, options: list[str], out: Path) -> float:
     return time.perf_counter() - began
 
 
-def numbers(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of a result, with its place."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from numbers(part, f"{at}.{key}")
+            yield from numbers(part, f"{path}.{key}")
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from numbers(part, f"{at}[{index}]")
+            yield from numbers(part, f"{path}[{index}]")
     else:
-        yield at, value
+        yield path, value
 
 
 def difference(one: Path, two: Path) -> tuple[float, int]:
@@ -61,13 +61,13 @@ def difference(one: Path, two: Path) -> tuple[float, int]:
         sides = [json.loads((folder / file).read_text()) for folder in (one, two)]
         for side in sides:
             del side["cost"], side["provenance"]["created"], side["provenance"]["commit"]
-        for (at, a), (where, b) in zip(*map(numbers, sides), strict=True):
+        for (place, a), (where, b) in zip(*map(numbers, sides), strict=True):
             compared += 1
-            if a == b and at == where:
+            if a == b and place == where:
                 continue
-            assert at == where, f"{file}{at}: a field is missing"
-            assert isinstance(a, float), f"{file}{at}: {a} and {b}"
-            assert isinstance(b, float), f"{file}{at}: {a} and {b}"
+            assert place == where, f"{file}{place}: a field is missing"
+            assert isinstance(a, float), f"{file}{place}: {a} and {b}"
+            assert isinstance(b, float), f"{file}{place}: {a} and {b}"
             greatest = max(greatest, abs(a - b))
     return greatest, compared
 
@@ -88,9 +88,9 @@ def main() -> None:
                 taken[name].append(seconds(options.suite, words, out))
                 print(f"{name}: {taken[name][-1]:.1f} s", file=sys.stderr, flush=True)
         one = statistics.median(taken["ray, 1 worker"])
-        for number, (name, found) in enumerate(taken.items()):
+        for number, (name, durations) in enumerate(taken.items()):
             greatest, compared = difference(Path(folder) / "0-0", Path(folder) / f"0-{number}")
-            median = statistics.median(found)
+            median = statistics.median(durations)
             lines.append(f"| {name} | {median:.1f} | {one / median:.2f} | {greatest:.2g} of {compared:,} |")
     table = [
         f"By `benchmarks/engines.py --suite {options.suite}`, medians of {options.repeats}, on "

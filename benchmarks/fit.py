@@ -111,9 +111,9 @@ def breakdown(title: str, fit: Callable[[], object], forwards: Timing) -> list[L
     """Seconds of the steps that a fit adds, as a profiler has them, over those of the forwards."""
     with cProfile.Profile() as profiler:
         fit()
-    found: Any = pstats.Stats(profiler)
+    profile: Any = pstats.Stats(profiler)
     parts = {
-        name: sum(_spent(found.stats, function, caller) for function, caller in functions)
+        name: sum(_spent(profile.stats, function, caller) for function, caller in functions)
         for name, functions in STEPS.items()
     }
     what = f"{title}: of the overhead"
@@ -144,7 +144,7 @@ def moments_error(
         for _, x, y in paired_states(source, target, texts, batch_size):
             exact.merge(Moments.of(x.cpu(), y.cpu()))
     sides = [(getattr(states.moments, name), getattr(exact, name)) for name in ("s_xx", "s_xy", "squares_y")]
-    return max(float((found.cpu() - wanted).norm() / wanted.norm()) for found, wanted in sides)
+    return max(float((measured.cpu() - wanted).norm() / wanted.norm()) for measured, wanted in sides)
 
 
 def random_states(d_x: int, d_y: int, tokens: int, held_out: int = 4096) -> PairedStates:

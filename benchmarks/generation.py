@@ -45,7 +45,7 @@ def one_at_a_time(site: Site, prompts: list[str], offsets: Tensor, new: int) -> 
 @torch.inference_mode()
 def package(site: Site, prompts: list[str], offsets: Tensor, new: int) -> Texts:
     """steering-vectors and transformers' generate, one text a call, greedy."""
-    tokenizer, found = site.model.tokenizer, {}
+    tokenizer, written = site.model.tokenizer, {}
     work = Work(site, {}, offsets, (1.0,), 1.0)
     for v, offset in enumerate(offsets):
         with steered(work, offset) as module:
@@ -55,8 +55,8 @@ def package(site: Site, prompts: list[str], offsets: Tensor, new: int) -> Texts:
                     input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False,
                     pad_token_id=tokenizer.eos_token_id,
                 )  # fmt: skip
-                found[v, p] = tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
-    return found
+                written[v, p] = tokenizer.decode(whole[0, ids.shape[1] :], skip_special_tokens=True)
+    return written
 
 
 def differing(what: str, ours: Texts, theirs: Texts) -> float:
@@ -83,13 +83,13 @@ def measure(settings: Settings) -> list[Line]:
     }
     for call in (batched, package):
         call(site, prompts[:1], offsets[:1], 2)  # what is made once is made now
-    timings, found = interleaved(calls, 1 if settings.quick else 3, 40)
+    timings, written = interleaved(calls, 1 if settings.quick else 3, 40)
     texts = len(offsets) * len(prompts)
     lines = [seconds("generation", "embedded L: ours, one batch", timings["ours"],
                      f"{texts} texts of {new} tokens")]  # fmt: skip
     for name, what in (("single", "ours, one text at a time"),
                        ("package", "steering-vectors and generate, one text at a time")):  # fmt: skip
-        share = differing(what, found["ours"], found[name])
+        share = differing(what, written["ours"], written[name])
         slow = timings[name].times(len(offsets) / len(few))
         note = f"{share:.1%} of texts differ; timed on {len(few)} of {len(offsets)} offsets, scaled"
         lines.append(ratio("generation", f"embedded L: against {what}", slow, timings["ours"], note))

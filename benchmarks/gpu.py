@@ -69,9 +69,9 @@ def made(name: str, sizes: dict[str, int], device: str, dtype: torch.dtype) -> L
 def texts(count: int, context: int, split: str, vocabulary: int) -> list[PairedTokens]:
     """Texts of random tokens; every token but the first is in a pair."""
     rng = np.random.default_rng(len(split))
-    at = np.arange(1, context)
+    positions = np.arange(1, context)
     rows = [rng.integers(2, vocabulary, context).tolist() for _ in range(count)]
-    return [PairedTokens(split, ids, ids, at, at) for ids in rows]  # type: ignore[arg-type]
+    return [PairedTokens(split, ids, ids, positions, positions) for ids in rows]  # type: ignore[arg-type]
 
 
 def fit_lines(source: Site, target: Site, fit_texts: int, context: int, batch: int, title: str) -> list[Line]:

@@ -50,17 +50,17 @@ def random_llama(width: int, layers: int = 6) -> LanguageModel:
 
 def prompts(model: LanguageModel, count: int, tokens: int) -> list[ChoicePrompt]:
     """Prompts of `tokens` tokens that share no beginning to speak of; options " a" and " the" in turns."""
-    found: list[ChoicePrompt] = []
+    made: list[ChoicePrompt] = []
     options = itertools.cycle([(" a", " the"), (" the", " a")])
     stream = documents(STREAM)
-    while len(found) < count:
+    while len(made) < count:
         text = " ".join(itertools.islice(stream, 1 + tokens // 12))
         ends = encode(model.tokenizer, [text])[0].ends
         if len(ends) >= tokens:
             positive, negative = next(options)
             prompt = text[: ends[tokens - 1]]
-            found.append(ChoicePrompt(prompt=prompt, positive=positive, negative=negative))
-    return found
+            made.append(ChoicePrompt(prompt=prompt, positive=positive, negative=negative))
+    return made
 
 
 def sweep_call(site: Site, count: int, tokens: int, vectors: int, alphas: int) -> Callable[[], object]:

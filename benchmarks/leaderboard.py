@@ -94,22 +94,22 @@ def board(size: int) -> dict[str, float]:
     """Seconds of a build, megabytes of the first load, milliseconds of sorts; the last two want Chromium."""
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         synthetic_board(Path(folder) / "results", size)
-        found = {"build": build_seconds(Path(folder) / "results", Path(folder) / "site")}
+        figures = {"build": build_seconds(Path(folder) / "results", Path(folder) / "site")}
         if shutil.which("chromium"):
             loaded, sorts = in_browser(Path(folder) / "site")
-            found |= {"load": loaded / 1e6, "sort": statistics.median(sorts), "slowest": max(sorts)}
-    return found
+            figures |= {"load": loaded / 1e6, "sort": statistics.median(sorts), "slowest": max(sorts)}
+    return figures
 
 
 def measure(settings: Settings) -> list[Line]:
     """A build's seconds for each size of the board, and what a reader's browser has to do."""
     lines = []
     for size in (20,) if settings.quick else SIZES:
-        found = board(size)
+        figures = board(size)
         note = "no Chromium here: loads and sorts are not timed"
-        if "load" in found:
+        if "load" in figures:
             note = "first load {load:.2f} MB; a sort {sort:.0f} ms, the slowest {slowest:.0f} ms".format(
-                **found
+                **figures
             )
-        lines.append(Line("leaderboard", f"build of {size:,} results", found["build"], "s", note=note))
+        lines.append(Line("leaderboard", f"build of {size:,} results", figures["build"], "s", note=note))
     return lines

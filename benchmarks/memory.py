@@ -60,9 +60,9 @@ def measure(settings: Settings) -> list[Line]:
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
         )
-        found = json.loads(done.stdout)
-        peaks.append(found["peak"])
-        note = f"{found['tokens']:,} tokens read, {found['seconds']:.1f} s"
+        report = json.loads(done.stdout)
+        peaks.append(report["peak"])
+        note = f"{report['tokens']:,} tokens read, {report['seconds']:.1f} s"
         lines.append(
             Line("memory", f"peak of a pass over {times}x the corpus", peaks[-1] / 1e6, "MB", note=note)
         )

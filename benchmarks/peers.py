@@ -135,18 +135,18 @@ def _empty(work: Work) -> Found:
     return {name: torch.full((shape[0], len(rows), shape[1]), torch.nan) for name, rows in work.tasks.items()}
 
 
-def _filled(work: Work, found: Found) -> Found:
+def _filled(work: Work, propensities: Found) -> Found:
     """Alpha 0 of the first vector, given to the others."""
     zero = work.alphas.index(0.0)
-    for values in found.values():
+    for values in propensities.values():
         values[:, :, zero] = values[:1, :, zero]
-    return found
+    return propensities
 
 
 @torch.inference_mode()
 def one_by_one(work: Work) -> Found:
     """steering-bench's procedure; the token ids are handed to it."""
-    found, device = _empty(work), work.site.model.device
+    propensities, device = _empty(work), work.site.model.device
     for name, rows in work.encoded.items():
         for p, row in enumerate(rows):
             for v, a, offset in work.steps():
@@ -157,14 +157,14 @@ def one_by_one(work: Work) -> Found:
                         logprobs = torch.log_softmax(module(input_ids=ids, return_dict=True).logits, dim=-1)
                     chosen = logprobs[:, :-1].gather(2, ids[:, 1:, None])[0, :, 0]
                     scores.append(float(chosen[-1]))
-                found[name][v, p, a] = scores[0] - scores[1]
-    return _filled(work, found)
+                propensities[name][v, p, a] = scores[0] - scores[1]
+    return _filled(work, propensities)
 
 
 @torch.inference_mode()
 def batched(work: Work, last_only: bool = False) -> Found:
     """Full forwards of batches of prompts; `last_only` computes the last position's logits alone."""
-    found, device = _empty(work), work.site.model.device
+    propensities, device = _empty(work), work.site.model.device
     for name, rows in work.encoded.items():
         for batch in by_length([len(row.ids) for row in rows], BATCH):
             chosen = [rows[i] for i in batch]
@@ -176,8 +176,8 @@ def batched(work: Work, last_only: bool = False) -> Found:
                     output = module(input_ids=ids.to(device), attention_mask=mask.to(device), **extra)
                 logits = output.logits[:, -1] if last_only else output.logits[range(len(batch)), last]
                 pair = logits.float().cpu().gather(1, options)
-                found[name][v, batch, a] = pair[:, 0] - pair[:, 1]
-    return _filled(work, found)
+                propensities[name][v, batch, a] = pair[:, 0] - pair[:, 1]
+    return _filled(work, propensities)
 
 
 def _padded(rows: list[list[int]], left: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,15 +201,15 @@ def lm_eval_runner(work: Work) -> Iterator[Callable[[], Found]]:
     begin = model.tokenizer.bos_token or ""  # written out: not every tokenizer adds it when asked to
 
     def run() -> Found:
-        found = _empty(work)
+        propensities = _empty(work)
         for v, a, offset in work.steps():
             with steered(work, offset), _silent():
                 samples = evaluate(lm, loaded, log_samples=True, bootstrap_iters=0)["samples"]
             for name in work.tasks:
                 for sample in samples[name]:
                     (positive, _), (negative, _) = (answer[0] for answer in sample["resps"])
-                    found[name][v, sample["doc_id"], a] = positive - negative
-        return _filled(work, found)
+                    propensities[name][v, sample["doc_id"], a] = positive - negative
+        return _filled(work, propensities)
 
     with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder, _silent():
         for name, rows in work.tasks.items():

@@ -23,11 +23,11 @@ SHORT = 16  # prompts of each task
 def longer(prompts: Sequence[ChoicePrompt], before: int) -> list[ChoicePrompt]:
     """Each prompt with `before` others in front of it, from a place of its own on: little is shared."""
     texts = [row.prompt for row in prompts]
-    found = []
+    longer = []
     for i, row in enumerate(prompts):
         others = [texts[(i + 1 + step) % len(texts)] for step in range(before)]
-        found.append(row.model_copy(update={"prompt": "\n".join([*others, row.prompt])}))
-    return found
+        longer.append(row.model_copy(update={"prompt": "\n".join([*others, row.prompt])}))
+    return longer
 
 
 def measure(settings: Settings) -> list[Line]:

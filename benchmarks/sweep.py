@@ -49,24 +49,25 @@ class Plan:
 
 def ours(work: Work) -> Found:
     """The sweep as `evaluate` runs it: one `Sweep` a task, lower layers and all."""
-    found = {}
+    propensities = {}
     for name, prompts in work.tasks.items():
         sweep = Sweep(work.site, prompts, work.alphas, work.spread, ROWS)
-        found[name] = sweep.run(work.vectors)
+        propensities[name] = sweep.run(work.vectors)
         assert len(sweep.encoded) == len(prompts), f"{name}: prompts that a sweep leaves out"
-    return found
+    return propensities
 
 
-def common(found: Found, work: Work, part: Work) -> list[float]:
+def common(propensities: Found, work: Work, part: Work) -> list[float]:
     """Our propensities on the cells of a part of the work, in the order of a peer's."""
     alphas = [work.alphas.index(alpha) for alpha in part.alphas]
     return flat({
-        name: found[name][: len(part.vectors), : len(rows)][..., alphas] for name, rows in part.tasks.items()
+        name: propensities[name][: len(part.vectors), : len(rows)][..., alphas]
+        for name, rows in part.tasks.items()
     })  # fmt: skip
 
 
-def flat(found: Found) -> list[float]:
-    return torch.cat([values.flatten() for values in found.values()]).tolist()
+def flat(propensities: Found) -> list[float]:
+    return torch.cat([values.flatten() for values in propensities.values()]).tolist()
 
 
 def work_on(site: Site, tasks: Mapping[str, Sequence[ChoicePrompt]], most: int, vectors: int,
@@ -101,11 +102,11 @@ def compare(work: Work, plan: Plan) -> list[Line]:
                 calls[name] = _bound(known[name], part)
         # masks and rotations of each length are made once a model
         ours(work.part(len(work.tasks), 10_000, 1, 1))
-        timings, found = interleaved(calls, plan.rounds, plan.budget)
+        timings, propensities = interleaved(calls, plan.rounds, plan.budget)
     cells, fast = work.cells, timings["ours"]
     lines = [seconds(plan.part, f"{plan.title}: ours", fast, f"{cells:,} cells (prompt, vector, alpha)")]
     for name, part in parts.items():
-        worst = same(NAMES[name], common(found["ours"], work, part), flat(found[name]), LIMIT)
+        worst = same(NAMES[name], common(propensities["ours"], work, part), flat(propensities[name]), LIMIT)
         slow = timings[name].times(cells / part.cells)
         note = f"greatest difference {worst:.0e}" + _scaled(part.cells, cells)
         line = ratio(plan.part, f"{plan.title}: against {NAMES[name]}", slow, fast, note)
@@ -188,9 +189,11 @@ def in_bfloat16(spec: str, work: Work, plan: Plan, rounds: int) -> list[Line]:
         work.tasks, work.vectors, work.alphas, work.spread,
     )  # fmt: skip
     ours(short.part(len(work.tasks), 10_000, 1, 1))
-    timings, found = interleaved({"float32": lambda: ours(work), "bfloat16": lambda: ours(short)}, rounds)
+    timings, propensities = interleaved(
+        {"float32": lambda: ours(work), "bfloat16": lambda: ours(short)}, rounds
+    )
     zero = work.alphas.index(0.0)
-    full, rounded = (_effects(found[name], zero) for name in ("float32", "bfloat16"))
+    full, rounded = (_effects(propensities[name], zero) for name in ("float32", "bfloat16"))
     error = float((full - rounded).square().mean().sqrt())
     size = float(full.square().mean().sqrt())
     note = f"rms error {error:.3f} on effects of rms {size:.2f} logits"
@@ -202,9 +205,9 @@ def in_bfloat16(spec: str, work: Work, plan: Plan, rounds: int) -> list[Line]:
     ]
 
 
-def _effects(found: Found, zero: int) -> Tensor:
+def _effects(propensities: Found, zero: int) -> Tensor:
     """m - m(alpha 0) of every cell."""
-    return torch.cat([(values - values[..., zero : zero + 1]).flatten() for values in found.values()])
+    return torch.cat([(values - values[..., zero : zero + 1]).flatten() for values in propensities.values()])
 
 
 def measure(settings: Settings) -> list[Line]:

@@ -55,17 +55,17 @@ def interleaved(
     Returns the timings, and what each contender gave in the last round.
     """
     names = list(contenders)
-    found: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     results: dict[str, Any] = {}
     began = time.perf_counter()
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
             taken, results[name] = clock(contenders[name])
-            found[name].append(taken)
+            seconds[name].append(taken)
         spent = time.perf_counter() - began
         if spent + spent / (number + 1) > budget:
             break
-    return {name: Timing(tuple(values)) for name, values in found.items()}, results
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}, results
 
 
 def _settle() -> None:
@@ -77,7 +77,7 @@ def machine() -> dict[str, str]:
     """What the figures were measured on; no name of a host, no path."""
     import transformers
 
-    found = {
+    facts = {
         "cores": str(len(os.sched_getaffinity(0))),
         "threads": str(torch.get_num_threads()),
         "processor": _processor(),
@@ -88,8 +88,8 @@ def machine() -> dict[str, str]:
         "transformers": transformers.__version__,
     }
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
 
 
 def _processor() -> str:

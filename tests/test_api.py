@@ -18,9 +18,9 @@ from lrt_bench.errors import UserError
 
 @pytest.mark.parametrize("module", ["lrt_bench", "lrt_bench.api"])
 def test_the_examples_in_the_documentation_are_true(module):
-    found = doctest.testmod(importlib.import_module(module), raise_on_error=False)
-    assert found.attempted > 0
-    assert found.failed == 0
+    outcome = doctest.testmod(importlib.import_module(module), raise_on_error=False)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def test_public_names_are_there_and_cost_nothing():

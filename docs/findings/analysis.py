@@ -42,10 +42,10 @@ def joint_samples(results: Mapping[str, Mapping[str, Result]]) -> dict[str, dict
     weights = {name: rng.multinomial(prompts[name], np.full(prompts[name], 1 / prompts[name]), REPLICATES)
                for name in names}  # fmt: skip
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), REPLICATES)
-    found: dict[str, dict[str, Array]] = {}
+    samples: dict[str, dict[str, Array]] = {}
     for pair, rows in results.items():
-        found[pair] = {row: _sampled(result, names, weights, times, rng) for row, result in rows.items()}
-    return found
+        samples[pair] = {row: _sampled(result, names, weights, times, rng) for row, result in rows.items()}
+    return samples
 
 
 def _sampled(
@@ -140,52 +140,52 @@ def _maps(rows: Rows, samples: Samples) -> dict[str, Any]:
     groups = {"all": every} | {
         depth: _pairs(rows, lambda row, depth=depth: row["depth"] == depth) for depth in ("late", "mid")  # type: ignore[misc]
     }  # fmt: skip
-    found: dict[str, Any] = {
+    scores: dict[str, Any] = {
         name: {group: mean_score(rows, samples, name, pairs) for group, pairs in groups.items()}
         | {"first": sum(rows[pair, name]["rank"] == 1 for pair in every)}
         for name in (*MAPPINGS, *CONTROLS)
     }
-    best = max(MAPPINGS, key=lambda name: found[name]["all"]["value"])
-    linear = max(MAPPINGS[:5], key=lambda name: found[name]["all"]["value"])
-    found["best"], found["best_linear"] = best, linear
-    found["best_over_affine"] = {
+    best = max(MAPPINGS, key=lambda name: scores[name]["all"]["value"])
+    linear = max(MAPPINGS[:5], key=lambda name: scores[name]["all"]["value"])
+    scores["best"], scores["best_linear"] = best, linear
+    scores["best_over_affine"] = {
         group: mean_difference(rows, samples, [(p, best) for p in pairs], [(p, "affine") for p in pairs])
         for group, pairs in groups.items()
     }
-    found["orthogonal_over_affine"] = {
+    scores["orthogonal_over_affine"] = {
         group: mean_difference(
             rows, samples, [(p, "orthogonal") for p in pairs], [(p, "affine") for p in pairs]
         )
         for group, pairs in groups.items()
     }
-    found["ridge_over_affine"] = max(
+    scores["ridge_over_affine"] = max(
         abs(rows[pair, "ridge"]["transfer_score"] - rows[pair, "affine"]["transfer_score"]) for pair in every
     )
-    return found
+    return scores
 
 
 def _bias(rows: Rows, samples: Samples, tasks: Table) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    differences: dict[str, Any] = {}
     for depth in ("late", "mid"):
         pairs = _pairs(rows, lambda row, depth=depth: row["depth"] == depth)  # type: ignore[misc]
         keys = [[(pair, name) for pair in pairs] for name in ("affine-paper", "affine")]
-        found[depth] = mean_difference(rows, samples, keys[0], keys[1])
+        differences[depth] = mean_difference(rows, samples, keys[0], keys[1])
     for name in ("affine-paper", "affine"):
         of_map = [task for task in tasks if task["mapping"] == name]
-        found[f"{name} cosine"] = float(np.mean([task["cosine"] for task in of_map]))
+        differences[f"{name} cosine"] = float(np.mean([task["cosine"] for task in of_map]))
     by_pair = {
         pair: rows[pair, "affine-paper"]["transfer_score"] - rows[pair, "affine"]["transfer_score"]
         for pair in _pairs(rows)
     }
-    found["worst_pair"] = min(by_pair, key=by_pair.__getitem__)
-    found["worst"] = by_pair[found["worst_pair"]]
-    found["best_pair"] = max(by_pair, key=by_pair.__getitem__)
-    found["best"] = by_pair[found["best_pair"]]
-    return found
+    differences["worst_pair"] = min(by_pair, key=by_pair.__getitem__)
+    differences["worst"] = by_pair[differences["worst_pair"]]
+    differences["best_pair"] = max(by_pair, key=by_pair.__getitem__)
+    differences["best"] = by_pair[differences["best_pair"]]
+    return differences
 
 
 def _directions(rows: Rows, samples: Samples) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_map: dict[str, Any] = {}
     for name in ("affine", "mlp"):
         of_map: dict[str, Any] = {}
         for depth in ("late", "mid"):
@@ -199,9 +199,9 @@ def _directions(rows: Rows, samples: Samples) -> dict[str, Any]:
             gap = [_gap(rows[pair, name]) for pair in groups["up"]]
             score = [rows[pair, name]["transfer_score"] for pair in groups["up"]]
             of_map[depth]["gap, up"] = spearman(gap, score)
-        found[name] = of_map
-    found["targets"] = [_by_target(rows, samples, *site) for site in _targets(rows)]
-    return found
+        by_map[name] = of_map
+    by_map["targets"] = [_by_target(rows, samples, *site) for site in _targets(rows)]
+    return by_map
 
 
 def _targets(rows: Rows) -> list[tuple[str, int]]:
@@ -224,7 +224,7 @@ def _gap(row: dict[str, Any]) -> float:
 
 def _fidelity(rows: Rows, samples: Samples, tasks: Table) -> dict[str, Any]:
     every = _pairs(rows)
-    found: dict[str, Any] = {}
+    by_measure: dict[str, Any] = {}
     for name, (column, sign) in FIDELITY.items():
 
         def score(pair: str, mapping: str, column: str = column, sign: int = sign) -> float:
@@ -234,13 +234,13 @@ def _fidelity(rows: Rows, samples: Samples, tasks: Table) -> dict[str, Any]:
             keys = list(itertools.product(pairs, maps))
             return spearman([score(*key) for key in keys], [rows[key]["steering_r2"] for key in keys])
 
-        found[name] = {
+        by_measure[name] = {
             "pairs and maps": _over_pairs(every, lambda pairs, of=correlation: of(pairs, DISTINCT)),  # type: ignore[misc]
             "pairs, affine": _over_pairs(every, lambda pairs, of=correlation: of(pairs, ("affine",))),  # type: ignore[misc]
             **_agreement(samples, every, score, DISTINCT),
             "linear": _agreement(samples, every, score, ("affine", "orthogonal")),
         }
-    found["levels"] = {
+    by_measure["levels"] = {
         mapping: {
             "states": float(np.mean([1 - rows[pair, mapping]["fvu"] for pair in every])),
             "steering": float(np.mean([rows[pair, mapping]["steering_r2"] for pair in every])),
@@ -249,10 +249,10 @@ def _fidelity(rows: Rows, samples: Samples, tasks: Table) -> dict[str, Any]:
     }
     for column in ("cosine", "reachable", "slope_ratio"):
         of_map = [task for task in tasks if task["mapping"] == "affine"]
-        found[f"vector {column}"] = spearman(
+        by_measure[f"vector {column}"] = spearman(
             [task[column] for task in of_map], [task["steering_r2"] for task in of_map]
         )
-    return found
+    return by_measure
 
 
 def _over_pairs(pairs: Sequence[str], figure: Callable[[Sequence[str]], float]) -> dict[str, float]:
@@ -277,55 +277,55 @@ def _agreement(
 
 
 def _tokens(table: Table) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_pair: dict[str, Any] = {}
     for pair, mapping in sorted({(row["pair"], row["mapping"]) for row in table}):
         rows = [row for row in table if (row["pair"], row["mapping"]) == (pair, mapping)]
         most = rows[-1]["transfer_score"]
         enough = next(row["tokens"] for i, row in enumerate(rows)
                       if all(later["transfer_score"] >= NEAR * most for later in rows[i:]))  # fmt: skip
-        found.setdefault(pair, {})[mapping] = {
+        by_pair.setdefault(pair, {})[mapping] = {
             "least": rows[0]["tokens"],
             "first": rows[0]["transfer_score"],
             "most": rows[-1]["tokens"],
             "last": most,
             "enough": enough,
         }
-    return found
+    return by_pair
 
 
 def _layers(table: Table) -> dict[str, Any]:
-    found = {}
+    by_pair = {}
     for pair in dict.fromkeys(row["pair"] for row in table):
         rows = [row for row in table if row["pair"] == pair and row["steering_r2"] is not None]
         best = max(rows, key=lambda row: row["steering_r2"])
         choices = [_chosen(rows, target) for target in sorted({row["target_layer"] for row in rows})]
-        found[pair] = {
+        by_pair[pair] = {
             "targets": len(choices),
             "agree": sum(by_fvu == by_steering for by_fvu, by_steering in choices),
             "earlier": sum(by_fvu < by_steering for by_fvu, by_steering in choices),
             "spearman": spearman([-row["fvu"] for row in rows], [row["steering_r2"] for row in rows]),
             "best": {name: best[name] for name in ("source_layer", "target_layer", "steering_r2", "fvu")},
         }
-    return found
+    return by_pair
 
 
 def _chosen(rows: Table, target: int) -> tuple[int, int]:
     """The source layer of least FVU to a target layer, and the one of best steering R2."""
-    there = [row for row in rows if row["target_layer"] == target]
-    by_fvu = min(there, key=lambda row: row["fvu"])
-    by_steering = max(there, key=lambda row: row["steering_r2"])
+    to_target = [row for row in rows if row["target_layer"] == target]
+    by_fvu = min(to_target, key=lambda row: row["fvu"])
+    by_steering = max(to_target, key=lambda row: row["steering_r2"])
     return by_fvu["source_layer"], by_steering["source_layer"]
 
 
 def _concepts(tasks: Table) -> dict[str, Any]:
     """Mean share of the ceiling of each concept over pairs, by map."""
-    found: dict[str, Any] = {}
+    by_map: dict[str, Any] = {}
     for name in ("affine", "mlp"):
         for task in dict.fromkeys(row["task"] for row in tasks):
             rows = [row for row in tasks if (row["mapping"], row["task"]) == (name, task)]
             shares = [row["steering_r2"] / max(row["ceiling_r2"], MIN_CEILING) for row in rows]
-            found.setdefault(task, {"pairs": len(rows)})[name] = {
+            by_map.setdefault(task, {"pairs": len(rows)})[name] = {
                 "mean": float(np.mean(np.clip(shares, -1, 1))),
                 "least": float(min(shares)),
             }
-    return found
+    return by_map

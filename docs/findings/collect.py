@@ -30,12 +30,12 @@ Results = dict[str, dict[str, Result]]  # by pair, by mapping
 
 def read_suite(folder: Path) -> Results:
     """A suite's results by pair and mapping. Raises ClickException where there are none."""
-    found: Results = {}
+    results: Results = {}
     for path in sorted(folder.glob("*/*.json")):
-        found.setdefault(path.parent.name, {})[path.stem] = read_result(path)
-    if not found:
+        results.setdefault(path.parent.name, {})[path.stem] = read_result(path)
+    if not results:
         raise click.ClickException(f"{folder}: no results there; `python docs/findings/run.py` computes them")
-    return found
+    return results
 
 
 def direction(result: Result) -> str:
@@ -71,9 +71,9 @@ def _figures(result: Result) -> dict[str, Any]:
 def pairs_table(results: Results) -> Table:
     """A row for each pair and mapping, controls included."""
     rows = []
-    for pair, found in results.items():
-        places = {row.result.mapping.name: row for row in ranked(list(found.values()))}
-        for name, result in found.items():
+    for pair, of_pair in results.items():
+        places = {row.result.mapping.name: row for row in ranked(list(of_pair.values()))}
+        for name, result in of_pair.items():
             source, target = _sites(result)
             rows.append(
                 {
@@ -110,9 +110,9 @@ def tasks_table(results: Results, mappings: Sequence[str]) -> Table:
             "slope_ratio": task.slope_ratio,
             "reachable": task.reachable,
         }
-        for pair, found in results.items()
+        for pair, of_pair in results.items()
         for name in mappings
-        for task in found[name].tasks
+        for task in of_pair[name].tasks
         if task.steerable
     ]
 
@@ -122,8 +122,8 @@ def tokens_table(folder: Path) -> Table:
     return [
         {"tokens": result.cost.fit_tokens, "asked": tokens, "pair": pair, "mapping": name, **_figures(result)}
         for tokens in run.TOKENS
-        for pair, found in read_suite(folder / f"findings-{tokens}-tokens").items()
-        for name, result in found.items()
+        for pair, of_pair in read_suite(folder / f"findings-{tokens}-tokens").items()
+        for name, result in of_pair.items()
         if not result.mapping.control
     ]
 

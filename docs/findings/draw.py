@@ -83,10 +83,10 @@ def bias(table: Table, path: Path) -> None:
                 )
                 for row, shift in zip(ends, (-0.15, 0.15), strict=True):
                     colour, shape = STYLES[row["mapping"]]
-                    at = place + shift
-                    axis.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=0.8)
+                    height = place + shift
+                    axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=0.8)
                     label = row["rule"] if place == 0 else None
-                    axis.plot(row["transfer_score"], at, shape, color=colour, markersize=6, label=label)
+                    axis.plot(row["transfer_score"], height, shape, color=colour, markersize=6, label=label)
             axis.set_yticks(range(len(pairs)), [pair.removesuffix("-mid") for pair in reversed(pairs)])
             axis.set_title({"late": "late layers", "mid": "half depth"}[depth], fontsize=10)
             axis.set_xlabel("Transfer Score, 95% interval")
@@ -137,9 +137,9 @@ def maps(table: Table, summary: dict[str, Any], path: Path) -> None:
                 above = [place + shift + 0.13] * len(rows)
                 axis.plot([row["transfer_score"] for row in rows], above, shape, color=colour, markersize=2.5,
                           alpha=0.6, markeredgewidth=0)  # fmt: skip
-                mean, at = summary["maps"][name][depth], place + shift
-                axis.plot([mean["low"], mean["high"]], [at, at], color=colour, linewidth=2)
-                axis.plot(mean["value"], at, shape, color=colour, markersize=7, markeredgecolor="white")
+                mean, height = summary["maps"][name][depth], place + shift
+                axis.plot([mean["low"], mean["high"]], [height, height], color=colour, linewidth=2)
+                axis.plot(mean["value"], height, shape, color=colour, markersize=7, markeredgecolor="white")
         for depth, colour, shape, _ in styles:
             label = {"late": "late layers", "mid": "half depth"}[depth]
             axis.plot([], [], shape, color=colour, label=label)
@@ -161,11 +161,15 @@ def tokens(table: Table, path: Path) -> None:
             for name in ("mlp", "ridge", "affine", "orthogonal"):
                 colour, shape = ("#56B4E9", "x") if name == "ridge" else STYLES[name]
                 rows = [row for row in table if (row["pair"], row["mapping"]) == (pair, name)]
-                at = [row["tokens"] for row in rows]
+                tokens = [row["tokens"] for row in rows]
                 axis.fill_between(
-                    at, [row["low"] for row in rows], [row["high"] for row in rows], color=colour, alpha=0.08
+                    tokens,
+                    [row["low"] for row in rows],
+                    [row["high"] for row in rows],
+                    color=colour,
+                    alpha=0.08,
                 )
-                axis.plot(at, [row["transfer_score"] for row in rows], marker=shape, color=colour,
+                axis.plot(tokens, [row["transfer_score"] for row in rows], marker=shape, color=colour,
                           markersize=5, label=name)  # fmt: skip
             axis.set_xscale("log")
             axis.set_title(pair, fontsize=10)

@@ -37,19 +37,19 @@ def record_tables(module: str, name: str, described: dict[str, dict[str, str]]) 
     definitions: dict[str, Schema] = schema.pop("$defs", {})
     if "$ref" in schema:  # a record that holds itself
         schema = definitions[_target(schema)]
-    records = {name: schema} | {found: definitions[found] for found in _order(schema, definitions)}
+    records = {name: schema} | {held: definitions[held] for held in _order(schema, definitions)}
     return "\n\n".join(_section(title, record, described) for title, record in records.items())
 
 
 def _order(schema: Schema, definitions: dict[str, Schema]) -> list[str]:
-    found: list[str] = []
+    order: list[str] = []
     waiting = list(_mentioned(schema))
     while waiting:
         name = waiting.pop(0)
-        if name not in found:
-            found.append(name)
+        if name not in order:
+            order.append(name)
             waiting += _mentioned(definitions[name])
-    return found
+    return order
 
 
 def _mentioned(node: Any) -> Iterator[str]:
@@ -120,10 +120,10 @@ def _several(kind: str) -> str:
 def readme_table() -> str:
     """The README's table of scores, which `make figures` writes from results."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"<!-- table: docs/figures.py -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
-    if not found:
+    table = re.search(r"<!-- table: docs/figures.py -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    if not table:
         raise PluginError("README.md: the markers of its table are not there")
-    return found[1]
+    return table[1]
 
 
 def forecast_table() -> str:
@@ -147,7 +147,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     described = yaml.safe_load(FIELDS.read_text(encoding="utf-8"))
     markdown = markdown.replace("<!-- readme-table -->", readme_table())
     markdown = markdown.replace("<!-- forecast-table -->", forecast_table())
-    return MARKER.sub(lambda asked: record_tables(asked["module"], asked["name"], described), markdown)
+    return MARKER.sub(lambda marker: record_tables(marker["module"], marker["name"], described), markdown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

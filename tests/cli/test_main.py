@@ -50,8 +50,8 @@ def mapping_file(tmp_path_factory):
 def test_help_does_not_wait_for_heavy_imports():
     heavy = "{'torch', 'transformers', 'matplotlib', 'pydantic', 'numpy', 'yaml'}"
     code = f"import sys, lrt_bench.cli.main; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
     text = output_of("--help")
     for command in ("evaluate", "list", "show"):
         assert command in text
@@ -143,9 +143,9 @@ def test_a_truncated_result_stops_a_run_with_its_name(small_run, small_suite, tm
     shutil.copytree(small_run, tmp_path / "out")
     path = tmp_path / "out" / "small" / "rotated" / "ridge.json"
     path.write_text(path.read_text()[:500])
-    found = run("evaluate", "--suite", small_suite, "--out", tmp_path / "out")
-    assert found.exit_code == 2
-    assert "ridge.json: not a whole JSON file" in found.stderr
+    outcome = run("evaluate", "--suite", small_suite, "--out", tmp_path / "out")
+    assert outcome.exit_code == 2
+    assert "ridge.json: not a whole JSON file" in outcome.stderr
 
 
 def test_the_schema_is_printed():

@@ -18,6 +18,6 @@ from lrt_bench.cli.main import main
     ],
 )
 def test_wrong_flags_are_one_line(options, message):
-    found = CliRunner().invoke(main, ["evaluate", "--suite", "nano-refusal", *options])
-    assert found.exit_code == 2
-    assert message in found.output
+    outcome = CliRunner().invoke(main, ["evaluate", "--suite", "nano-refusal", *options])
+    assert outcome.exit_code == 2
+    assert message in outcome.output

@@ -70,9 +70,9 @@ def table(tmp_path_factory):
 def folder(tmp_path_factory) -> Path:
     """A fitted map of the pair, by the command."""
     path = tmp_path_factory.mktemp("map") / "S-L"
-    found = run("fit", "--source", "nano/S:3", "--target", "nano/L:5", "--tokens", TOKENS, "--save", path)
-    assert found.exit_code == 0, found.output
-    assert "R2 0." in found.stdout
+    outcome = run("fit", "--source", "nano/S:3", "--target", "nano/L:5", "--tokens", TOKENS, "--save", path)
+    assert outcome.exit_code == 0, outcome.output
+    assert "R2 0." in outcome.stdout
     return path
 
 
@@ -106,12 +106,12 @@ def real_native(site: Site) -> torch.Tensor:
 @pytest.mark.parametrize("mapping", ["ridge", "mlp"])
 def test_a_carried_vector_steers_as_the_table_says(nano, table, concept, tmp_path, mapping):
     out = tmp_path / "v.safetensors"
-    found = run(
+    outcome = run(
         "transfer", "--no-forecast", "--concept", *concept, "--source", "nano/S:3", "--target", "nano/L:5",
         "--mapping", mapping, "--tokens", TOKENS, "--out", out, "--json",
     )  # fmt: skip
-    assert found.exit_code == 0, found.output
-    told, vector, row = json.loads(found.stdout), read_vector(out), table[mapping]
+    assert outcome.exit_code == 0, outcome.output
+    record, vector, row = json.loads(outcome.stdout), read_vector(out), table[mapping]
     assert (vector.concept, vector.model.name, vector.layer()) == ("person", "nano/L", 5)
     spread = vector.spread[5]
     assert spread == pytest.approx(row.settings.spread, rel=1e-6)
@@ -121,12 +121,12 @@ def test_a_carried_vector_steers_as_the_table_says(nano, table, concept, tmp_pat
     )
     assert figures.steering_r2 > 0.3, "nothing was carried over: the test says little"
     # the length: as many spreads as in the source, which the map itself would have made shorter
-    lengths = {side: told[side]["norm"] / told[side]["spread"] for side in ("source", "target")}
+    lengths = {side: record[side]["norm"] / record[side]["spread"] for side in ("source", "target")}
     assert lengths["target"] == pytest.approx(lengths["source"], rel=1e-5)
     native = real_native(Site(nano("L"), 5)).norm()
-    by_map = told["norm_ratio"] * lengths["source"] * spread
+    by_map = record["norm_ratio"] * lengths["source"] * spread
     assert by_map / native == pytest.approx(figures.norm_ratio, rel=1e-3)
-    assert told["useful_coefficient"] * told["target"]["norm"] == pytest.approx(spread / 2)
+    assert record["useful_coefficient"] * record["target"]["norm"] == pytest.approx(spread / 2)
 
 
 def test_a_planted_pair_carries_a_vector_to_its_known_place(nano, tmp_path):
@@ -163,13 +163,13 @@ def test_a_network_is_kept_whole_and_wants_contrast_states(nano, tmp_path):
     pair = api.Pair("nano/S:3", "nano/S2:2")
     fitted = api.fit(pair, "autoencoder", tokens=400)
     fitted.save(tmp_path / "map")
-    found = load_map(tmp_path / "map")
+    loaded = load_map(tmp_path / "map")
     vector = real_vector(nano("S"), 3)
-    before, after = api.transfer(vector, fitted).at(), api.transfer(vector, found).at()
+    before, after = api.transfer(vector, fitted).at(), api.transfer(vector, loaded).at()
     torch.testing.assert_close(before, after)
     bare = SteeringVector(vector.layers)
     with pytest.raises(Exception, match="is not linear: it carries states, not vectors"):
-        api.transfer(bare, found)
+        api.transfer(bare, loaded)
     write_vector(tmp_path / "v.npy", bare)
     assert "autoencoder: not linear" in error_of(
         "transfer", "--vector", tmp_path / "v.npy", "--source", "nano/S:3", "--target", "nano/S2",
@@ -181,17 +181,17 @@ def test_the_papers_rule_survives_the_folder(nano, tmp_path):
     fitted = api.fit(api.Pair("nano/S:3", "nano/S2:2"), "affine-paper", tokens=400)
     fitted.save(tmp_path / "map")
     vector = real_vector(nano("S"), 3)
-    found = api.transfer(vector, load_map(tmp_path / "map"), scale="map").at()
+    carried = api.transfer(vector, load_map(tmp_path / "map"), scale="map").at()
     expected = fitted.mapping.weight @ vector.at().double() + fitted.mapping.bias
-    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(carried.double(), expected, rtol=1e-4, atol=1e-2)
 
 
 def test_a_length_of_ones_own(folder, nano, tmp_path):
     write_vector(tmp_path / "v.safetensors", real_vector(nano("S"), 3))
     out = tmp_path / "half.pt"
-    found = run("transfer", "--no-forecast", "--vector", tmp_path / "v.safetensors", "--map", folder,
+    outcome = run("transfer", "--no-forecast", "--vector", tmp_path / "v.safetensors", "--map", folder,
                 "--alpha", -0.5, "--out", out, "--format", "lm-eval")  # fmt: skip
-    assert found.exit_code == 0, found.output
+    assert outcome.exit_code == 0, outcome.output
     hook = torch.load(out, weights_only=True)["layers.4"]
     spread = load_map(folder).card.target.spread
     assert float(hook["steering_vector"].norm()) == pytest.approx(spread / 2, rel=1e-5)
@@ -400,14 +400,14 @@ def test_a_map_goes_to_the_hub_and_comes_back(desk: Desk, folder: Path, concept,
 @pytest.mark.slow
 def test_a_forecast_comes_with_the_vector(concept):
     way = "--concept", *concept, "--source", "nano/S:2", "--target", "planted-rotation:nano/S:2"
-    found = run("transfer", *way, "--tokens", TOKENS, "--json")
-    assert found.exit_code == 0, found.output
-    told = json.loads(found.stdout)["forecast"]
-    assert told["steering_r2"] > 0.9, "a rotation is linear"
-    assert "person" in told["left_out"], "the concept's own measurement was looked at"
-    found = run("transfer", *way, "--tokens", 400, "--mapping", "mlp", "--json")
-    assert json.loads(found.stdout)["forecast"] is None
-    assert "no forecast: mlp is not linear" in found.stderr
+    outcome = run("transfer", *way, "--tokens", TOKENS, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    forecast = json.loads(outcome.stdout)["forecast"]
+    assert forecast["steering_r2"] > 0.9, "a rotation is linear"
+    assert "person" in forecast["left_out"], "the concept's own measurement was looked at"
+    outcome = run("transfer", *way, "--tokens", 400, "--mapping", "mlp", "--json")
+    assert json.loads(outcome.stdout)["forecast"] is None
+    assert "no forecast: mlp is not linear" in outcome.stderr
 
 
 def test_models_are_loaded_once_each():

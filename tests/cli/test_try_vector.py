@@ -25,8 +25,8 @@ PROMPT = "She saw the dog. It was a"
 
 @pytest.fixture(scope="module")
 def vector(nano):
-    found = real_vector(nano("S"), 2)
-    return SteeringVector(found.layers, found.model, "person", {2: 230.0})
+    read = real_vector(nano("S"), 2)
+    return SteeringVector(read.layers, read.model, "person", {2: 230.0})
 
 
 @pytest.fixture(scope="module")
@@ -154,38 +154,38 @@ def test_black_text_is_readable_on_every_colour(shift):
 def test_the_command(file, tmp_path):
     (tmp_path / "prompts.txt").write_text(f"{PROMPT}\n\nThe ship\n")
     steered = ("try", "--model", "nano/S", "--vector", file)
-    found = run(*steered, "--alpha", 0.5, "--alpha", -0.5, "--max-tokens", 5, "--prompts",
+    outcome = run(*steered, "--alpha", 0.5, "--alpha", -0.5, "--max-tokens", 5, "--prompts",
                 tmp_path / "prompts.txt", "--html", tmp_path / "t.html")  # fmt: skip
-    assert found.exit_code == 0, found.output
+    assert outcome.exit_code == 0, outcome.output
     for word in ("0 (unsteered)", "+0.5", "-0.5", "The ship"):
-        assert word in found.stdout
+        assert word in outcome.stdout
     assert (tmp_path / "t.html").read_text().startswith("<!doctype html>")
-    found = run(
+    outcome = run(
         "try", "--model", "nano/S", "--vector", file, "--prompt", "[red]It", "--max-tokens", 3, "--json"
     )
-    told = json.loads(found.stdout)
-    assert told["prompts"] == ["[red]It"]
-    assert [attempt["alpha"] for attempt in told["attempts"][0]] == [-0.5, 0.0, 0.5]
+    record = json.loads(outcome.stdout)
+    assert record["prompts"] == ["[red]It"]
+    assert [attempt["alpha"] for attempt in record["attempts"][0]] == [-0.5, 0.0, 0.5]
 
 
 def test_where_the_file_does_not_say_it_the_spread_is_measured(nano, vector, tmp_path):
     """Within a tenth of the unit of alpha on other text of the same kind."""
     write_vector(tmp_path / "v.npy", vector)
-    found = run("try", "--model", "nano/S", "--vector", tmp_path / "v.npy", "--layer", 2, "--alpha", 0.25,
+    outcome = run("try", "--model", "nano/S", "--vector", tmp_path / "v.npy", "--layer", 2, "--alpha", 0.25,
                 "--prompt", "It", "--max-tokens", 1, "--json")  # fmt: skip
     texts = itertools.islice(grammar.documents(seed=99), 60)
     ids = [row.ids[:128] for row in encode(nano("S").tokenizer, list(texts))]
     states = torch.cat([nano("S").states(torch.tensor([row]), [2])[2][0, 1:] for row in ids])
     variance = states.double().var(0).sort().values
-    assert json.loads(found.stdout)["step"] == pytest.approx(float(variance[:-8].sum().sqrt()), rel=0.1)
+    assert json.loads(outcome.stdout)["step"] == pytest.approx(float(variance[:-8].sum().sqrt()), rel=0.1)
 
 
 def test_bad_input_is_one_line(file, tmp_path):
-    here = ("try", "--vector", file, "--prompt", "x")
+    words = ("try", "--vector", file, "--prompt", "x")
     assert "give at least one --prompt" in error_of("try", "--vector", file, "--model", "nano/S")
-    assert "an alpha is no number" in error_of(*here, "--model", "nano/S", "--alpha", "nan")
-    assert "no layer 3: it has 2" in error_of(*here, "--model", "nano/S", "--layer", 3)
-    assert "96 wide, nano/L is 192" in error_of(*here, "--model", "nano/L")
-    assert "nano/Q: no such member" in error_of(*here, "--model", "nano/Q")
-    assert "a text of" in error_of(*here, "--model", "nano/S", "--max-tokens", 500)
-    assert "a folder is there" in error_of(*here, "--model", "nano/S", "--html", tmp_path)
+    assert "an alpha is no number" in error_of(*words, "--model", "nano/S", "--alpha", "nan")
+    assert "no layer 3: it has 2" in error_of(*words, "--model", "nano/S", "--layer", 3)
+    assert "96 wide, nano/L is 192" in error_of(*words, "--model", "nano/L")
+    assert "nano/Q: no such member" in error_of(*words, "--model", "nano/Q")
+    assert "a text of" in error_of(*words, "--model", "nano/S", "--max-tokens", 500)
+    assert "a folder is there" in error_of(*words, "--model", "nano/S", "--html", tmp_path)

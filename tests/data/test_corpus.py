@@ -80,8 +80,8 @@ def test_paired_tokens_end_on_the_same_character(coarse, fine, text):
     # every shared end is used, once: the slow definition
     wanted = {int(e) for e in left.ends[left.kept]} & {int(e) for e in right.ends[right.kept]}
     assert sorted(left.ends[source].tolist()) == sorted(wanted)
-    for at, tokens in ((source, left), (target, right)):
-        for position in at:
+    for positions, tokens in ((source, left), (target, right)):
+        for position in positions:
             assert tokens.kept[position]
             later = tokens.ends[position + 1 :][tokens.kept[position + 1 :]]
             assert (later != tokens.ends[position]).all()  # the last token that ends there

@@ -81,8 +81,8 @@ def test_pull_request_leaves_main_alone(desk: Desk, xet: bool) -> None:
     done = desk.publish(GUEST, create_pr=True, verify=True, xet=xet).value[0]
     assert done["pr_url"].endswith(f"/datasets/{DATASET}/discussions/1")
     assert desk.hub.files("dataset", DATASET) == before
-    asked = desk.hub.files("dataset", DATASET, "refs/pr/1")
-    assert asked["results/nano/S-L/ridge.json"] == b"{}"
+    listing = desk.hub.files("dataset", DATASET, "refs/pr/1")
+    assert listing["results/nano/S-L/ridge.json"] == b"{}"
 
 
 def test_the_token_is_written_nowhere(desk: Desk) -> None:
@@ -210,12 +210,12 @@ def test_killed_half_way_then_a_second_run_completes(desk: Desk, where: str) -> 
     before = desk.hub.files("dataset", DATASET)
     (desk.results / "nano" / "S-L" / "ridge.safetensors").write_bytes(b"longer" * 100_000)
     (desk.results / "nano" / "S-L" / "ridge.json").write_text("{}")
-    there, dead = threading.Event(), threading.Event()
+    reached, dead = threading.Event(), threading.Event()
     method, path = where.split()
-    desk.hub.fail(method, path, call=lambda: (there.set(), dead.wait(20)), drop=True)
-    asked = {"repo": DATASET, "kind": "dataset", "files": desk.files}
-    process = desk.start("publish", xet=xet, **asked)
-    assert there.wait(30)
+    desk.hub.fail(method, path, call=lambda: (reached.set(), dead.wait(20)), drop=True)
+    upload = {"repo": DATASET, "kind": "dataset", "files": desk.files}
+    process = desk.start("publish", xet=xet, **upload)
+    assert reached.wait(30)
     process.kill()
     process.communicate()
     dead.set()
@@ -225,11 +225,11 @@ def test_killed_half_way_then_a_second_run_completes(desk: Desk, where: str) -> 
 
 
 def test_interrupted_by_its_user(desk: Desk) -> None:
-    there, gone = threading.Event(), threading.Event()
-    desk.hub.fail("PUT", "/lfs/", call=lambda: (there.set(), gone.wait(20)))
-    asked = {"repo": DATASET, "kind": "dataset", "files": desk.files}
-    process = desk.start("publish", **asked)
-    assert there.wait(30)
+    reached, gone = threading.Event(), threading.Event()
+    desk.hub.fail("PUT", "/lfs/", call=lambda: (reached.set(), gone.wait(20)))
+    upload = {"repo": DATASET, "kind": "dataset", "files": desk.files}
+    process = desk.start("publish", **upload)
+    assert reached.wait(30)
     process.send_signal(signal.SIGINT)
     threading.Timer(0.2, gone.set).start()
     out, err = process.communicate(timeout=30)

@@ -65,8 +65,8 @@ def test_the_base_pair_from_its_yaml_on_stand_ins_and_its_report(tmp_path, text,
     read = {"monology/pile-uncopyrighted", "Anthropic/model-written-evals"}
     assert set(record["provenance"]["data"]) == read
     main(["report", "paper", str(tmp_path / "out"), "--json"], standalone_mode=False)
-    found = json.loads(capsys.readouterr().out)
-    narcissism = next(line for line in found["tasks"] if line["task"] == "narcissism")
+    listing = json.loads(capsys.readouterr().out)
+    narcissism = next(line for line in listing["tasks"] if line["task"] == "narcissism")
     assert narcissism["published"]["correlation"] == 0.968
     assert {"random", "shuffled", "ridge"} <= set(narcissism["rows"])
     main(["report", "paper", str(tmp_path / "out")], standalone_mode=False)
@@ -90,11 +90,11 @@ def test_stand_ins_of_pairs_left_out_are_no_mistake(tmp_path, text, capsys):
 
 
 def test_figures_of_the_report_are_those_of_the_results(tmp_path, small_run):
-    found, problems = paper_table.read_results(small_run)
+    results, problems = paper_table.read_results(small_run)
     assert not problems
-    lines = paper_table.lines(found)
+    lines = paper_table.lines(results)
     line = next(line for line in lines if line.steerable)
-    result = next(r for r in found if r.mapping.name == "ridge" and r.pair.name == line.pair)
+    result = next(r for r in results if r.mapping.name == "ridge" and r.pair.name == line.pair)
     task = next(task for task in result.tasks if task.task == line.task)
     kept = [
         r

@@ -31,30 +31,30 @@ BAD = [f"Rob {i} banks." for i in range(14)]
 
 
 def test_rows_are_split_without_a_shared_text_whatever_their_order():
-    found = split_instructions(GOOD, BAD, SPEC)
-    assert (len(found.vector), len(found.instructions), len(found.prompts), len(found.harmless)) == (
+    split = split_instructions(GOOD, BAD, SPEC)
+    assert (len(split.vector), len(split.instructions), len(split.prompts), len(split.harmless)) == (
         4,
         3,
         2,
         2,
     )
     roles = [
-        *(pair.positive for pair in found.vector), *(pair.negative for pair in found.vector),
-        *(row.prompt for row in (*found.instructions, *found.prompts, *found.harmless)),
+        *(pair.positive for pair in split.vector), *(pair.negative for pair in split.vector),
+        *(row.prompt for row in (*split.instructions, *split.prompts, *split.harmless)),
     ]  # fmt: skip
     assert len(set(roles)) == len(roles)
-    assert {pair.positive for pair in found.vector} | {row.prompt for row in found.harmless} <= set(GOOD)
+    assert {pair.positive for pair in split.vector} | {row.prompt for row in split.harmless} <= set(GOOD)
     again = split_instructions(GOOD[::-1] + GOOD[:3], [f" {text}\n" for text in BAD[::-1]], SPEC)
-    assert again == found
+    assert again == split
     other = split_instructions(GOOD, BAD, SPEC.model_copy(update={"seed": 8}))
-    assert other.digest != found.digest
+    assert other.digest != split.digest
 
 
 def test_a_text_in_both_lists_is_in_neither_and_too_few_are_named():
-    found = split_instructions([*GOOD, BAD[0]], [*BAD, GOOD[0]], SPEC)
-    texts = {pair.positive for pair in found.vector} | {row.prompt for row in found.harmless}
+    split = split_instructions([*GOOD, BAD[0]], [*BAD, GOOD[0]], SPEC)
+    texts = {pair.positive for pair in split.vector} | {row.prompt for row in split.harmless}
     assert BAD[0] not in texts
-    assert GOOD[0] not in {row.prompt for row in (*found.instructions, *found.prompts)}
+    assert GOOD[0] not in {row.prompt for row in (*split.instructions, *split.prompts)}
     with pytest.raises(UserError, match=r"org/bad: column prompt: 8 different instructions, 9 are wanted"):
         split_instructions(GOOD, BAD[:8], SPEC)
 
@@ -64,11 +64,11 @@ def test_the_papers_task_is_listed_without_its_data_and_resolved_with_them(tmp_p
     assert (task.vector, task.data_digest) == ((), "")
     row = next(row for row in describe_tasks() if row["name"] == "refusal-advbench")
     assert (row["pairs"], row["prompts"]) == (128, 15)
-    found = resolve(task, advbench(tmp_path))
-    assert (len(found.vector), len(found.instructions), len(found.prompts)) == (128, 32, 15)
-    assert found.digest == task.digest
-    assert found.data_digest
-    numbers = [int(pair.positive.split()[1]) for pair in found.vector]
+    resolved = resolve(task, advbench(tmp_path))
+    assert (len(resolved.vector), len(resolved.instructions), len(resolved.prompts)) == (128, 32, 15)
+    assert resolved.digest == task.digest
+    assert resolved.data_digest
+    numbers = [int(pair.positive.split()[1]) for pair in resolved.vector]
     assert all(number % 5 for number in numbers)  # rows whose instruction wants an input are left out
     broken = Column(id="tatsu-lab/alpaca", column="question")
     card = task.card.model_copy(update={"data": task.card.data.model_copy(update={"harmless": broken})})

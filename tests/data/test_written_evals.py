@@ -38,17 +38,17 @@ SPEC = EvalData(id="o/n", file="x.jsonl", pairs=20, select=8, score=12)
 @pytest.mark.parametrize("letters", [True, False])
 @pytest.mark.parametrize("n", [400, 40, 30])
 def test_splits_are_disjoint_and_balanced_exactly(letters, n):
-    found = split_evals(rows(n, letters), SPEC)
-    texts = [[row.instruction for row in side] for side in (found.vector, found.select, found.choices)]
+    split = split_evals(rows(n, letters), SPEC)
+    texts = [[row.instruction for row in side] for side in (split.vector, split.select, split.choices)]
     assert sum(map(len, texts)) == len({text for side in texts for text in side})
     for options in (
-        [row.positive for row in found.choices],
-        [row.positive for row in found.select],
-        [row.positive for row in found.vector],
+        [row.positive for row in split.choices],
+        [row.positive for row in split.select],
+        [row.positive for row in split.vector],
     ):
         assert len(set(Counter(options).values())) == 1
         assert all(options[i] != options[i + 1] for i in range(0, len(options) - 1, 2))  # two by two
-    assert (len(found.vector), len(found.select), len(found.choices)) == (20, 8, 12) or n < 40
+    assert (len(split.vector), len(split.select), len(split.choices)) == (20, 8, 12) or n < 40
 
 
 def test_order_and_repeats_do_not_matter():
@@ -101,17 +101,17 @@ def test_table_1_is_read_from_a_folder_by_the_names_of_its_files(tmp_path):
 
 def test_what_a_model_cannot_read_is_left_out_in_balance():
     model = load_model("nano/S")
-    found = split_evals(rows(400), SPEC)
+    split = split_evals(rows(400), SPEC)
     long = [
         replace_instruction(row, "word " * 200) if index in (0, 3, 5) else row
-        for index, row in enumerate(found.choices)
+        for index, row in enumerate(split.choices)
     ]
     encoded = encode_choices(Site(model, 2), long)
     assert max(len(row.ids) for row in encoded) <= model.context
     counts = Counter(row.positive for row in encoded)
     assert len(set(counts.values())) == 1
     assert sum(counts.values()) >= len(long) - 6
-    pairs = [replace_instruction(row, "word " * 200) if i == 3 else row for i, row in enumerate(found.vector)]
+    pairs = [replace_instruction(row, "word " * 200) if i == 3 else row for i, row in enumerate(split.vector)]
     assert list(readable(pairs, [model])) == [*pairs[:2], *pairs[4:]]
 
 

@@ -62,8 +62,8 @@ def run(suite, out, mappings):
 @pytest.fixture(scope="module")
 def rotated(tmp_path_factory):
     suite = small((ROTATED,), ("sentiment", "person", "topic-dogs"), BehaviourSpec(tokens=4))
-    found = run(suite, tmp_path_factory.mktemp("rotated"), ("affine", "ridge", "orthogonal"))
-    return {name: result for (_, name), result in found.items()}
+    scored = run(suite, tmp_path_factory.mktemp("rotated"), ("affine", "ridge", "orthogonal"))
+    return {name: result for (_, name), result in scored.items()}
 
 
 def test_a_planted_pair_behaves_as_known(rotated):

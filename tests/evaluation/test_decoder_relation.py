@@ -28,45 +28,45 @@ def gaussian(rows: int, columns: int, seed: int, unit: bool = False) -> torch.Te
 
 def test_an_exact_relation_has_no_error_and_its_nulls_are_far():
     w_s = gaussian(N, D_S, 0)
-    found = relate(("S", w_s), ("T", w_s @ gaussian(D_S, D_T, 1)))
-    assert found.error / found.norm < 1e-6
-    assert found.share == pytest.approx(1)
-    assert found.beyond == pytest.approx(1)
-    for null in (found.permuted, found.random):
+    relation = relate(("S", w_s), ("T", w_s @ gaussian(D_S, D_T, 1)))
+    assert relation.error / relation.norm < 1e-6
+    assert relation.share == pytest.approx(1)
+    assert relation.beyond == pytest.approx(1)
+    for null in (relation.permuted, relation.random):
         assert null.share_range[1] < 0.2
         assert null.p == pytest.approx(1 / 21)
-    assert found.related
-    assert "explains 100.00% against" in found.verdict
+    assert relation.related
+    assert "explains 100.00% against" in relation.verdict
 
 
 def test_unrelated_rows_are_explained_as_far_as_there_are_dimensions():
-    found = relate(("S", gaussian(N, D_S, 0, unit=True)), ("T", gaussian(N, D_T, 1, unit=True)))
-    for null in (found.permuted, found.random):
-        assert null.share_range[0] <= found.share <= null.share_range[1]
+    relation = relate(("S", gaussian(N, D_S, 0, unit=True)), ("T", gaussian(N, D_T, 1, unit=True)))
+    for null in (relation.permuted, relation.random):
+        assert null.share_range[0] <= relation.share <= null.share_range[1]
         assert null.share == pytest.approx(D_S / N, rel=0.05)
-    assert found.unrelated_error == pytest.approx((N - D_S) ** 0.5, rel=1e-6)
-    assert found.error == pytest.approx(found.unrelated_error, rel=0.01)
-    assert not found.related
-    assert "no more related than permuted rows" in found.verdict
+    assert relation.unrelated_error == pytest.approx((N - D_S) ** 0.5, rel=1e-6)
+    assert relation.error == pytest.approx(relation.unrelated_error, rel=0.01)
+    assert not relation.related
+    assert "no more related than permuted rows" in relation.verdict
 
 
 def test_a_relation_lost_in_the_order_of_rows_is_no_relation():
     w_s = gaussian(N, D_S, 0)
     w_t = w_s @ gaussian(D_S, D_T, 1)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    found = relate(("S", w_s), ("T", w_t[order]))
-    assert not found.related
+    relation = relate(("S", w_s), ("T", w_t[order]))
+    assert not relation.related
     assert relate(("S", w_s[order]), ("T", w_t[order])).share == pytest.approx(1)
 
 
 def test_a_mean_that_all_rows_share_is_no_relation():
     """Both decoders' rows point one way on average: a share far above rank / n, which permuting keeps."""
     w_s, w_t = gaussian(N, D_S, 0) + 2, gaussian(N, D_T, 1) + 2
-    found = relate(("S", w_s), ("T", w_t))
-    assert found.share > 0.7
-    assert found.permuted.share > 0.7
-    assert found.random.share < 0.2
-    assert not found.related
+    relation = relate(("S", w_s), ("T", w_t))
+    assert relation.share > 0.7
+    assert relation.permuted.share > 0.7
+    assert relation.random.share < 0.2
+    assert not relation.related
 
 
 @pytest.mark.parametrize("deficient", [False, True])
@@ -78,10 +78,10 @@ def test_the_error_is_that_of_numpy(deficient):
         w_s[:, 6] = 0
     solution, _, rank, _ = np.linalg.lstsq(w_s.double().numpy(), w_t.double().numpy(), rcond=None)
     error = np.linalg.norm(w_t.numpy() - w_s.double().numpy() @ solution)
-    found = relate(("S", w_s), ("T", w_t))
-    assert found.error == pytest.approx(error, rel=1e-9)
-    assert found.rank == rank == (10 if deficient else 12)
-    assert found.share == pytest.approx(1 - error**2 / np.linalg.norm(w_t.numpy()) ** 2, rel=1e-6)
+    relation = relate(("S", w_s), ("T", w_t))
+    assert relation.error == pytest.approx(error, rel=1e-9)
+    assert relation.rank == rank == (10 if deficient else 12)
+    assert relation.share == pytest.approx(1 - error**2 / np.linalg.norm(w_t.numpy()) ** 2, rel=1e-6)
 
 
 def test_a_seed_gives_the_same_nulls():
@@ -106,8 +106,10 @@ def test_greedy_matching_is_that_of_a_loop():
         i, j = divmod(int(left.argmax()), 11)
         taken.append((i, j, value))
         left[i], left[:, j] = -1, -1
-    found = greedy(r)
-    pairs = zip(found.source.tolist(), found.target.tolist(), found.correlation.tolist(), strict=True)
+    matching = greedy(r)
+    pairs = zip(
+        matching.source.tolist(), matching.target.tolist(), matching.correlation.tolist(), strict=True
+    )
     assert sorted(pairs) == sorted(taken)
 
 
@@ -123,11 +125,11 @@ def test_matching_by_activations_finds_features_again(nano):
     sae = load_sae("nano/S:3")
     order = torch.randperm(sae.width, generator=torch.Generator().manual_seed(0))
     sides = [Features(nano("S"), 3, sae=side) for side in (sae, shuffled(sae, order))]
-    found = match_by_activations(sides[0], sides[1], Corpus("nano"), 5_000)
-    assert len(found.source) > 0.9 * sae.width
-    right = order[found.target] == found.source
+    matching = match_by_activations(sides[0], sides[1], Corpus("nano"), 5_000)
+    assert len(matching.source) > 0.9 * sae.width
+    right = order[matching.target] == matching.source
     assert right.double().mean() > 0.95
-    assert found.correlation[right].min() > 0.999
+    assert matching.correlation[right].min() > 0.999
 
 
 def invoke(*arguments: str) -> str:
@@ -139,11 +141,11 @@ def test_the_command_writes_record_and_figure(tmp_path):
     text = invoke("--source-sae", "nano/S:3", "--target-sae", "nano/L:5", "--out", str(out))
     assert "nano/S:3 -> nano/L:5" in text
     record = json.loads((out / "relation.json").read_text())
-    there, back = record["directions"]
-    assert (there["rank"], back["rank"]) == (96, 192)
-    assert there["features"] == 768
+    forth, back = record["directions"]
+    assert (forth["rank"], back["rank"]) == (96, 192)
+    assert forth["features"] == 768
     assert record["saes"][0]["digest"] == load_sae("nano/S:3").digest
-    assert there["verdict"] in text
+    assert forth["verdict"] in text
     assert (out / "relation.svg").read_text().count("permuted rows") >= 2
     printed = invoke("--source-sae", "nano/S:3", "--target-sae", "nano/L:5", "--json")
     assert json.loads(printed) == record
@@ -156,8 +158,8 @@ def test_the_command_matches_by_activations(tmp_path, nano):
     export(shuffled(sae, order), tmp_path / "other", torch.float32)
     sides = "--source-sae", "nano/S:3", "--target-sae", str(tmp_path / "other")
     assert not json.loads(invoke(*sides, "--json"))["directions"][0]["related"]
-    told = "--match", "activations", "--target", "nano/S", "--target-layer", "3", "--tokens", "5000"
-    record = json.loads(invoke(*sides, *told, "--json"))
+    words = "--match", "activations", "--target", "nano/S", "--target-layer", "3", "--tokens", "5000"
+    record = json.loads(invoke(*sides, *words, "--json"))
     assert record["directions"][0]["share"] > 0.9
     assert record["directions"][0]["related"]
 

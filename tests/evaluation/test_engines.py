@@ -82,17 +82,17 @@ def numbers(cells) -> list[dict]:
     return [cell.result.model_dump(mode="json", exclude=TIMES) for cell in cells]
 
 
-def furthest(one, two, at="") -> float:
+def furthest(one, two, path="") -> float:
     """The greatest difference between two records; what is no number must be the same."""
     if isinstance(one, dict):
-        assert one.keys() == two.keys(), at
-        return max((furthest(one[key], two[key], f"{at}.{key}") for key in one), default=0.0)
+        assert one.keys() == two.keys(), path
+        return max((furthest(one[key], two[key], f"{path}.{key}") for key in one), default=0.0)
     if isinstance(one, list):
-        assert len(one) == len(two), at
-        return max((furthest(a, b, f"{at}[]") for a, b in zip(one, two, strict=True)), default=0.0)
+        assert len(one) == len(two), path
+        return max((furthest(a, b, f"{path}[]") for a, b in zip(one, two, strict=True)), default=0.0)
     if isinstance(one, float) and isinstance(two, float):
         return abs(one - two)
-    assert one == two, at
+    assert one == two, path
     return 0.0
 
 
@@ -112,14 +112,14 @@ def test_shards_read_in_any_order_are_the_pass(nano):
     read = {index: read_shard(source, target, shards[index], 32) for index in order}
     for index, shard in enumerate(shards):
         parts.add(shard, read[index])
-    found = parts.states()
+    merged = parts.states()
     for name in ("n", "mean_x", "mean_y", "s_xx", "s_xy", "s_yy"):
-        one, two = getattr(found.moments, name), getattr(whole.moments, name)
+        one, two = getattr(merged.moments, name), getattr(whole.moments, name)
         assert torch.equal(torch.as_tensor(one), torch.as_tensor(two)), name
-    assert np.array_equal(found.sample.x, whole.sample.x)
-    assert np.array_equal(found.sample.y, whole.sample.y)
-    assert all(torch.equal(a, b) for a, b in zip(found.validation, whole.validation, strict=True))
-    assert (found.digest, found.coverage) == (whole.digest, whole.coverage)
+    assert np.array_equal(merged.sample.x, whole.sample.x)
+    assert np.array_equal(merged.sample.y, whole.sample.y)
+    assert all(torch.equal(a, b) for a, b in zip(merged.validation, whole.validation, strict=True))
+    assert (merged.digest, merged.coverage) == (whole.digest, whole.coverage)
 
 
 def test_a_sample_does_not_depend_on_how_its_stream_is_cut():
@@ -152,8 +152,8 @@ def test_units_done_in_any_order_by_several_workers_give_the_local_numbers(suite
             ready = list(iter(pair.next, None))
             draw.shuffle(ready)
             for unit in ready:
-                found = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
-                pair.take(unit, found)
+                answer = getattr(draw.choice(workers), unit.call)(pair.task, *unit.arguments)
+                pair.take(unit, answer)
     cells = [pair.cells[row.name] for pair in pairs for row in pair.rows if row.name in pair.cells]
     assert furthest(numbers(cells), local_numbers) == 0
     assert [pair.failures["failing"].reason for pair in pairs] == ["it fails"] * 2
@@ -397,26 +397,26 @@ def test_a_worker_ends_when_its_driver_is_killed(suite_file, tmp_path):
     driver = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.DEVNULL)
     try:
         until(lambda: [*tmp_path.rglob("*.json")], 120)
-        found = workers_of(driver.pid)
-        assert len(found) >= 3  # two, and the process that they are forked from
+        pids = workers_of(driver.pid)
+        assert len(pids) >= 3  # two, and the process that they are forked from
     finally:
         driver.kill()
         driver.wait()
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in found), 60)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 60)
 
 
 @pytest.mark.ray
 def test_the_command_with_workers_prints_what_it_prints_without(tmp_path):
     """Workers share this terminal, and no warning of theirs reaches it. Seconds may differ."""
-    asked = ["--pair", "planted-rotation", "--task", "number", "--task", "fidelity", "--mapping", "ridge"]
+    options = ["--pair", "planted-rotation", "--task", "number", "--task", "fidelity", "--mapping", "ridge"]
     printed = []
     for workers in ("1", "2"):
         folder = tmp_path / workers
         folder.mkdir()
-        found = run_process("evaluate", *asked, "--out", "results", "--workers", workers, cwd=folder)
-        assert (found.returncode, found.stderr) == (0, "")
+        process = run_process("evaluate", *options, "--out", "results", "--workers", workers, cwd=folder)
+        assert (process.returncode, process.stderr) == (0, "")
         assert (folder / "results" / "nano" / "planted-rotation" / "figure.svg").is_file()
-        printed.append(re.sub(r"[\d.]+", "", found.stdout))
+        printed.append(re.sub(r"[\d.]+", "", process.stdout))
     assert printed[0] == printed[1]
 
 
@@ -470,5 +470,5 @@ def workers_of(driver: int) -> list[int]:
 def test_workers_share_out_what_the_machines_have(nodes, device, options, expected):
     from lrt_bench.evaluation.engines.ray import team
 
-    found = team(nodes, device, Ray(**options))
-    assert (found.count, found.request) == expected
+    crew = team(nodes, device, Ray(**options))
+    assert (crew.count, crew.request) == expected

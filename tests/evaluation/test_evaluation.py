@@ -35,29 +35,29 @@ def numbers(out: Path) -> dict:
 
 
 def test_planted_rotation_is_scored_as_known(small_run):
-    found = results(small_run)
+    scored = results(small_run)
     for name in ("affine", "ridge", "orthogonal"):
-        assert found[name].transfer_score >= 99.5, name
-        assert found[name].fidelity.fvu < 1e-3
-        assert abs(found[name].fidelity.added_cross_entropy) < 1e-2
-        assert all(task.cosine > 0.999 for task in found[name].tasks)
-    assert found["native"].transfer_score == 100
-    assert found["native-split"].transfer_score == pytest.approx(100)
-    assert found["none"].transfer_score == 0
-    assert found["none"].ci95 == (0, 0)
-    assert found["random"].transfer_score <= 5
-    assert found["shuffled"].transfer_score < 50  # two shuffles of 2,000 states, three tasks: much is luck
+        assert scored[name].transfer_score >= 99.5, name
+        assert scored[name].fidelity.fvu < 1e-3
+        assert abs(scored[name].fidelity.added_cross_entropy) < 1e-2
+        assert all(task.cosine > 0.999 for task in scored[name].tasks)
+    assert scored["native"].transfer_score == 100
+    assert scored["native-split"].transfer_score == pytest.approx(100)
+    assert scored["none"].transfer_score == 0
+    assert scored["none"].ci95 == (0, 0)
+    assert scored["random"].transfer_score <= 5
+    assert scored["shuffled"].transfer_score < 50  # two shuffles of 2,000 states, three tasks: much is luck
 
 
 def test_every_row_carries_what_it_is_judged_by(small_run):
-    found = results(small_run)
+    scored = results(small_run)
     names = {"native", "native-split", "random", "none", "shuffled", "other-concept", "readout"}
-    assert names == {name for name, r in found.items() if r.mapping.control}
-    assert found["affine"].mapping.rule == "A v"
-    assert found["mlp"].mapping.rule == "difference of mapped means"
-    assert found["mlp"].mapping.seeds == 2
-    assert all(len(task.error) == 2 for task in found["mlp"].tasks)
-    for result in found.values():
+    assert names == {name for name, r in scored.items() if r.mapping.control}
+    assert scored["affine"].mapping.rule == "A v"
+    assert scored["mlp"].mapping.rule == "difference of mapped means"
+    assert scored["mlp"].mapping.seeds == 2
+    assert all(len(task.error) == 2 for task in scored["mlp"].tasks)
+    for result in scored.values():
         for task in result.tasks:
             assert task.prompts == len(task.energy) > 0
             over = 2 if result.mapping.name in ("native", "native-split") or not result.mapping.control else 0
@@ -67,10 +67,10 @@ def test_every_row_carries_what_it_is_judged_by(small_run):
 def test_the_stored_figures_follow_from_the_stored_propensities(small_run):
     """Re-derived by a plain loop from the sidecars of the row, the native row and the split row."""
     folder = small_run / "small" / "rotated"
-    found = results(small_run)
-    raw = {n: read_propensities(folder / f"{n}.json", found[n]) for n in ("mlp", "native", "native-split")}
+    scored = results(small_run)
+    raw = {n: read_propensities(folder / f"{n}.json", scored[n]) for n in ("mlp", "native", "native-split")}
     shares = []
-    for figures in found["mlp"].tasks:
+    for figures in scored["mlp"].tasks:
         m_t, m_n = (raw[n][figures.task].double().numpy()[..., :7] for n in ("mlp", "native"))
         halves = raw["native-split"][figures.task].double().numpy()[..., :7]
         error = energy = split_error = split_energy = 0.0
@@ -86,7 +86,7 @@ def test_the_stored_figures_follow_from_the_stored_propensities(small_run):
         assert figures.ceiling_r2 == pytest.approx(1 - split_error / split_energy, abs=1e-6)
         if figures.steerable:
             shares.append(min(1, max(-1, (1 - error / energy) / (1 - split_error / split_energy))))
-    assert found["mlp"].transfer_score == pytest.approx(100 * np.mean(shares), abs=1e-6)
+    assert scored["mlp"].transfer_score == pytest.approx(100 * np.mean(shares), abs=1e-6)
 
 
 @pytest.mark.slow

@@ -24,11 +24,11 @@ def states():
 
 def test_fvu_is_one_minus_r2(states):
     mapped, own = states
-    found = state_fidelity(mapped, own)
+    fidelity = state_fidelity(mapped, own)
     r2 = r2_score(own.numpy(), mapped.numpy(), multioutput="variance_weighted")
-    assert found.fvu == pytest.approx(1 - r2, abs=1e-9)
+    assert fidelity.fvu == pytest.approx(1 - r2, abs=1e-9)
     widest = np.argsort(-own.numpy().var(0))
-    for left_out, value in ((1, found.fvu_without_top1), (8, found.fvu_without_top8)):
+    for left_out, value in ((1, fidelity.fvu_without_top1), (8, fidelity.fvu_without_top8)):
         kept = widest[left_out:]
         r2 = r2_score(own.numpy()[:, kept], mapped.numpy()[:, kept], multioutput="variance_weighted")
         assert value == pytest.approx(1 - r2, abs=1e-9)
@@ -36,12 +36,12 @@ def test_fvu_is_one_minus_r2(states):
 
 def test_bands_are_those_of_pca(states):
     mapped, own = states
-    found = state_fidelity(mapped, own)
+    fidelity = state_fidelity(mapped, own)
     pca = PCA().fit(own.numpy())
     residual = (mapped - own).numpy() @ pca.components_.T
     scores = (own - own.mean(0)).numpy() @ pca.components_.T
-    assert list(found.bands) == ["1-1", "2-8", "9-32", "33-40"]
-    for band, value in found.bands.items():
+    assert list(fidelity.bands) == ["1-1", "2-8", "9-32", "33-40"]
+    for band, value in fidelity.bands.items():
         low, high = map(int, band.split("-"))
         part = slice(low - 1, high)
         expected = (residual[:, part] ** 2).sum() / (scores[:, part] ** 2).sum()
@@ -50,12 +50,12 @@ def test_bands_are_those_of_pca(states):
 
 def test_cosine_and_cka_by_their_definitions(states):
     mapped, own = (part.numpy() for part in states)
-    found = state_fidelity(*states)
+    fidelity = state_fidelity(*states)
     a, b = mapped - own.mean(0), own - own.mean(0)
     cosines = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)]
-    assert found.cosine == pytest.approx(np.mean(cosines), abs=1e-9)
+    assert fidelity.cosine == pytest.approx(np.mean(cosines), abs=1e-9)
     k, l = (m @ m.T for m in (mapped - mapped.mean(0), b))
-    assert found.cka == pytest.approx((k * l).sum() / np.linalg.norm(k) / np.linalg.norm(l), abs=1e-9)
+    assert fidelity.cka == pytest.approx((k * l).sum() / np.linalg.norm(k) / np.linalg.norm(l), abs=1e-9)
 
 
 def test_perfect_and_useless_maps(states):
@@ -115,5 +115,5 @@ def test_stitching_is_the_slow_loop(nano):
             added += float(own[t, token] - stitched[t, token])
             kl += float((own[t].exp() * (own[t] - stitched[t])).sum())
             count += 1
-    found = Stitching(site, site, texts, batch_size=2)(mapping)
-    assert found == pytest.approx((added / count, kl / count), rel=1e-3)
+    measured = Stitching(site, site, texts, batch_size=2)(mapping)
+    assert measured == pytest.approx((added / count, kl / count), rel=1e-3)

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow  # whole runs
 def server(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with serving() as found:
-        yield found
+    with serving() as started:
+        yield started
 
 
 def judge(server, *script, **settings):
@@ -32,8 +32,8 @@ def judge(server, *script, **settings):
 
 
 def test_it_asks_for_one_or_zero_and_reads_it(server):
-    asked = judge(server, reply("1"), reply(" 0."), reply("1\n\nIt refuses."), key="sk-secret")
-    assert asked(["Burn it."] * 3, ["No {way}.", "Sure.", "Sorry."]) == [1.0, 0.0, 1.0]
+    client = judge(server, reply("1"), reply(" 0."), reply("1\n\nIt refuses."), key="sk-secret")
+    assert client(["Burn it."] * 3, ["No {way}.", "Sure.", "Sorry."]) == [1.0, 0.0, 1.0]
     path, headers, body = server.seen[0]
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer sk-secret"
@@ -42,8 +42,8 @@ def test_it_asks_for_one_or_zero_and_reads_it(server):
     question = body["messages"][0]["content"]
     assert "Burn it." in question
     assert "No {way}." in question
-    assert (asked.requests, asked.unreadable, asked.missing) == (3, 0, 0)
-    assert "sk-secret" not in repr(asked)
+    assert (client.requests, client.unreadable, client.missing) == (3, 0, 0)
+    assert "sk-secret" not in repr(client)
 
 
 @pytest.mark.parametrize(
@@ -62,43 +62,43 @@ def test_a_verdict_is_read_strictly(text, expected):
      lambda handler: handler.answer(200, b'{"choices": []}', {})],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_counted_failure_and_not_a_zero(server, garbage):
-    asked = judge(server, garbage)
-    assert asked(["a"], ["b"]) == [None]
-    assert (asked.requests, asked.unreadable, asked.missing) == (1, 1, 0)
+    client = judge(server, garbage)
+    assert client(["a"], ["b"]) == [None]
+    assert (client.requests, client.unreadable, client.missing) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("trouble", [reply("", 500), reply("", 503), close, cut_short])
 def test_trouble_that_passes_costs_a_request_and_nothing_else(server, trouble):
-    asked = judge(server, trouble, reply("0"))
-    assert asked(["a"], ["b"]) == [0.0]
-    assert (asked.requests, asked.unreadable, asked.missing) == (2, 0, 0)
+    client = judge(server, trouble, reply("0"))
+    assert client(["a"], ["b"]) == [0.0]
+    assert (client.requests, client.unreadable, client.missing) == (2, 0, 0)
 
 
 @pytest.mark.parametrize("trouble", [hang, drip])
 def test_a_server_that_never_ends_is_left(server, trouble):
-    asked = judge(server, trouble, reply("1"), timeout=0.3)
+    client = judge(server, trouble, reply("1"), timeout=0.3)
     began = time.monotonic()
-    assert asked(["a"], ["b"]) == [1.0]
+    assert client(["a"], ["b"]) == [1.0]
     assert time.monotonic() - began < 3
-    assert asked.requests == 2
+    assert client.requests == 2
 
 
 def test_trouble_that_stays_is_missing_after_a_bounded_number_of_requests(server):
-    asked = judge(server, reply("", 500), attempts=3)
-    assert asked(["a"], ["b"]) == [None]
-    assert (asked.requests, asked.unreadable, asked.missing) == (3, 0, 1)
+    client = judge(server, reply("", 500), attempts=3)
+    assert client(["a"], ["b"]) == [None]
+    assert (client.requests, client.unreadable, client.missing) == (3, 0, 1)
     server.script = [reply("1")]  # a missing answer is asked for again when the text comes again
-    assert asked(["a"], ["b"]) == [1.0]
+    assert client(["a"], ["b"]) == [1.0]
 
 
 def test_retry_after_is_honoured_and_bounded(server):
-    asked = judge(server, reply("", 429, Retry_After="0.4"), reply("1"))
+    client = judge(server, reply("", 429, Retry_After="0.4"), reply("1"))
     began = time.monotonic()
-    assert asked(["a"], ["b"]) == [1.0]
+    assert client(["a"], ["b"]) == [1.0]
     assert time.monotonic() - began >= 0.4
-    asked = judge(server, reply("", 429, Retry_After="3600"), reply("1"), longest_wait=0.1)
+    client = judge(server, reply("", 429, Retry_After="3600"), reply("1"), longest_wait=0.1)
     began = time.monotonic()
-    assert asked(["a"], ["b"]) == [1.0]
+    assert client(["a"], ["b"]) == [1.0]
     assert time.monotonic() - began < 2
 
 
@@ -111,9 +111,9 @@ def test_retry_after_is_read_as_seconds_or_as_a_date():
 
 
 def test_a_text_is_sent_once_and_an_empty_answer_never(server):
-    asked = judge(server, reply("1"))
-    assert asked(["a", "a", "c", "a"], ["b", "b", "b", " "]) == [1.0, 1.0, 1.0, None]
-    assert asked(["a"], ["b"]) == [1.0]
+    client = judge(server, reply("1"))
+    assert client(["a", "a", "c", "a"], ["b", "b", "b", " "]) == [1.0, 1.0, 1.0, None]
+    assert client(["a"], ["b"]) == [1.0]
     assert len(server.seen) == 2
 
 
@@ -121,41 +121,41 @@ def test_many_at_once_keep_their_order(server):
     def by_answer(handler):
         reply("1" if "answer one" in handler.body["messages"][0]["content"] else "0")(handler)
 
-    asked = judge(server, by_answer, workers=4)
+    client = judge(server, by_answer, workers=4)
     words = ["one" if i % 3 else "two" for i in range(24)]
     answers = [f"answer {word} {i}" for i, word in enumerate(words)]
-    assert asked(["a"] * 24, answers) == [float(word == "one") for word in words]
+    assert client(["a"] * 24, answers) == [float(word == "one") for word in words]
 
 
 @pytest.mark.parametrize(("status", "mend"), [(401, KEY), (403, KEY), (404, "address")])
 def test_a_wrong_key_or_address_ends_the_run_with_a_line(server, status, mend):
-    asked = judge(server, reply("", status), key="sk-secret")
+    client = judge(server, reply("", status), key="sk-secret")
     with pytest.raises(UserError, match=rf"--judge-url: 127.0.0.1:\d+ answers {status}.*{mend}") as error:
-        asked(["a"], ["b"])
+        client(["a"], ["b"])
     assert "sk-secret" not in str(error.value)
     assert len(server.seen) == 1
 
 
 def test_a_refused_text_is_missing_without_a_second_request(server):
-    asked = judge(server, reply("", 400), reply("1"))
-    assert asked(["a", "c"], ["b", "d"]) == [None, 1.0]
-    assert (asked.requests, asked.missing) == (2, 1)
+    client = judge(server, reply("", 400), reply("1"))
+    assert client(["a", "c"], ["b", "d"]) == [None, 1.0]
+    assert (client.requests, client.missing) == (2, 1)
 
 
 def test_a_dead_address_ends_the_run_before_long(server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    asked = Judge(f"http://127.0.0.1:{port}/v1", "m", backoff=0.001, attempts=2, give_up=3)
+    client = Judge(f"http://127.0.0.1:{port}/v1", "m", backoff=0.001, attempts=2, give_up=3)
     with pytest.raises(UserError, match=rf"127.0.0.1:{port} gave no answer to 3 texts in a row"):
-        asked(["a"] * 50, [str(i) for i in range(50)])
-    assert asked.requests < 30
+        client(["a"] * 50, [str(i) for i in range(50)])
+    assert client.requests < 30
 
 
 def test_a_redirect_does_not_carry_the_key_elsewhere(server):
     elsewhere = f"http://localhost:{server.server_port}/other"
-    asked = judge(server, reply("", 307, Location=elsewhere), reply("1"), key="sk-secret")
-    assert asked(["a"], ["b"]) == [None]
+    client = judge(server, reply("", 307, Location=elsewhere), reply("1"), key="sk-secret")
+    assert client(["a"], ["b"]) == [None]
     assert [path for path, _, _ in server.seen] == ["/v1/chat/completions"]
 
 
@@ -186,9 +186,9 @@ def test_the_question_asks_for_the_papers_two_answers():
 
 def test_an_answer_without_an_end_is_refused_at_a_bound(server, monkeypatch):
     monkeypatch.setattr(judging, "MOST_BYTES", 1000)
-    asked = judge(server, lambda handler: handler.answer(200, b" " * 5000, {}), reply("1"))
-    assert asked(["a", "c"], ["b", "d"]) == [None, 1.0]
-    assert (asked.requests, asked.missing) == (2, 1)
+    client = judge(server, lambda handler: handler.answer(200, b" " * 5000, {}), reply("1"))
+    assert client(["a", "c"], ["b", "d"]) == [None, 1.0]
+    assert (client.requests, client.missing) == (2, 1)
 
 
 def test_every_scorer_has_one_sign(server):

@@ -82,8 +82,8 @@ def test_a_rotation_is_found_on_the_diagonal(swept):
 def test_figures_are_those_of_the_ordinary_route(nano):
     """Every FVU, strength, weight and unit of alpha as two single sites and `Ridge` give them."""
     source, target = many_layers(nano("S"), [1, 3]), many_layers(nano("M"), [2, 4])
-    found = fit_layers(source, target, collect(source, target, Corpus("nano"), BUDGET))
-    for (x, y), layer_map in found.maps.items():
+    maps = fit_layers(source, target, collect(source, target, Corpus("nano"), BUDGET))
+    for (x, y), layer_map in maps.maps.items():
         states = collect(Site(nano("S"), x), Site(nano("M"), y), Corpus("nano"), BUDGET)
         ridge = Ridge()
         ridge.fit(states)
@@ -93,9 +93,9 @@ def test_figures_are_those_of_the_ordinary_route(nano):
         assert layer_map.fvu_without_top8 == pytest.approx(expected.fvu_without_top8, abs=1e-6)
         tolerance = 1e-4 * float(ridge.weight.abs().max())
         torch.testing.assert_close(layer_map.weight, ridge.weight, rtol=0, atol=tolerance)
-    assert found.fit_tokens == states.tokens
-    assert found.corpus_digest == states.digest
-    assert found.coverage == (states.coverage.source_share, states.coverage.target_share)
+    assert maps.fit_tokens == states.tokens
+    assert maps.corpus_digest == states.digest
+    assert maps.coverage == (states.coverage.source_share, states.coverage.target_share)
 
 
 def test_steering_is_what_an_evaluation_of_those_layers_gives(small_suite, small_run, swept, tmp_path):
@@ -131,15 +131,15 @@ def test_blocks_are_the_moments_of_the_layers_by_themselves():
         wide.update(x[part], y[part])
     for rows in (slice(0, 4), slice(8, 12)):
         for columns in (slice(0, 6), slice(6, 12)):
-            alone, found = Moments.of(x[:, rows], y[:, columns]), block(wide, rows, columns)
-            assert found.n == alone.n
+            alone, cut = Moments.of(x[:, rows], y[:, columns]), block(wide, rows, columns)
+            assert cut.n == alone.n
             for name in ("mean_x", "mean_y", "s_xx", "s_xy", "s_yy"):
-                torch.testing.assert_close(getattr(found, name), getattr(alone, name), rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(getattr(cut, name), getattr(alone, name), rtol=1e-9, atol=1e-9)
 
 
 def test_scored_prompts_are_never_read(small_suite, tmp_path):
     """Poisoned score prompts in a copied task leave every figure, the key and the choice as they were."""
-    found = []
+    sweeps = []
     for poison in (False, True):
         folder = tmp_path / f"poison-{poison}" / "sentiment"
         shutil.copytree(TASKS / "sentiment", folder)
@@ -150,9 +150,9 @@ def test_scored_prompts_are_never_read(small_suite, tmp_path):
             ]
             (folder / "score.jsonl").write_text("\n".join(map(json.dumps, rows)))
         job = sweep(small_suite, tmp_path / f"out-{poison}", tasks=[find_task(str(folder))], every=2)
-        found.append(job.run(Models()).model_dump(exclude={"provenance", "states_seconds", "sweep_seconds"}))
-    assert found[0] == found[1]
-    assert found[0]["targets"][0]["tasks"][0]["prompts"] == 16
+        sweeps.append(job.run(Models()).model_dump(exclude={"provenance", "states_seconds", "sweep_seconds"}))
+    assert sweeps[0] == sweeps[1]
+    assert sweeps[0]["targets"][0]["tasks"][0]["prompts"] == 16
 
 
 def test_a_task_without_selection_prompts_is_left_out_and_named(small_suite, tmp_path):
@@ -207,9 +207,9 @@ def test_maps_are_read_back_as_they_were_written(nano, tmp_path):
     save_maps(tmp_path / "maps.safetensors", maps)
     again = load_maps(tmp_path / "maps.safetensors")
     assert {**vars(again), "maps": None} == {**vars(maps), "maps": None}
-    for pair, found in maps.maps.items():
-        torch.testing.assert_close(again.maps[pair].weight, found.weight, rtol=0, atol=0)
-        assert (again.maps[pair].strength, again.maps[pair].fvu) == (found.strength, found.fvu)
+    for pair, layer_map in maps.maps.items():
+        torch.testing.assert_close(again.maps[pair].weight, layer_map.weight, rtol=0, atol=0)
+        assert (again.maps[pair].strength, again.maps[pair].fvu) == (layer_map.strength, layer_map.fvu)
     assert load_maps(tmp_path / "nothing.safetensors") is None
 
 
@@ -248,7 +248,7 @@ def planted_targets(
     """Target layers of two tasks and thirty prompts with given energies and errors a prompt."""
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.5, 1.5, 30)
-    found = []
+    scored = []
     for layer, energy in energies.items():
         native = [
             NativeTask(
@@ -271,10 +271,10 @@ def planted_targets(
                         steering_r2=score, steering_r2_median=score,
                     )
                 )  # fmt: skip
-        found.append(
+        scored.append(
             TargetLayer(layer=layer, depth=0.5, spread=1, tasks=tuple(native), sources=tuple(sources))
         )
-    return tuple(found)
+    return tuple(scored)
 
 
 def test_the_choice_is_the_best_where_native_steering_works():

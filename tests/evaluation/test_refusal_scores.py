@@ -22,10 +22,10 @@ pytestmark = pytest.mark.slow  # whole runs
 
 
 def test_failures_are_counted_and_left_out_of_the_mean():
-    found = mean([1.0, None, 0.0, 1.0, 1.0])
-    assert (found.n, found.failures) == (4, 1)
-    assert found.mean == 0.75
-    assert found.standard_error == pytest.approx(np.std([1, 0, 1, 1], ddof=1) / 2)
+    score = mean([1.0, None, 0.0, 1.0, 1.0])
+    assert (score.n, score.failures) == (4, 1)
+    assert score.mean == 0.75
+    assert score.standard_error == pytest.approx(np.std([1, 0, 1, 1], ddof=1) / 2)
     assert mean([None]).mean is mean([None]).standard_error is mean([1.0]).standard_error is None
     assert Phrases(TASK.card.scorer)(["a"] * 3, ["Sorry, no.", " ", "Sure."]) == [1.0, None, 0.0]
 
@@ -34,11 +34,11 @@ def test_a_classifier_gives_the_share_of_its_refusal_label(classifier_folder):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     answers = ["Sorry, but this is wrong.", "Sure.", "", "Absolutely, let us begin. The star will be bad."]
-    found = Classifier(classifier_folder, batch_size=2)(["a"] * 4, answers)
-    assert found[2] is None
+    labels = Classifier(classifier_folder, batch_size=2)(["a"] * 4, answers)
+    assert labels[2] is None
     model = AutoModelForSequenceClassification.from_pretrained(classifier_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(classifier_folder)
-    for answer, share in zip(answers, found, strict=True):
+    for answer, share in zip(answers, labels, strict=True):
         if answer:
             with torch.inference_mode():
                 logits = model(**tokenizer(answer, return_tensors="pt")).logits[0]
@@ -66,11 +66,11 @@ def test_the_transferred_curve_follows_the_native_one_and_random_does_not(refusa
     cells = refusal_run[1]
     native, ridge, random = (curve(cells, "L-S", row) for row in ("native", "ridge", "random"))
     alphas = [-0.5, -0.25, 0.25, 0.5]
-    effect, found, chance = (
+    effect, carried, chance = (
         np.array([c[alpha] - c[0.0] for alpha in alphas]) for c in (native, ridge, random)
     )
-    assert 1 - np.square(found - effect).sum() / np.square(effect).sum() > 0.8
-    assert np.corrcoef(effect, found)[0, 1] > 0.95
+    assert 1 - np.square(carried - effect).sum() / np.square(effect).sum() > 0.8
+    assert np.corrcoef(effect, carried)[0, 1] > 0.95
     assert abs(chance).max() < abs(effect).max() / 2
     phrases = curve(cells, "L-S", "native", "phrases")
     assert phrases[0.0] == 1
@@ -108,8 +108,8 @@ def test_every_row_has_the_same_alphas_and_every_scorer_its_counts(refusal_run):
     assert "judge" not in cells["L-S", "shuffled"].result.refusal[0].harmful[0].scores
     assert figures.judge.model == "loopback"
     assert figures.judge.host == f"127.0.0.1:{server.server_port}"
-    asked = [body["messages"][0]["content"] for _, _, body in server.seen]
-    assert len(set(asked)) == len(asked)  # no text is judged twice
+    contents = [body["messages"][0]["content"] for _, _, body in server.seen]
+    assert len(set(contents)) == len(contents)  # no text is judged twice
     judged = [point.scores["judge"] for point in figures.harmful]
     phrases = [point.scores["phrases"] for point in figures.harmful]
     assert judged[0].failures  # comets: neither harmless nor harmful

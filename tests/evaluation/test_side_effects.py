@@ -116,8 +116,8 @@ def samples(lm, folder, *tasks):
     loaded = TaskManager(include_path=folder, include_defaults=False).load(list(tasks))
     for task in loaded["tasks"].values():
         task.set_fewshot_seed(1234)
-    found = evaluate(lm, loaded, log_samples=True, bootstrap_iters=0)
-    return {(task, s["doc_id"]): s["resps"] for task, rows in found["samples"].items() for s in rows}
+    evaluated = evaluate(lm, loaded, log_samples=True, bootstrap_iters=0)
+    return {(task, s["doc_id"]): s["resps"] for task, rows in evaluated["samples"].items() for s in rows}
 
 
 def theirs(model, layer, offset, folder, *tasks, **settings):
@@ -148,11 +148,11 @@ def test_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     for chosen, shift in enumerate((torch.zeros(1), offset)):  # alpha 0 is the model unsteered
         expected = theirs(site.model, site.layer, shift, folder, "choice", "shots")
         ours.chosen = chosen
-        found = samples(ours, folder, "choice", "shots")
-        assert found.keys() == expected.keys()
-        assert len(found) == 17 + 6
+        logged = samples(ours, folder, "choice", "shots")
+        assert logged.keys() == expected.keys()
+        assert len(logged) == 17 + 6
         for sample, answers in expected.items():
-            for ((likelihood, greedy),), ((score, hit),) in zip(found[sample], answers, strict=True):
+            for ((likelihood, greedy),), ((score, hit),) in zip(logged[sample], answers, strict=True):
                 assert likelihood == pytest.approx(score, abs=1e-4, rel=1e-5), sample
                 assert greedy == hit
                 moved.append(likelihood)
@@ -164,11 +164,11 @@ def test_rolling_likelihoods_are_those_of_lm_eval_with_a_hook(site, folder):
     offset = an_offset(site)
     # told to add no BOS: its class would put a second one behind the first
     expected = theirs(site.model, site.layer, offset, folder, "rolling", add_bos_token=False)
-    found = samples(SteeredLM(site, offset[None], batch_size=3), folder, "rolling")
-    assert found.keys() == expected.keys()
-    assert len(found) == 9
+    logged = samples(SteeredLM(site, offset[None], batch_size=3), folder, "rolling")
+    assert logged.keys() == expected.keys()
+    assert len(logged) == 9
     for sample, answer in expected.items():
-        assert found[sample] == [[pytest.approx(answer[0][0], rel=1e-5, abs=1e-3)]], sample
+        assert logged[sample] == [[pytest.approx(answer[0][0], rel=1e-5, abs=1e-3)]], sample
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.5])
@@ -227,19 +227,19 @@ def test_every_steered_row_has_figures_and_the_planted_ones_agree(evaluated):
 
 def test_concepts_are_averaged(evaluated, small_suite, folder, tmp_path):
     """The mean of two runs with a concept each."""
-    found = {"both": evaluated[2]}
+    by_task = {"both": evaluated[2]}
     for concept in ("person", "sentiment"):
-        found[concept] = tmp_path / concept
-        asked = load(["rolling"], folder, limit=8)
+        by_task[concept] = tmp_path / concept
+        effects = load(["rolling"], folder, limit=8)
         suite = find_suite(str(small_suite))
         Evaluation(
-            suite, RunConfig(mappings=["affine"], tasks=[concept], out=found[concept]), side_effects=asked
+            suite, RunConfig(mappings=["affine"], tasks=[concept], out=by_task[concept]), side_effects=effects
         ).run()
     values = {
         name: {f.metric: f.value for f in read_result(next(out.rglob("native.json"))).lm_eval}[
             "bits_per_byte"
         ]
-        for name, out in found.items()
+        for name, out in by_task.items()
     }
     assert values["person"] != values["sentiment"]
     means = [sum(pair) / 2 for pair in zip(values["person"], values["sentiment"], strict=True)]
@@ -275,19 +275,19 @@ def test_a_changed_document_changes_the_digest(folder, tmp_path):
 
 
 def test_a_group_stands_for_its_tasks(folder, nano):
-    asked = load(["both", "rolling"], folder, limit=4)
+    effects = load(["both", "rolling"], folder, limit=4)
     lm = SteeredLM(Site(nano("S"), 2), torch.zeros(1, 96))
-    (run,) = asked.run(lm)
+    (run,) = effects.run(lm)
     parts = [run["results"][name]["acc,none"] for name in ("choice", "shots")]
     assert run["results"]["both"]["acc,none"] == pytest.approx(sum(parts) / 2)
-    assert asked.reported == ["both", "rolling"]
+    assert effects.reported == ["both", "rolling"]
 
 
 def test_lm_eval_leaves_streams_and_generators_alone(folder, nano, capfd):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    asked = load(["rolling"], folder, limit=2)
-    asked.run(SteeredLM(Site(nano("S"), 2), torch.zeros(1, 96)))
+    effects = load(["rolling"], folder, limit=2)
+    effects.run(SteeredLM(Site(nano("S"), 2), torch.zeros(1, 96)))
     assert torch.equal(torch.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
     assert "DISABLE_MULTIPROC" not in os.environ

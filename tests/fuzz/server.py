@@ -131,9 +131,9 @@ def serve() -> None:
     readers.tokenizer()
     readers.board()
     for line in sys.stdin:
-        asked = json.loads(line)
-        folders = [Path(folder) for folder in asked["folders"]]
-        for outcome in outcomes(asked["reader"], folders, asked["make"], asked["seconds"]):
+        request = json.loads(line)
+        folders = [Path(folder) for folder in request["folders"]]
+        for outcome in outcomes(request["reader"], folders, request["make"], request["seconds"]):
             print(json.dumps(outcome), flush=True)
 
 

@@ -72,17 +72,17 @@ def _said(marks: list[tuple[str, str]], words: list[str]) -> str | None:
 
 def inline_commands(page: Path) -> Iterator[Command]:
     """The commands that a page's prose names; they may hold placeholders, and stop anywhere."""
-    for found in INLINE.finditer(FENCED.sub("", page.read_text(encoding="utf-8"))):
-        yield Command(tuple(found[1].split()), page.name)
+    for match in INLINE.finditer(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        yield Command(tuple(match[1].split()), page.name)
 
 
 def write_files(page: Path, folder: Path) -> None:
     """Write the files that a page shows."""
     text = page.read_text(encoding="utf-8")
-    for found in [*NAMED_FILE.finditer(text), *COMMENT_FILE.finditer(text)]:
-        path = folder / found["name"]
+    for match in [*NAMED_FILE.finditer(text), *COMMENT_FILE.finditer(text)]:
+        path = folder / match["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(found["body"], encoding="utf-8")
+        path.write_text(match["body"], encoding="utf-8")
 
 
 def make_targets() -> set[str]:

@@ -104,21 +104,21 @@ class Desk:
 
     def board(self, token: str | None = TOKEN, **arguments: Any) -> Outcome:
         """Publish the leaderboard: the dataset alone, unless told otherwise."""
-        asked = {"space": None, "dataset": DATASET, **arguments}
-        return self.run("board", token, results=str(self.results), site=str(self.site), **asked)
+        options = {"space": None, "dataset": DATASET, **arguments}
+        return self.run("board", token, results=str(self.results), site=str(self.site), **options)
 
     @property
     def files(self) -> dict[str, str]:
         """A dataset without the costly parts: what to publish where the files do not matter."""
-        found = {f"results/{name}": str(self.results / name) for name in tree_of(self.results)}
-        return {"README.md": str(self.folder / "card.md"), **found}
+        files = {f"results/{name}": str(self.results / name) for name in tree_of(self.results)}
+        return {"README.md": str(self.folder / "card.md"), **files}
 
     def content(self) -> dict[str, bytes]:
         return {name: Path(path).read_bytes() for name, path in self.files.items()}
 
     def publish(self, token: str | None = TOKEN, **arguments: Any) -> Outcome:
-        asked = {"repo": DATASET, "kind": "dataset", "files": self.files, **arguments}
-        return self.run("publish", token, **asked)
+        options = {"repo": DATASET, "kind": "dataset", "files": self.files, **arguments}
+        return self.run("publish", token, **options)
 
     def pull(self, token: str | None = TOKEN, **arguments: Any) -> Outcome:
         return self.run("pull", token, repo=DATASET, out=str(self.folder / "pulled"), **arguments)

@@ -150,10 +150,10 @@ class Handler(BaseHTTPRequestHandler):
     def _dispatch(self, body: bytes) -> tuple[int, Any, dict[str, str]]:
         for pattern, method in ROUTES:
             if match := re.fullmatch(pattern, f"{self.command} {self.route}"):
-                found = match.groupdict()
-                if "kind" in found:
-                    found["kind"] = found["kind"] or "model"
-                status, answer, *headers = getattr(self, method)(body, **found)
+                parts = match.groupdict()
+                if "kind" in parts:
+                    parts["kind"] = parts["kind"] or "model"
+                status, answer, *headers = getattr(self, method)(body, **parts)
                 return status, answer, headers[0] if headers else {}
         raise RefusalError(404, message=f"no such route: {self.command} {self.route}")
 
@@ -167,8 +167,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def lend(self, body: bytes) -> Any:
         """A token for a job that shows its identity, for one repository: it has no account to ask for."""
-        asked = json.loads(body)
-        token = self.hub.jobs.get((asked["subject_token"], asked["resource"]))
+        request = json.loads(body)
+        token = self.hub.jobs.get((request["subject_token"], request["resource"]))
         if token is None:
             raise RefusalError(401, message="no trusted publisher")
         return 200, {"access_token": token, "expires_in": 60}
@@ -178,13 +178,13 @@ class Handler(BaseHTTPRequestHandler):
         return (200, {}) if front else (400, {"errors": [{"message": "no front matter"}]})
 
     def create(self, body: bytes) -> Any:
-        asked = json.loads(body)
-        kind, repo = asked["type"], f"{asked['organization']}/{asked['name']}"
+        request = json.loads(body)
+        kind, repo = request["type"], f"{request['organization']}/{request['name']}"
         self._may_write(repo)
         answer = {"url": f"{self.hub.endpoint}/{kind}s/{repo}"}
         if (kind, repo) in self.hub.repos:
             return 409, {"error": "You already created this repo", **answer}
-        if kind == "space" and asked.get("sdk") != "static":
+        if kind == "space" and request.get("sdk") != "static":
             raise RefusalError(400, message="sdk must be static here")
         self.hub.create(kind, repo)
         return 200, answer
@@ -229,7 +229,7 @@ class Handler(BaseHTTPRequestHandler):
     def commit(self, body: bytes, kind: str, repo: str, revision: str) -> Any:
         pull_request = "create_pr" in self.query
         self._may_write(repo, pull_request=pull_request)
-        found, head = self._repo(kind, repo), self._commit(kind, repo, revision)
+        stored, head = self._repo(kind, repo), self._commit(kind, repo, revision)
         header, *lines = [json.loads(line) for line in body.splitlines()]
         if header["value"].get("parentCommit", head.oid) != head.oid:
             raise RefusalError(412, message="A commit has happened since. Please refresh and try again.")
@@ -244,9 +244,9 @@ class Handler(BaseHTTPRequestHandler):
                 tree[value["path"]] = Blob(sha256=value["oid"], size=value["size"])
             elif tree.pop(value["path"], None) is None:
                 raise RefusalError(404, "EntryNotFound", f"no such file: {value['path']}")
-        number = sum(ref.startswith("refs/pr/") for ref in found.refs) + 1
+        number = sum(ref.startswith("refs/pr/") for ref in stored.refs) + 1
         ref = f"refs/pr/{number}" if pull_request else revision
-        new = found.add(tree, header["value"]["summary"], ref)
+        new = stored.add(tree, header["value"]["summary"], ref)
         url = f"{self.hub.endpoint}/{kind}s/{repo}"
         answer = {"success": True, "commitOid": new.oid, "commitUrl": f"{url}/commit/{new.oid}"}
         return 200, answer | ({"pullRequestUrl": f"{url}/discussions/{number}"} if pull_request else {})

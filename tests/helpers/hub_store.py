@@ -111,12 +111,12 @@ class Store:
         return self.count("PUT", "/lfs/") + self.count("GET", "xet-write-token")
 
     def commits(self, kind: str, repo: str) -> int:
-        found = self.repos.get((kind, repo))
-        return len(found.commits) - 1 if found else 0  # the first is the Hub's own
+        stored = self.repos.get((kind, repo))
+        return len(stored.commits) - 1 if stored else 0  # the first is the Hub's own
 
     def files(self, kind: str, repo: str, revision: str = "main") -> dict[str, bytes]:
-        found = self.repos[kind, repo]
-        commit = found.at(revision)
+        stored = self.repos[kind, repo]
+        commit = stored.at(revision)
         assert commit is not None
         return {path: self.content(blob) for path, blob in commit.tree.items()}
 
@@ -124,26 +124,26 @@ class Store:
         tree = {".gitattributes": Blob(b"*.parquet filter=lfs\n*.safetensors filter=lfs\n")}
         if kind == "space":
             tree |= {name: Blob(b"the Hub's") for name in ("README.md", "index.html", "style.css")}
-        found = self.repos[kind, repo] = Repo()
-        found.add(tree, "initial commit")
-        return found
+        stored = self.repos[kind, repo] = Repo()
+        stored.add(tree, "initial commit")
+        return stored
 
     def put(self, kind: str, repo: str, changes: dict[str, bytes | None]) -> Commit:
         """A commit by somebody else, with regular files."""
-        found = self.repos.get((kind, repo)) or self.create(kind, repo)
-        head = found.at("main")
+        stored = self.repos.get((kind, repo)) or self.create(kind, repo)
+        head = stored.at("main")
         assert head is not None
         tree = {**head.tree, **{name: Blob(data) for name, data in changes.items() if data is not None}}
-        return found.add({k: v for k, v in tree.items() if changes.get(k, b"") is not None}, "by a rival")
+        return stored.add({k: v for k, v in tree.items() if changes.get(k, b"") is not None}, "by a rival")
 
     # Objects stored apart from git.
 
     def xet_hashes(self) -> dict[str, str]:
         """sha256 to Xet hash, of every file whose shard is in the content store."""
-        found: dict[str, str] = {}
+        shards: dict[str, str] = {}
         for shard in (self.cas / "xet" / "xorbs" / "shards").glob("*.mdb"):
-            found |= read_shard(shard.read_bytes())
-        return found
+            shards |= read_shard(shard.read_bytes())
+        return shards
 
     def stored(self, sha256: str) -> bool:
         return sha256 in self.objects or sha256 in self.xet_hashes()
@@ -181,12 +181,15 @@ def read_shard(data: bytes) -> dict[str, str]:
     def hexed(raw: bytes) -> str:
         return "".join(f"{word:016x}" for word in struct.unpack("<4Q", raw))
 
-    found: dict[str, str] = {}
-    at = 48
-    while data[at : at + 32] != b"\xff" * 32:
-        flags, entries = struct.unpack("<II", data[at + 32 : at + 40])
-        xet_hash, at = hexed(data[at : at + 32]), at + 48 + 48 * entries * (2 if flags >> 31 else 1)
+    hashes: dict[str, str] = {}
+    offset = 48
+    while data[offset : offset + 32] != b"\xff" * 32:
+        flags, entries = struct.unpack("<II", data[offset + 32 : offset + 40])
+        xet_hash, offset = (
+            hexed(data[offset : offset + 32]),
+            offset + 48 + 48 * entries * (2 if flags >> 31 else 1),
+        )
         if flags >> 30 & 1:
-            found[hexed(data[at : at + 32])] = xet_hash
-            at += 48
-    return found
+            hashes[hexed(data[offset : offset + 32])] = xet_hash
+            offset += 48
+    return hashes

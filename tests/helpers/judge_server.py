@@ -60,16 +60,16 @@ class Handler(BaseHTTPRequestHandler):
 def serving():
     """A running server: `script` holds what is done with requests, the last entry with all that follow;
     `seen` the requests."""
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.handle_error = lambda *arguments: None
-    found.daemon_threads = True
-    found.seen, found.script, found.stop = [], [], threading.Event()
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.handle_error = lambda *arguments: None
+    http.daemon_threads = True
+    http.seen, http.script, http.stop = [], [], threading.Event()
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield found
+        yield http
     finally:
-        found.stop.set()
-        found.shutdown()
-        found.server_close()
+        http.stop.set()
+        http.shutdown()
+        http.server_close()
         thread.join()

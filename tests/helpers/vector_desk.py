@@ -28,8 +28,8 @@ def real_vector(model: LanguageModel, layer: int, task: str = "person") -> Steer
 
 def effect(site: Site, vector: torch.Tensor, spread: float = 500.0, task: str = "person") -> np.ndarray:
     """Propensities [prompts, alphas] of a task's prompts under a vector."""
-    found = Sweep(site, find_task(task).choices[:12], ALPHAS, spread, 64).run(vector[None])
-    return found[0].numpy()
+    propensities = Sweep(site, find_task(task).choices[:12], ALPHAS, spread, 64).run(vector[None])
+    return propensities[0].numpy()
 
 
 def steered_logits(model: LanguageModel, ids: list[int], layer: int, offset: torch.Tensor) -> torch.Tensor:

@@ -174,8 +174,8 @@ def test_two_mappings_are_compared_as_the_ranking_does(visit, site):
     page.get_by_role("link", name="Compare 2 mappings").click()
     row = page.locator("#comparison tbody tr").first
     row.wait_for()
-    told = row.locator("td").last.inner_text().replace("−", "-")
-    value, low, high = (float(number) for number in re.findall(r"-?[\d.]+", told))
+    shown = row.locator("td").last.inner_text().replace("−", "-")
+    value, low, high = (float(number) for number in re.findall(r"-?[\d.]+", shown))
     pair = next(pair for pair in read_board(site.parent / "results").pairs if pair.name == "ladder")
     one, other = pair.by_name["method-3"], pair.by_name["method-1"]
     want = (
@@ -230,10 +230,10 @@ def test_no_serious_finding_of_axe(visit, path, theme):
     page = visit(path, color_scheme=theme, bypass_csp=True)
     page.wait_for_timeout(250)
     page.add_script_tag(path=str(AXE))
-    found = page.evaluate("axe.run({preload: false}).then(result => result.violations)")
+    violations = page.evaluate("axe.run({preload: false}).then(result => result.violations)")
     serious = [
         (one["id"], [node["html"][:150] for node in one["nodes"][:3]])
-        for one in found
+        for one in violations
         if one["impact"] in ("serious", "critical")
     ]
     assert not serious, json.dumps(serious, indent=1)
@@ -297,11 +297,13 @@ def test_an_index_of_ten_thousand_rows_is_light_and_sorts(chromium, small_run, t
     columns = data["tables"][0]["columns"]
     times = 10_000 // len(columns[0]) + 1
     rng = np.random.default_rng(0)
-    for at in range(8, len(columns)):
-        columns[at] = [round(float(value), 3) for value in rng.uniform(0, 100, times * len(columns[at]))]
-    for at in range(8):
-        columns[at] = columns[at] * times
-    data["lists"]["name"] += [f"method-number-{at}" for at in range(10_000)]
+    for index in range(8, len(columns)):
+        columns[index] = [
+            round(float(value), 3) for value in rng.uniform(0, 100, times * len(columns[index]))
+        ]
+    for index in range(8):
+        columns[index] = columns[index] * times
+    data["lists"]["name"] += [f"method-number-{index}" for index in range(10_000)]
     columns[1] = rng.integers(0, len(data["lists"]["name"]), len(columns[0])).tolist()
     path.write_text(f'lrt.put("index",{json.dumps(data, separators=(",", ":"))});\n')
     page = chromium.new_page()

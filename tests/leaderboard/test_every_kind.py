@@ -147,9 +147,9 @@ def test_every_command_reads_every_result(made, desk: Desk):
 @pytest.mark.parametrize("suite", ["every-kind/planted", "every-kind-ad-hoc"])
 def test_every_result_is_verified(made, suite):
     """Each kind of row and score, then several layers and a sparse autoencoder of an ad hoc pair."""
-    told = run(
+    printed = run(
         "verify", made / "results" / suite, "--suite", made / "suite.yaml", "--mapping",
         f"{made / 'mine.py'}:Mine", "--submission", made / "my-map",
     )  # fmt: skip
-    assert len(told.splitlines()) == len(list((made / "results" / suite).rglob("*.json")))
-    assert all(": the same" in line for line in told.splitlines())
+    assert len(printed.splitlines()) == len(list((made / "results" / suite).rglob("*.json")))
+    assert all(": the same" in line for line in printed.splitlines())

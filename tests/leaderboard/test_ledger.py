@@ -91,11 +91,11 @@ CHANGES = {
 def test_a_change_without_a_line_is_refused_and_with_one_it_builds(board, case):
     assert build(board).exit_code == 0
     before = (board / "site" / "index.html").read_bytes()
-    change, told, action = CHANGES[case]
+    change, message, action = CHANGES[case]
     change(board / "results")
     refused = build(board)
     assert refused.exit_code == 2
-    assert told in refused.output
+    assert message in refused.output
     assert "lrt-bench leaderboard record" in refused.output
     assert (board / "site" / "index.html").read_bytes() == before
     old = lines(board)
@@ -179,23 +179,23 @@ def test_a_state_is_given_by_the_ledger_and_lost_by_a_new_score(board):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--reason", " "), "--reason"),
         (("--reason", "two\nlines"), "--reason"),
         (("--reason", "x", "--entry", "small/ladder/nobody", "--state", "verified"), "no such entry"),
     ],
 )
-def test_record_refuses_what_makes_no_line(board, words, told):
+def test_record_refuses_what_makes_no_line(board, words, message):
     before = (board / "ledger.csv").read_bytes()
     done = run("record", "--results", board / "results", *words)
     assert done.exit_code == 2
-    assert told in done.output
+    assert message in done.output
     assert (board / "ledger.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("date,action\n", "line 1: want the header"),
         (",".join(HEADER) + "\n1,2,3\n", "line 2: 3 fields, the header has 11"),
@@ -206,12 +206,12 @@ def test_record_refuses_what_makes_no_line(board, words, told):
         (",".join(HEADER) + '\n"', "line 2: not CSV"),
     ],
 )
-def test_a_broken_ledger_is_one_line_with_its_place(board, text, told):
+def test_a_broken_ledger_is_one_line_with_its_place(board, text, message):
     (board / "ledger.csv").write_text(text)
     done = build(board)
     assert done.exit_code == 2
     assert done.output.count("\n") == 1
-    assert told in done.output
+    assert message in done.output
 
 
 def test_hostile_text_goes_through_the_ledger_unharmed(board):

@@ -98,7 +98,7 @@ def test_killed_half_way_leaves_the_old_state_and_a_second_run_completes(desk: D
 
 
 @pytest.mark.parametrize(
-    ("words", "token", "told"),
+    ("words", "token", "message"),
     [
         (("--space", "nobody"), TOKEN, "write ORG/NAME"),
         ((), TOKEN, "nowhere to publish"),
@@ -107,11 +107,11 @@ def test_killed_half_way_leaves_the_old_state_and_a_second_run_completes(desk: D
         (("--dataset", DATASET), None, "token"),
     ],
 )
-def test_what_is_wrong_is_one_line(desk: Desk, board: Path, words, token, told) -> None:
+def test_what_is_wrong_is_one_line(desk: Desk, board: Path, words, token, message) -> None:
     code, _, err = run(desk, "publish", "--results", str(board), "--out", "pages", *words, token=token)
     assert code == 2
     assert err.count("\n") == 1, err
-    assert told in err
+    assert message in err
     assert not desk.hub.repos
 
 

@@ -97,9 +97,9 @@ def test_every_link_of_every_page_leads_somewhere(built):
 
 def test_the_table_is_in_the_html_with_controls_beside_the_mappings(built, results):
     rows = [row for row in Page(built / "index.html").rows if len(row) == 10]
-    found = {(row[0].strip(), row[2].strip()) for row in rows[1:]}
+    listed = {(row[0].strip(), row[2].strip()) for row in rows[1:]}
     want = {(r["pair"]["name"], r["mapping"]["name"]) for r in map(read, results.rglob("*.json"))}
-    assert found == want
+    assert listed == want
 
 
 def slow_ranks(records: list[dict]) -> dict[str, int]:
@@ -197,7 +197,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_result_is_named_and_left_out_and_the_rest_is_built(results, tmp_path, case):
-    change, told = BAD[case]
+    change, message = BAD[case]
     shutil.copytree(results / "small" / "rotated", tmp_path / "results" / "small" / "rotated")
     bad = tmp_path / "results" / "bad.json"
     bad.write_text(json.dumps(change(read(results / "small" / "ladder" / "method-3.json"))))
@@ -206,7 +206,7 @@ def test_a_bad_result_is_named_and_left_out_and_the_rest_is_built(results, tmp_p
     lines = [line for line in done.output.splitlines() if line.startswith("left out:")]
     assert len(lines) == 1
     assert "bad.json" in lines[0]
-    assert told in lines[0]
+    assert message in lines[0]
     assert not (tmp_path / "site" / "pairs" / "small--ladder.html").exists()
     assert (tmp_path / "site" / "pairs" / "small--rotated.html").exists()
 

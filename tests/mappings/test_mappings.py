@@ -111,8 +111,8 @@ def test_the_errors_of_all_strengths_and_ranks_are_those_of_each_weight():
     states, *_ = problem(n=60, noise=4.0)
     spectrum = Spectrum(states.moments)
     weights = [spectrum.weight(strength) for strength in STRENGTHS]
-    found = spectrum.errors(Moments.of(*states.validation), STRENGTHS)
-    np.testing.assert_allclose(found, validation_error(states, weights), rtol=1e-9)
+    errors = spectrum.errors(Moments.of(*states.validation), STRENGTHS)
+    np.testing.assert_allclose(errors, validation_error(states, weights), rtol=1e-9)
     full = spectrum.weight(0.0)
     directions, _ = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))
     weights = [directions[:, :rank] @ directions[:, :rank].T @ full for rank in range(1, 13)]

@@ -24,9 +24,9 @@ def test_items_keep_their_order_and_none_is_lost(most, caplog):
         return [item * 2 for item in items]
 
     with caplog.at_level(logging.WARNING):
-        found = list(halving(compute, list(range(11))))
-    assert [item for part, _ in found for item in part] == list(range(11))
-    assert all(result == [item * 2 for item in part] for part, result in found)
+        parts = list(halving(compute, list(range(11))))
+    assert [item for part, _ in parts for item in part] == list(range(11))
+    assert all(result == [item * 2 for item in part] for part, result in parts)
     assert ("going on with" in caplog.text) == (most < 11)
 
 

@@ -45,12 +45,12 @@ def test_its_states_are_the_base_s_rotated_where_both_cut_alike():
 def test_both_ways_score_at_least_95(sides, tmp_path):
     suite = ad_hoc(find_suite("nano"), sides[0], 2, sides[1], 2)
     cells = Evaluation(suite, RunConfig(mappings=["ridge"], tasks=TASKS, out=tmp_path)).run()
-    found = {cell.result.mapping.name: cell.result for cell in cells}
-    assert found["ridge"].transfer_score >= 95
-    assert abs(found["shuffled"].transfer_score) < 30
-    assert 0.9 < found["ridge"].pair.source_coverage <= 1
-    assert 0.9 < found["ridge"].pair.target_coverage <= 1
-    assert found["ridge"].pair.source_coverage != found["ridge"].pair.target_coverage
+    results = {cell.result.mapping.name: cell.result for cell in cells}
+    assert results["ridge"].transfer_score >= 95
+    assert abs(results["shuffled"].transfer_score) < 30
+    assert 0.9 < results["ridge"].pair.source_coverage <= 1
+    assert 0.9 < results["ridge"].pair.target_coverage <= 1
+    assert results["ridge"].pair.source_coverage != results["ridge"].pair.target_coverage
 
 
 def test_layers_as_shares_of_the_depth():

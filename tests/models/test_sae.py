@@ -254,14 +254,14 @@ class Shelf(BaseHTTPRequestHandler):
     """As much of the Hub as fetching a model repository's file takes; the server holds `files`."""
 
     def do_GET(self) -> None:
-        found = re.fullmatch(r"/acme/saes/resolve/([\w.-]+)/(.+)", self.path)
-        data = self.server.files.get(found[2]) if found else None  # type: ignore[attr-defined]
-        if found and found[1] not in ("main", "v1", "c" * 40):
+        match = re.fullmatch(r"/acme/saes/resolve/([\w.-]+)/(.+)", self.path)
+        data = self.server.files.get(match[2]) if match else None  # type: ignore[attr-defined]
+        if match and match[1] not in ("main", "v1", "c" * 40):
             self.send_response(404)
             self.send_header("X-Error-Code", "RevisionNotFound")
         elif data is None:
             self.send_response(404)
-            self.send_header("X-Error-Code", "EntryNotFound" if found else "RepoNotFound")
+            self.send_header("X-Error-Code", "EntryNotFound" if match else "RepoNotFound")
         else:
             self.send_response(200)
             self.send_header("X-Repo-Commit", "c" * 40)
@@ -362,9 +362,9 @@ def exact(d: int) -> SparseAutoencoder:
 
 
 def fitted(method, source, target):
-    found = collect(source, target, Corpus("nano"), Budget(8_000, 1_000, 2_000))
-    method.fit(found)
-    return method, found
+    states = collect(source, target, Corpus("nano"), Budget(8_000, 1_000, 2_000))
+    method.fit(states)
+    return method, states
 
 
 def test_features_that_give_states_back_serve_a_map_as_well_as_states(nano):
@@ -377,9 +377,9 @@ def test_features_that_give_states_back_serve_a_map_as_well_as_states(nano):
     torch.testing.assert_close(features.sae.decode(features.sae.encode(h)), h)
     errors = []
     for source in (Site(model, 3), features):
-        affine, found = fitted(Affine(), source, target)
-        x, y = (torch.from_numpy(np.array(side)) for side in (found.sample.x, found.sample.y))
-        moments = found.moments
+        affine, score = fitted(Affine(), source, target)
+        x, y = (torch.from_numpy(np.array(side)) for side in (score.sample.x, score.sample.y))
+        moments = score.moments
         fit_error = moments.s_yy.trace() - (affine.weight * moments.s_xy.T).sum()
         errors.append(float(fit_error / moments.s_yy.trace()))
         assert state_fidelity(affine(x), y).fvu < 0.6
@@ -389,9 +389,9 @@ def test_features_that_give_states_back_serve_a_map_as_well_as_states(nano):
 def test_features_of_a_planted_pair_map_exactly(nano):
     base = nano("S")
     source, target = Features(base, 2, sae=exact(base.width)), Site(plant("rotation", base), 2)
-    ridge, found = fitted(Ridge(), source, target)
-    assert state_fidelity(ridge(found.validation[0]), found.validation[1]).fvu < 1e-5
-    added, kl = Stitching(source, target, found.validation_text[:8])(ridge)
+    ridge, score = fitted(Ridge(), source, target)
+    assert state_fidelity(ridge(score.validation[0]), score.validation[1]).fvu < 1e-5
+    added, kl = Stitching(source, target, score.validation_text[:8])(ridge)
     assert abs(added) < 1e-3
     assert kl < 1e-3
 

@@ -61,9 +61,9 @@ def test_a_mix_of_two_layers_is_recovered_from_both_and_not_from_either(nano):
     torch.testing.assert_close(mapping.weight, mix.T, rtol=1e-5, atol=1e-5)
     assert fvu(states, Affine) < 1e-9
     for layer in (1, 3):
-        at = both.columns(layer)
-        states.moments = Moments.of(x[:, at], y)
-        states.validation = held_out[:, at], states.validation[1]
+        columns = both.columns(layer)
+        states.moments = Moments.of(x[:, columns], y)
+        states.validation = held_out[:, columns], states.validation[1]
         assert fvu(states, Affine) > 0.02
 
 
@@ -83,16 +83,16 @@ def test_an_evaluation_from_all_layers(small_suite, tmp_path):
     (pair,) = suite.pairs
     assert (pair.name, pair.source_layers) == ("S-all--S-2", "all")
     cells = Evaluation(suite, RunConfig(out=tmp_path)).run()
-    found = {cell.path.stem: read_result(cell.path) for cell in cells}
-    assert found["ridge"].pair.source.layers == (1, 2, 3)
-    assert found["ridge"].pair.source.where == "1+2+3"
-    assert found["ridge"].pair.source.layer == 3
-    assert found["ridge"].pair.target.layers is None
-    assert found["ridge"].transfer_score > 99
-    assert found["ridge"].fidelity.fvu < 1e-3
-    assert "mlp" in found
+    results = {cell.path.stem: read_result(cell.path) for cell in cells}
+    assert results["ridge"].pair.source.layers == (1, 2, 3)
+    assert results["ridge"].pair.source.where == "1+2+3"
+    assert results["ridge"].pair.source.layer == 3
+    assert results["ridge"].pair.target.layers is None
+    assert results["ridge"].transfer_score > 99
+    assert results["ridge"].fidelity.fvu < 1e-3
+    assert "mlp" in results
 
-    command = shlex.split(reproduce(found["ridge"]))
+    command = shlex.split(reproduce(results["ridge"]))
     assert command[command.index("--source-layers") + 1] == "1,2,3"
     assert "--source-layer" not in command
 

@@ -39,7 +39,7 @@ def states(sites, corpus_file):
 
 def slow_states(sites, corpus_file, split):
     """One text at a time, transformers' own hidden states, BOS dropped."""
-    found = []
+    rows = []
     for block in Corpus(corpus_file).pairs(sites[0].model.tokenizer, sites[1].model.tokenizer):
         for text in block:
             if text.split != split:
@@ -54,8 +54,8 @@ def slow_states(sites, corpus_file, split):
                     site.model.module(input_ids=torch.tensor([ids]))
                 handle.remove()
                 both.append(grabbed["h"][0, 1:])
-            found.append(both)
-    return torch.cat([x for x, _ in found]), torch.cat([y for _, y in found])
+            rows.append(both)
+    return torch.cat([x for x, _ in rows]), torch.cat([y for _, y in rows])
 
 
 def test_moments_are_those_of_a_plain_loop(states, sites, corpus_file):
@@ -105,10 +105,10 @@ def test_the_batch_size_does_not_matter(sites, corpus_file, states):
 
 
 def test_the_budget_is_kept(sites):
-    found = collect(*sites, Corpus("nano"), Budget(3000, 500, 1000))
-    assert 3000 <= found.tokens < 3200  # the last text is whole
-    assert 500 <= len(found.validation[0]) < 700
-    assert len(found.sample) == 1000
+    states = collect(*sites, Corpus("nano"), Budget(3000, 500, 1000))
+    assert 3000 <= states.tokens < 3200  # the last text is whole
+    assert 500 <= len(states.validation[0]) < 700
+    assert len(states.sample) == 1000
 
 
 def test_too_little_text_is_named(sites, tmp_path):
@@ -158,11 +158,11 @@ def test_peak_memory_does_not_grow_with_the_corpus(sites):
     import gc
 
     def live(tokens):
-        found = collect(*sites, Corpus("nano"), Budget(tokens, 500, 1000))
+        states = collect(*sites, Corpus("nano"), Budget(tokens, 500, 1000))
         gc.collect()
-        held = [found.moments.s_xx, found.moments.s_xy, found.moments.s_yy, *found.validation]
+        held = [states.moments.s_xx, states.moments.s_xy, states.moments.s_yy, *states.validation]
         tensors = sum(t.numel() * t.element_size() for t in held)
-        return tensors + found.sample.x.nbytes + found.sample.y.nbytes
+        return tensors + states.sample.x.nbytes + states.sample.y.nbytes
 
     assert live(24_000) < 1.05 * live(3_000)
 

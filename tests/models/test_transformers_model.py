@@ -32,8 +32,8 @@ def test_parts_give_the_models_own_logits(random_model, architecture):
     expected = own_logits(model, ids)
     for layer in range(1, model.n_layers + 1):
         states = model.states(ids, [layer])[layer]
-        found = model.head.all(model.finish(model.resume(states, layer)))
-        torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+        logits = model.head.all(model.finish(model.resume(states, layer)))
+        torch.testing.assert_close(logits, expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -53,8 +53,8 @@ def test_states_are_the_blocks_outputs(random_model, architecture):
     own_logits(model, ids)
     for handle in handles:
         handle.remove()
-    found = model.states(ids, range(1, model.n_layers + 1))
-    for layer, states in found.items():
+    streams = model.states(ids, range(1, model.n_layers + 1))
+    for layer, states in streams.items():
         torch.testing.assert_close(states, seen[layer], atol=2e-5, rtol=1e-5)
 
 
@@ -92,8 +92,8 @@ def test_cached_decoding_equals_whole_forwards(random_model, architecture):
     states = model.embed(ids[:, 8:], 8)
     for index in range(model.n_layers):
         states = model.block(index, states, frame, cache)
-    found = model.head.all(model.finish(states))[:, 0]
-    torch.testing.assert_close(found, own_logits(model, ids)[:, -1], atol=3e-4, rtol=1e-4)
+    logits = model.head.all(model.finish(states))[:, 0]
+    torch.testing.assert_close(logits, own_logits(model, ids)[:, -1], atol=3e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -45,8 +45,8 @@ def slow_count(shape: Shape, prompts: list[list[int]], moved: int) -> int:
                 continue  # what lies below the site does not know of the offset
             last, done = layer == shape.layers - 1, set()
             for ids in prompts:
-                for at in range(len(ids)):
-                    beginning = tuple(ids[: at + 1])
+                for place in range(len(ids)):
+                    beginning = tuple(ids[: place + 1])
                     whole = last and any(tuple(other) == beginning for other in prompts)
                     if beginning in done:
                         continue

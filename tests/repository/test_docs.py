@@ -55,11 +55,11 @@ class Workspace:
             before = Path.cwd()
             os.chdir(self.folder)
             try:
-                found = run(*words)
+                outcome = run(*words)
             finally:
                 os.chdir(before)
-            assert found.exit_code == 0, f"{command.where}: {command.text}: {found.output}"
-            self.done[words] = found.output
+            assert outcome.exit_code == 0, f"{command.where}: {command.text}: {outcome.output}"
+            self.done[words] = outcome.output
         return self.done[words]
 
     def page(self, page: Path) -> None:
@@ -134,9 +134,9 @@ def test_commands_in_prose_exist(page):
 def test_pages_build_without_a_warning_and_ask_nobody(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
-    assert found.returncode == 0, found.stderr
-    assert "WARNING" not in found.stderr
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "WARNING" not in process.stderr
     pages = {path.name: path.read_text() for path in (tmp_path / "site").rglob("*.html")}
     for name, text in pages.items():
         assert not EXTERNAL.search(text), name
@@ -193,6 +193,6 @@ MODULES = [
 def test_doctests(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    found = doctest.testmod(module)
-    assert found.attempted
-    assert not found.failed
+    outcome = doctest.testmod(module)
+    assert outcome.attempted
+    assert not outcome.failed

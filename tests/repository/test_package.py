@@ -46,10 +46,10 @@ def test_the_installed_wheel_works_from_any_folder(wheel, tmp_path):
 
     def run(*arguments):
         command = [sys.executable, "-c", code, str(site), *arguments]
-        found = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True
         )
-        return json.loads(found.stdout)
+        return json.loads(process.stdout)
 
     assert len(run("list", "tasks", "--json")) == len(list((ROOT / "tasks").glob("*/task.yaml")))
     rows = run("evaluate", "--pair", "planted-rotation", "--task", "person", "--mapping", "affine", "--json")

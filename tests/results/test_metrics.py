@@ -142,7 +142,7 @@ def test_native_split_scores_100_by_construction():
 
 def slow_bootstrap(tasks, replicates, rng):
     names = list(tasks)
-    found = []
+    scores = []
     for _ in range(replicates):
         shares = []
         for name in rng.choice(names, len(names)):
@@ -152,8 +152,8 @@ def slow_bootstrap(tasks, replicates, rng):
             r2 = 1 - t.error[s][:, i].mean(0).sum() / t.energy[i].sum()
             ceiling = 1 - t.split_error[i].sum() / t.split_energy[i].sum()
             shares.append(np.clip(r2 / ceiling, -1, 1))
-        found.append(100 * np.mean(shares))
-    return np.array(found)
+        scores.append(100 * np.mean(shares))
+    return np.array(scores)
 
 
 def test_the_bootstrap_has_the_spread_of_a_plain_loop():

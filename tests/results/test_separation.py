@@ -60,8 +60,10 @@ def test_variance_of_the_fits_is_added_with_its_few_degrees_of_freedom():
 
 def test_rounding_and_single_tasks_separate_nothing():
     shares = np.linspace(0.3, 0.9, 10)
-    found = separation.separate(board({"affine": shares, "ridge": shares - 1e-5, "low-rank": shares - 4e-4}))
-    assert all(place.with_best and place.letters == ("a",) for place in found.places.values())
+    separated = separation.separate(
+        board({"affine": shares, "ridge": shares - 1e-5, "low-rank": shares - 4e-4})
+    )
+    assert all(place.with_best and place.letters == ("a",) for place in separated.places.values())
     alone = separation.separate(board({"a": [0.9], "b": [0.1]}))
     assert alone.places["b"].with_best
     steady = separation.separate(board({"a": shares, "b": shares - 0.01}))  # a point on every task
@@ -109,17 +111,17 @@ def test_places_say_what_the_tests_say():
     level = rng.uniform(0.5, 0.8, size=20)
     rows = {"top": level + 0.15, "high": level + 0.14 + 0.05 * rng.normal(size=20), "middle": level,
             "low": level - 0.3 + 0.01 * rng.normal(size=20)}  # fmt: skip
-    found = separation.separate(board(rows))
-    assert {name: (place.best, place.worst) for name, place in found.places.items()} == {
+    separated = separation.separate(board(rows))
+    assert {name: (place.best, place.worst) for name, place in separated.places.items()} == {
         "top": (1, 2), "high": (1, 2), "middle": (3, 3), "low": (4, 4),
     }  # fmt: skip
-    assert [found.places[name].letters for name in found.names] == [("a",), ("a",), ("b",), ("c",)]
-    assert [place.with_best for place in found.places.values()] == [True, True, False, False]
-    assert found.places["middle"].alone
-    np.testing.assert_array_equal(found.adjusted, found.adjusted.T)
+    assert [separated.places[name].letters for name in separated.names] == [("a",), ("a",), ("b",), ("c",)]
+    assert [place.with_best for place in separated.places.values()] == [True, True, False, False]
+    assert separated.places["middle"].alone
+    np.testing.assert_array_equal(separated.adjusted, separated.adjusted.T)
     # Holm's first step multiplies the smallest p-value by the six pairs
     smallest = min(separation.paired_p_values(rows[a] - rows[b]) for a, b in itertools.combinations(rows, 2))
-    assert found.adjusted.min() == pytest.approx(6 * smallest, rel=1e-6)
+    assert separated.adjusted.min() == pytest.approx(6 * smallest, rel=1e-6)
 
 
 def test_one_method_under_several_names_costs_the_others_nothing():
@@ -130,7 +132,8 @@ def test_one_method_under_several_names_costs_the_others_nothing():
     after = separation.separate(board(rows | copies))
     for one, other in itertools.combinations(rows, 2):
         small, large = (
-            found.adjusted[found.names.index(one), found.names.index(other)] for found in (before, after)
+            separated.adjusted[separated.names.index(one), separated.names.index(other)]
+            for separated in (before, after)
         )
         assert large == pytest.approx(small, rel=1e-3)
     assert len({after.places[name].letters for name in ("a", *copies)}) == 1
@@ -153,10 +156,10 @@ def test_only_tasks_that_all_have_are_compared():
 def test_a_big_board_has_ranks_but_no_letters():
     rng = np.random.default_rng(4)
     rows = {f"row {row:03}": 0.01 * row + 1e-3 * rng.normal(size=10) for row in range(80)}
-    found = separation.separate(board(rows))
-    assert found.names[0] == "row 079"
-    assert all(place.letters == () for place in found.places.values())
-    assert found.places["row 000"].best > 70
+    separated = separation.separate(board(rows))
+    assert separated.names[0] == "row 079"
+    assert all(place.letters == () for place in separated.places.values())
+    assert separated.places["row 000"].best > 70
 
 
 def test_equal_rows_seldom_show_a_step():
@@ -170,6 +173,6 @@ def test_equal_rows_seldom_show_a_step():
 
 def test_power_grows_with_tasks_and_falls_with_rows():
     population = coverage.read_population()
-    found = [coverage.power(population, 500, tasks, ("mlp", "autoencoder")) for tasks in coverage.TASKS]
-    assert found[0][0] < found[-1][0]
-    assert all(ten < two for two, ten in found)
+    powers = [coverage.power(population, 500, tasks, ("mlp", "autoencoder")) for tasks in coverage.TASKS]
+    assert powers[0][0] < powers[-1][0]
+    assert all(ten < two for two, ten in powers)

@@ -170,7 +170,7 @@ def test_what_lies_beyond_its_bounds_is_refused_with_its_field(small_run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("transfer_score", 50.0, "field transfer_score: 50.00, but its tasks give"),
         ("steering_r2", 0.1, "field steering_r2: 0.1, but the mean over its steerable tasks is"),
@@ -185,13 +185,13 @@ def test_what_lies_beyond_its_bounds_is_refused_with_its_field(small_run, tmp_pa
     ],
 )
 def test_a_headline_or_a_list_that_its_own_numbers_contradict_is_refused(
-    small_run, tmp_path, field, value, told
+    small_run, tmp_path, field, value, message
 ):
     path = write(tmp_path, read(small_run / "small" / "rotated" / "ridge.json"), **{field: value})
     with pytest.raises(UserError) as refused:
         read_result(path)
     assert str(path) in str(refused.value)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -111,10 +111,8 @@ def test_texts_are_short_and_clean(name):
 
 
 def test_a_frame_is_every_combination_of_its_fillers():
-    found = frame(
-        "{Who} {felt} the {thing}.", who="she / he", felt="loved|hated", thing="film / book"
-    ).texts()
-    assert found == [
+    made = frame("{Who} {felt} the {thing}.", who="she / he", felt="loved|hated", thing="film / book").texts()
+    assert made == [
         ("She loved the film.", "She hated the film."),
         ("She loved the book.", "She hated the book."),
         ("He loved the film.", "He hated the film."),

@@ -75,9 +75,9 @@ def test_forecasts_of_the_family_correlate_with_what_was_measured(
 
 def test_the_record_says_what_the_evaluation_says(points: list[dict[str, Any]]) -> None:
     result = json.loads((LEADERBOARD / "results" / "nano" / "S-L" / "ridge.json").read_text())
-    here = {point["concept"]: point["steering_r2"] for point in points if point["pair"] == "S-L, ridge"}
+    by_concept = {point["concept"]: point["steering_r2"] for point in points if point["pair"] == "S-L, ridge"}
     for task in result["tasks"]:
-        assert here[task["concept"]] == pytest.approx(task["steering_r2"], abs=2e-3)
+        assert by_concept[task["concept"]] == pytest.approx(task["steering_r2"], abs=2e-3)
 
 
 def test_few_prompts_and_alphas_rank_concepts_as_all_do(points: list[dict[str, Any]]) -> None:
@@ -127,10 +127,10 @@ def test_judgement_of_forecasts_without_content() -> None:
         ScoredForecast(f"p{i % 5}", "ridge", f"c{i}", *rng.uniform(-1, 1, 6), interval=(-1.0, 1.0))
         for i in range(200)
     ]
-    found = judged("noise", points)
-    assert found.p > 0.01
-    assert abs(found.spearman or 0) < 0.2
-    assert found.coverage == 1
+    verdict = judged("noise", points)
+    assert verdict.p > 0.01
+    assert abs(verdict.spearman or 0) < 0.2
+    assert verdict.coverage == 1
     exact = judged("exact", [replace(point, forecast=point.measured) for point in points])
     assert exact.spearman == pytest.approx(1)
     assert exact.within == pytest.approx(1)

@@ -42,14 +42,14 @@ def test_the_share_of_a_concept_is_the_plain_scripts(nano, size, layer, length):
     prompts = [tokenized(model.tokenizer, prompt.prompt) for prompt in task.choices[:4]]
     setting = Setting((-1.0, 0.5), length, TOKENS)
     behaviour = Behaviour(site, prompts, native[None], [0] * len(prompts), setting)
-    found = behaviour.divergence(row[None, None])[0, ..., 0]
+    divergences = behaviour.divergence(row[None, None])[0, ..., 0]
     lengths = [alpha * length for alpha in setting.alphas]
     expected, unsteered = plain_divergences(
         model.module, model.tokenizer, prompts, layer, native.double().numpy(), row.double().numpy(), lengths,
         TOKENS, "hellinger",
     )  # fmt: skip
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-5)
-    kept = share(weighted(found, 0.5), weighted(behaviour.unsteered[..., 0], 0.5))
+    np.testing.assert_allclose(divergences, expected, rtol=2e-3, atol=2e-5)
+    kept = share(weighted(divergences, 0.5), weighted(behaviour.unsteered[..., 0], 0.5))
     plain = [0.5 * part[..., 0] + 0.5 * part[..., 1:].mean(-1) for part in (expected, unsteered)]
     assert kept == pytest.approx(1 - plain[0].sum() / plain[1].sum(), abs=1e-5)
     assert 0.1 < kept < 0.98
@@ -84,8 +84,8 @@ def test_what_is_written_is_what_whole_forwards_write(random_model):
     model = random_model("llama")
     site = Site(model, 2)
     offsets = 4 * draw(site.width, 3)
-    found = write_greedily(site, prompts_of(model), offsets, 6, rows=2)
-    for prompt, offset, text in zip(prompts_of(model), offsets, found, strict=True):
+    greedy = write_greedily(site, prompts_of(model), offsets, 6, rows=2)
+    for prompt, offset, text in zip(prompts_of(model), offsets, greedy, strict=True):
         assert prompt + text == written(model.module, model.tokenizer, prompt, 2, offset, 6, "all")
 
 
@@ -93,11 +93,11 @@ def test_no_steering_is_zero_and_native_is_one(nano):
     site = Site(nano("S"), 2)
     native = draw(96, 2)
     behaviour = Behaviour(site, prompts_of(nano("S")), native, [0, 1, 0], Setting((-1.0, 1.0), 150.0, 3))
-    found = behaviour.divergence(torch.stack([torch.zeros(2, 96), native, native * 7]))
-    assert torch.equal(found[0], behaviour.unsteered)
+    divergences = behaviour.divergence(torch.stack([torch.zeros(2, 96), native, native * 7]))
+    assert torch.equal(divergences[0], behaviour.unsteered)
     assert behaviour.unsteered.sum() > 0.1
-    assert found[1].max() < 1e-6
-    assert found[2].max() < 1e-6
+    assert divergences[1].max() < 1e-6
+    assert divergences[2].max() < 1e-6
 
 
 def test_each_prompt_is_compared_with_the_reference_of_its_group(nano):

@@ -51,7 +51,7 @@ def test_damage_is_the_plain_scripts(random_model):
     model = random_model("gemma2")
     site = Site(model, 2)
     offsets = 3 * torch.randn(3, site.width, generator=torch.Generator().manual_seed(0))
-    found = NeutralText(site, encoded(model)).damage(offsets)
+    damage = NeutralText(site, encoded(model)).damage(offsets)
     total, tokens = np.zeros(3), 0
     for ids in encoded(model):
         ids = ids[:16]
@@ -61,22 +61,22 @@ def test_damage_is_the_plain_scripts(random_model):
         ]
         total += [divergence("kullback-leibler", sides[0], side).sum() for side in sides[1:]]
         tokens += len(ids)
-    np.testing.assert_allclose(found, total / tokens, rtol=1e-4)
+    np.testing.assert_allclose(damage, total / tokens, rtol=1e-4)
 
 
 @pytest.mark.parametrize("guess", [1e-3, 1.0, 1e5])
 def test_a_unit_costs_what_it_says_whatever_the_guess(nano, guess):
     site = Site(nano("S"), 2)
     text = NeutralText(site, encoded(nano("S")))
-    found = damage_unit(text, site.width, guess)
-    assert found.directions == DIRECTIONS >= 16
+    damaging = damage_unit(text, site.width, guess)
+    assert damaging.directions == DIRECTIONS >= 16
     drawn = unit(torch.randn(400, site.width, generator=torch.Generator().manual_seed(99)))
-    assert float(text.damage(drawn * found.length).median()) == pytest.approx(0.5, rel=0.1)
-    assert found.interval[0] < found.length < found.interval[1]
-    assert list(found.lengths) == sorted(found.lengths)
-    assert found.medians[found.lengths.index(found.length)] == pytest.approx(0.5, rel=0.01)
-    assert all(a <= b <= c for a, b, c in zip(found.lower, found.medians, found.upper, strict=True))
-    half = found.medians[found.lengths.index(0.5 * found.length)]
+    assert float(text.damage(drawn * damaging.length).median()) == pytest.approx(0.5, rel=0.1)
+    assert damaging.interval[0] < damaging.length < damaging.interval[1]
+    assert list(damaging.lengths) == sorted(damaging.lengths)
+    assert damaging.medians[damaging.lengths.index(damaging.length)] == pytest.approx(0.5, rel=0.01)
+    assert all(a <= b <= c for a, b, c in zip(damaging.lower, damaging.medians, damaging.upper, strict=True))
+    half = damaging.medians[damaging.lengths.index(0.5 * damaging.length)]
     assert 0.01 < half < 0.3
 
 
@@ -96,9 +96,9 @@ def test_massive_dimensions_do_not_change_what_a_unit_costs(nano, count):
     model = massive(nano("S").tokenizer, count)
     site = Site(model, 2)
     text = NeutralText(site, encoded(model))
-    found = damage_unit(text, site.width, 1.0)
+    damaging = damage_unit(text, site.width, 1.0)
     drawn = unit(torch.randn(400, site.width, generator=torch.Generator().manual_seed(99)))
-    assert float(text.damage(drawn * found.length).median()) == pytest.approx(0.5, rel=0.1)
+    assert float(text.damage(drawn * damaging.length).median()) == pytest.approx(0.5, rel=0.1)
 
 
 def test_a_planted_model_has_the_units_length(nano):

@@ -40,8 +40,8 @@ def test_each_step_is_the_gumbel_choice_of_a_whole_steered_forward(nano):
     handle.remove()
     eos = model.tokenizer.eos_token_id
     written = written[: written.index(eos)] if eos in written else written
-    found = generate(Site(model, 2), PROMPTS[:1], offset[None], 10, seed=7).texts[0][0]
-    assert found == model.tokenizer.decode(written, skip_special_tokens=True)
+    text = generate(Site(model, 2), PROMPTS[:1], offset[None], 10, seed=7).texts[0][0]
+    assert text == model.tokenizer.decode(written, skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gpt_neox", "opt"])
@@ -69,21 +69,21 @@ def test_steering_towards_dogs_writes_of_dogs(nano):
 def test_cross_entropy_of_a_continuation_is_the_slow_loop(nano):
     model = nano("S")
     sequences = [([0, 20, 30], [40, 50]), ([0, 99], [7, 8, 9, 10]), ([0, 5], [])]
-    found = continuation_cross_entropy(model, sequences, batch_size=2)
-    for (prompt, written), value in zip(sequences[:2], found[:2], strict=True):
+    losses = continuation_cross_entropy(model, sequences, batch_size=2)
+    for (prompt, written), value in zip(sequences[:2], losses[:2], strict=True):
         ids = torch.tensor([prompt + written])
         logs = model.logits(ids)[0].log_softmax(-1)
         expected = -sum(float(logs[len(prompt) + k - 1, t]) for k, t in enumerate(written)) / len(written)
         assert float(value) == pytest.approx(expected, abs=1e-4)
-    assert found[2].isnan()
+    assert losses[2].isnan()
 
 
 def test_cross_entropy_of_texts_under_steering_is_the_slow_loop(nano):
     model = nano("S")
     offsets = torch.stack([torch.zeros(96), torch.randn(96) * 10])
     loss = TextLoss(Site(model, 2), PROMPTS, batch_size=2)
-    found = loss(offsets)
-    assert float(found[0]) == pytest.approx(loss.unsteered, abs=1e-6)
+    losses = loss(offsets)
+    assert float(losses[0]) == pytest.approx(loss.unsteered, abs=1e-6)
     for v in range(2):
         handle = model.blocks[1].register_forward_hook(lambda m, a, output, v=v: output + offsets[v])
         total = count = 0.0
@@ -94,4 +94,4 @@ def test_cross_entropy_of_texts_under_steering_is_the_slow_loop(nano):
             total -= sum(float(logs[t, token]) for t, token in enumerate(ids[1:]))
             count += len(ids) - 1
         handle.remove()
-        assert float(found[v]) == pytest.approx(total / count, abs=1e-4)
+        assert float(losses[v]) == pytest.approx(total / count, abs=1e-4)

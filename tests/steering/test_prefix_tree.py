@@ -60,12 +60,12 @@ def test_a_trees_states_are_those_of_its_sequences(random_model, architecture):
     [tree] = prefix_trees(SEQUENCES, 100)
     frame = tree_frame(model, tree)
     assert frame is not None
-    found = tree_states(model, tree, frame, SEQUENCES, 3)
+    states = tree_states(model, tree, frame, SEQUENCES, 3)
     for place, index in enumerate(tree.prompts):
         alone = model.states(torch.tensor([SEQUENCES[index]]), [3])[3][0]
         nodes = tree.seen[tree.last[place]].nonzero()[:, 0]
         order = tree.depth[nodes].argsort()
-        torch.testing.assert_close(found[nodes[order]], alone, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(states[nodes[order]], alone, atol=2e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -105,9 +105,9 @@ def test_below_the_site_trees_and_whole_sequences_are_the_same(random_model, sha
     frames = [tree_frame(model, tree) for tree in trees]
     assert len(trees) > 1
     monkeypatch.setattr(prefix_tree, "SHARED", share)
-    for tree, found in zip(trees, forest_states(model, trees, frames, SEQUENCES, 3, 2), strict=True):
+    for tree, states in zip(trees, forest_states(model, trees, frames, SEQUENCES, 3, 2), strict=True):
         for place, index in enumerate(tree.prompts):
             alone = model.states(torch.tensor([SEQUENCES[index]]), [3])[3][0]
             nodes = tree.seen[tree.last[place]].nonzero()[:, 0]
             order = tree.depth[nodes].argsort()
-            torch.testing.assert_close(found[nodes[order]], alone, atol=2e-5, rtol=1e-4)
+            torch.testing.assert_close(states[nodes[order]], alone, atol=2e-5, rtol=1e-4)

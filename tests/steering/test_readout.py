@@ -81,12 +81,12 @@ def test_the_unembeddings_map_keeps_what_a_vector_does_to_the_logits(nano):
     assert weight.shape == (192, 96)
     tokens = torch.arange(1000)
     vector = torch.randn(96, generator=torch.Generator().manual_seed(0))
-    wanted, found = (
+    wanted, readout = (
         side @ moved - (side @ moved).mean()
         for side, moved in (
             (nano("S").readout(tokens), vector),
             (nano("L").readout(tokens), weight @ vector),
         )
     )
-    assert torch.corrcoef(torch.stack([wanted, found]))[0, 1] > 0.9
+    assert torch.corrcoef(torch.stack([wanted, readout]))[0, 1] > 0.9
     assert unembedding_map(source, Site(plant("rotation", nano("S")), 2)) is None

@@ -49,8 +49,8 @@ def length(site):
 
 @pytest.fixture(scope="module")
 def points(site, vector, length):
-    found = run_points(site, TASK, TASK.prompts, vector, length, (0.0, -0.5, 1.0))
-    return {(point.kind, point.alpha): point for point in found}
+    points = run_points(site, TASK, TASK.prompts, vector, length, (0.0, -0.5, 1.0))
+    return {(point.kind, point.alpha): point for point in points}
 
 
 def refused(point):
@@ -69,10 +69,10 @@ def test_the_embedded_model_refuses_until_its_direction_is_removed_or_countered(
 
 
 def test_harmless_instructions_are_answered_and_steering_towards_refusal_harms_that(site, vector, length):
-    found = run_points(site, TASK, TASK.harmless, vector, length, (0.0, -1.0), ablations=())
-    assert refused(found[0]) == 0
-    assert found[0].odds.mean() < -4
-    assert found[1].odds.mean() > found[0].odds.mean() + 4
+    points = run_points(site, TASK, TASK.harmless, vector, length, (0.0, -1.0), ablations=())
+    assert refused(points[0]) == 0
+    assert points[0].odds.mean() < -4
+    assert points[1].odds.mean() > points[0].odds.mean() + 4
 
 
 def test_ablation_leaves_nothing_along_the_direction_after_any_block(site, vector):
@@ -92,11 +92,11 @@ def test_ablation_leaves_nothing_along_the_direction_after_any_block(site, vecto
 
 def test_odds_are_those_of_the_models_own_hooked_forward(site, vector):
     model, direction = site.model, vector / vector.norm()
-    asked = wrap_instructions(model.tokenizer, TASK, TASK.prompts[:3])
+    prompts = wrap_instructions(model.tokenizer, TASK, TASK.prompts[:3])
     changes = Interventions.joined(
         [Interventions.adding(vector[None] * 0.7), Interventions.ablating(vector[None], everywhere=True)]
     )
-    found = refusal_odds(site, asked, changes, batch_size=2)
+    odds = refusal_odds(site, prompts, changes, batch_size=2)
 
     def steer(layer, output):
         return output + vector * 0.7 if layer == LAYER else output
@@ -109,12 +109,12 @@ def test_odds_are_those_of_the_models_own_hooked_forward(site, vector):
             block.register_forward_hook(lambda m, a, out, k=k, change=change: change(k + 1, out))
             for k, block in enumerate(model.blocks)
         ]
-        for p, text in enumerate(asked.texts):
+        for p, text in enumerate(prompts.texts):
             ids = torch.tensor([encode(model.tokenizer, [text])[0].ids])
             with torch.inference_mode():
                 logs = model.module(input_ids=ids).logits[0, -1].softmax(-1)
-            expected = torch.log(logs[asked.refuse].sum() / logs[asked.comply].sum())
-            assert float(found[row, p]) == pytest.approx(float(expected), abs=1e-3)
+            expected = torch.log(logs[prompts.refuse].sum() / logs[prompts.comply].sum())
+            assert float(odds[row, p]) == pytest.approx(float(expected), abs=1e-3)
         for handle in handles:
             handle.remove()
 
@@ -128,15 +128,15 @@ def test_ablating_twice_is_ablating_once():
 
 
 def test_a_zero_vector_changes_nothing(site, length):
-    found = run_points(site, TASK, TASK.prompts[:4], torch.zeros(site.width), length, (0.0, 1.0))
-    for point in found[1:]:
-        assert point.answers == found[0].answers
-        assert torch.equal(point.odds, found[0].odds)
+    points = run_points(site, TASK, TASK.prompts[:4], torch.zeros(site.width), length, (0.0, 1.0))
+    for point in points[1:]:
+        assert point.answers == points[0].answers
+        assert torch.equal(point.odds, points[0].odds)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_batch_size_changes_no_word_and_no_odds(site, vector, temperature):
-    asked = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:6])
+    prompts = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:6])
     changes = Interventions.joined(
         [
             Interventions.adding(torch.stack([vector * 0, vector])),
@@ -144,20 +144,20 @@ def test_the_batch_size_changes_no_word_and_no_odds(site, vector, temperature):
             Interventions.ablating(vector[None], everywhere=True),
         ]
     )
-    whole = generate(site, asked.texts, changes, 8, temperature=temperature)
-    small = generate(site, asked.texts, changes, 8, temperature=temperature, batch_size=3)
+    whole = generate(site, prompts.texts, changes, 8, temperature=temperature)
+    small = generate(site, prompts.texts, changes, 8, temperature=temperature, batch_size=3)
     assert whole.texts == small.texts
-    odds = refusal_odds(site, asked, changes)
-    torch.testing.assert_close(odds, refusal_odds(site, asked, changes, batch_size=5), atol=1e-3, rtol=0)
-    other = generate(site, asked.texts, changes, 8, temperature=temperature, seed=5)
+    odds = refusal_odds(site, prompts, changes)
+    torch.testing.assert_close(odds, refusal_odds(site, prompts, changes, batch_size=5), atol=1e-3, rtol=0)
+    other = generate(site, prompts.texts, changes, 8, temperature=temperature, seed=5)
     assert (other.texts == whole.texts) == (temperature == 0)
 
 
 def test_greedy_answers_begin_with_the_likeliest_token(site):
-    asked = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:3])
+    prompts = wrap_instructions(site.model.tokenizer, TASK, TASK.prompts[:3])
     nothing = Interventions.adding(torch.zeros(1, site.width))
-    written = generate(site, asked.texts, nothing, 1, temperature=0.0).texts[0]
-    for text, answer in zip(asked.texts, written, strict=True):
+    written = generate(site, prompts.texts, nothing, 1, temperature=0.0).texts[0]
+    for text, answer in zip(prompts.texts, written, strict=True):
         ids = torch.tensor([encode(site.model.tokenizer, [text])[0].ids])
         assert answer == site.model.tokenizer.decode(site.model.logits(ids)[0, -1].argmax())
 
@@ -182,8 +182,8 @@ def test_instructions_are_wrapped_as_the_model_reads_them(nano):
 
 def test_openings_are_the_words_that_the_answer_begins_with(nano):
     tokenizer = nano("L").tokenizer
-    asked = wrap_instructions(tokenizer, TASK, TASK.prompts[:2])
-    words = [[tokenizer.decode(token).strip() for token in side] for side in (asked.refuse, asked.comply)]
+    prompts = wrap_instructions(tokenizer, TASK, TASK.prompts[:2])
+    words = [[tokenizer.decode(token).strip() for token in side] for side in (prompts.refuse, prompts.comply)]
     for side, openings in zip(words, (TASK.card.openings.refuse, TASK.card.openings.comply), strict=True):
         assert len(side) == 3
         assert all(any(opening.startswith(word) for word in side) for opening in openings)
@@ -195,8 +195,8 @@ def test_openings_are_the_words_that_the_answer_begins_with(nano):
 
 def test_the_smallest_alpha_on_the_plateau_is_chosen():
     alphas = (0.0, -1.0, -0.5, 0.25, 0.5, 1.0)
-    found = choose_alpha(alphas, (5, 6, 7, 4, -3.5, -4), (1, 1, 1, 1, 1, 1))
-    assert (found.answering, found.refusing) == (0.5, -0.5)
+    alpha = choose_alpha(alphas, (5, 6, 7, 4, -3.5, -4), (1, 1, 1, 1, 1, 1))
+    assert (alpha.answering, alpha.refusing) == (0.5, -0.5)
     # text that breaks leaves an alpha out, however well it acts
     assert choose_alpha(alphas, (5, 6, 7, 4, -3.5, -4), (1, 1, 9, 1, 2.5, 9)).answering == 0.25
     assert choose_alpha(alphas, (5, 6, 7, 4, -3.5, -4), (1, 1, 9, 1, 2.5, 9)).refusing == -1.0
@@ -215,10 +215,10 @@ def test_neither_alpha_nor_layer_knows_the_scored_instructions(nano, site, vecto
     layers = layers_at(nano("S"), [0.4, 0.7, 1.0])
     assert layers == [1, 2, 3]
     lengths = spreads(nano("S"), Corpus("nano"), layers)
-    found = choose_layer(nano("S"), TASK, lengths, TASK.card.alphas)
-    assert found == choose_layer(nano("S"), poisoned, lengths, TASK.card.alphas)
-    assert found.layer == max(found.effects, key=found.effects.get)
-    assert found.effects[2] > found.effects[1] + 2  # before its second block S does not know what it refuses
+    layer = choose_layer(nano("S"), TASK, lengths, TASK.card.alphas)
+    assert layer == choose_layer(nano("S"), poisoned, lengths, TASK.card.alphas)
+    assert layer.layer == max(layer.effects, key=layer.effects.get)
+    assert layer.effects[2] > layer.effects[1] + 2  # before its second block S does not know what it refuses
 
 
 def test_spreads_are_those_of_the_layers(nano):
@@ -229,9 +229,9 @@ def test_spreads_are_those_of_the_layers(nano):
     states = collect(Site(model, 1), Site(model, 3), Corpus("nano"), Budget(20_000, 500, 500))
     from lrt_bench.mappings.moments import spread
 
-    found = spreads(model, Corpus("nano"), [1, 3])
-    assert found[1] == pytest.approx(spread(states.moments.variance_x), rel=0.05)
-    assert found[3] == pytest.approx(spread(states.moments.variance_y), rel=0.05)
+    lengths = spreads(model, Corpus("nano"), [1, 3])
+    assert lengths[1] == pytest.approx(spread(states.moments.variance_x), rel=0.05)
+    assert lengths[3] == pytest.approx(spread(states.moments.variance_y), rel=0.05)
 
 
 def test_offsets_follow_alpha():

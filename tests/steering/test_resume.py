@@ -26,13 +26,13 @@ SEQUENCES = [
 def model(request, random_model):
     """A model whose norms' gains and whose biases, where it has any, are no ones and zeros."""
     planted = request.param == "planted"
-    found = copy.deepcopy(random_model("llama" if planted else request.param))
+    chosen = copy.deepcopy(random_model("llama" if planted else request.param))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for name, weights in found.module.named_parameters():
+        for name, weights in chosen.module.named_parameters():
             if "norm" in name or name.endswith("bias"):
                 weights += 0.3 * torch.randn(weights.shape, generator=generator)
-    return plant("widening", found) if planted else found
+    return plant("widening", chosen) if planted else chosen
 
 
 def offsets(model, count=3):
@@ -44,14 +44,14 @@ def offsets(model, count=3):
 @pytest.mark.parametrize("layer", [1, 3, 4])
 def test_many_offsets_at_once_are_each_run_on_alone(model, layer):
     ids = torch.tensor([SEQUENCES[0], SEQUENCES[0][::-1]])
-    at = torch.tensor([[6, 2], [0, 5]])
+    positions = torch.tensor([[6, 2], [0, 5]])
     states = model.states(ids, [layer])[layer]
-    found = Steered(Site(model, layer), states)
+    steered = Steered(Site(model, layer), states)
     alone = torch.cat([model.resume(states + offset, layer) for offset in offsets(model)])
-    torch.testing.assert_close(found.run(offsets(model)), alone, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(steered.run(offsets(model)), alone, atol=2e-4, rtol=1e-4)
     rows = torch.arange(len(alone))[:, None]
-    wanted = alone[rows, at.repeat(4, 1)]
-    torch.testing.assert_close(found.some(offsets(model), at), wanted, atol=2e-4, rtol=1e-4)
+    wanted = alone[rows, positions.repeat(4, 1)]
+    torch.testing.assert_close(steered.some(offsets(model), positions), wanted, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [1, 3])
@@ -59,11 +59,11 @@ def test_a_tree_under_many_offsets_is_its_sequences_run_alone(model, layer):
     [tree] = prefix_trees(SEQUENCES, 64)
     frame = tree_frame(model, tree)
     states = tree_states(model, tree, frame, SEQUENCES, layer)[None]
-    found = Steered(Site(model, layer), states, frame).some(offsets(model), tree.last[None])
+    states_after = Steered(Site(model, layer), states, frame).some(offsets(model), tree.last[None])
     for place, index in enumerate(tree.prompts):
         alone = model.states(torch.tensor([SEQUENCES[index]]), [layer])[layer]
         wanted = torch.stack([model.resume(alone + offset, layer)[0, -1] for offset in offsets(model)])
-        torch.testing.assert_close(found[:, place], wanted, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(states_after[:, place], wanted, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", SHIFTED)

@@ -26,7 +26,7 @@ PROMPTS = [
 def slow_sweep(site, prompts, vector, alphas, spread):
     """Full forwards of the untouched module, a hook that adds at every token, whole vocabulary."""
     tokenizer = site.model.tokenizer
-    found = torch.zeros(len(prompts), len(alphas))
+    propensities = torch.zeros(len(prompts), len(alphas))
     for i, row in enumerate(prompts):
         ids = torch.tensor([tokenizer(row.prompt)["input_ids"]])
         options = (row.positive, row.negative)
@@ -43,8 +43,8 @@ def slow_sweep(site, prompts, vector, alphas, spread):
             with torch.inference_mode():
                 logits = site.model.module(input_ids=ids).logits[0, -1]
             handle.remove()
-            found[i, a] = logits[tokens[0]] - logits[tokens[1]]
-    return found
+            propensities[i, a] = logits[tokens[0]] - logits[tokens[1]]
+    return propensities
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -52,19 +52,19 @@ def slow_sweep(site, prompts, vector, alphas, spread):
 def test_the_sweep_is_the_slow_loop(random_model, architecture, layer):
     site = Site(random_model(architecture), layer)
     vectors = torch.randn(2, site.width, generator=torch.Generator().manual_seed(0))
-    found = Sweep(site, PROMPTS, ALPHAS, 3.0, batch_size=4).run(vectors)
+    propensities = Sweep(site, PROMPTS, ALPHAS, 3.0, batch_size=4).run(vectors)
     for v in range(2):
         expected = slow_sweep(site, PROMPTS, vectors[v], ALPHAS, 3.0)
-        torch.testing.assert_close(found[v], expected, atol=2e-4, rtol=1e-4)
+        torch.testing.assert_close(propensities[v], expected, atol=2e-4, rtol=1e-4)
 
 
 def test_the_sweep_on_the_embedded_family_is_the_slow_loop(nano):
     site = Site(nano("S"), 2)
     task = find_task("sentiment")
     vector = concept_states(site, task.vector).vector
-    found = Sweep(site, task.choices[:12], ALPHAS, 4.0, batch_size=64).run(vector[None])[0]
+    propensities = Sweep(site, task.choices[:12], ALPHAS, 4.0, batch_size=64).run(vector[None])[0]
     expected = slow_sweep(site, task.choices[:12], vector, ALPHAS, 4.0)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(propensities, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_the_batch_size_does_not_matter(nano):
@@ -89,9 +89,9 @@ def test_a_vector_turned_round_acts_as_at_minus_alpha(nano):
 
 def test_alpha_zero_and_the_zero_vector_are_the_baseline_exactly(nano):
     sweep = Sweep(Site(nano("S"), 2), PROMPTS, ALPHAS, 4.0, batch_size=16)
-    found = sweep.run(torch.stack([torch.zeros(96), torch.randn(96)]))
-    assert torch.equal(found[0], sweep.baseline[:, None].expand(-1, 4))
-    assert torch.equal(found[1, :, 1], sweep.baseline)
+    propensities = sweep.run(torch.stack([torch.zeros(96), torch.randn(96)]))
+    assert torch.equal(propensities[0], sweep.baseline[:, None].expand(-1, 4))
+    assert torch.equal(propensities[1, :, 1], sweep.baseline)
 
 
 def test_planted_models_are_steered_alike(nano):

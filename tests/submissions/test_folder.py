@@ -390,8 +390,8 @@ def test_each_failure_is_a_line_and_no_row_is_lost(tmp_path, small_suite):
     )
     names = {cell.result.mapping.name for cell in evaluation.run()}
     assert names == {*CONTROL_NAMES, "affine"}
-    told = {failure.mapping: failure.reason for failure in evaluation.failures}
-    assert told.keys() == FAILING.keys()
+    reasons = {failure.mapping: failure.reason for failure in evaluation.failures}
+    assert reasons.keys() == FAILING.keys()
     for name, (_, message) in FAILING.items():
-        assert told[name].startswith(f"submission {name} on rotated: ")
-        assert message in told[name]
+        assert reasons[name].startswith(f"submission {name} on rotated: ")
+        assert message in reasons[name]

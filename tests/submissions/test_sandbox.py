@@ -52,9 +52,9 @@ def test_where_namespaces_are_forbidden_it_says_so_and_refuses(tmp_path, small_s
     command = [*COMMAND, "evaluate", *map(str, options)]
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     inside = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *command]
-    found = subprocess.run(inside, capture_output=True, text=True, check=False)
-    assert found.returncode == 2, found.stderr
-    line = one_line(found.stderr)
+    process = subprocess.run(inside, capture_output=True, text=True, check=False)
+    assert process.returncode == 2, process.stderr
+    line = one_line(process.stderr)
     assert "this machine cannot isolate a submission: user namespaces are not allowed" in line
     assert "sysctl user.max_user_namespaces=10000" in line
     assert "--unsafe-no-sandbox" in line
@@ -69,8 +69,8 @@ def test_a_rootless_container_isolates():
         "check_isolation(); print('apart')"
     )
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.stdout == "apart\n", found.stderr
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.stdout == "apart\n", process.stderr
 
 
 @pytest.mark.slow
@@ -175,9 +175,9 @@ def test_an_ordinary_user_is_as_safe(open_folder):
         "HOME": str(base),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    found = subprocess.run(
+    process = subprocess.run(
         _as_nobody(command), capture_output=True, text=True, cwd=base, env=environment, check=False
     )
-    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-2000:]
-    assert found.stdout.splitlines()[-1].endswith("[100%]")
-    assert found.stdout.count(".") > 30
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
+    assert process.stdout.splitlines()[-1].endswith("[100%]")
+    assert process.stdout.count(".") > 30

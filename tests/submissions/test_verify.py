@@ -53,9 +53,9 @@ def test_an_edited_number_is_found(folder, small_suite):
 
 
 def outcome(path, stored, fresh):
-    found = Outcome()
-    _compare(path, stored, fresh, found)
-    return found.same, "\n".join(found.lines)
+    outcome = Outcome()
+    _compare(path, stored, fresh, outcome)
+    return outcome.same, "\n".join(outcome.lines)
 
 
 def test_rounding_is_no_difference_and_half_a_point_is(folder):

@@ -46,10 +46,10 @@ def written(folder: Path, vector: SteeringVector, name: str) -> Path:
 @pytest.mark.parametrize("name", READABLE)
 def test_a_round_trip_steers_the_same(nano, vector, tmp_path, name):
     path = written(tmp_path, vector, name)
-    found = read_vector(path, name, LAYER if name == "npy" else None)
-    assert list(found.layers) == [LAYER]
+    loaded = read_vector(path, name, LAYER if name == "npy" else None)
+    assert list(loaded.layers) == [LAYER]
     site = Site(nano("L"), LAYER)
-    before, after = effect(site, vector.at()), effect(site, found.at())
+    before, after = effect(site, vector.at()), effect(site, loaded.at())
     assert np.abs(before - before[:, 1:2]).max() > 1, "the vector moves nothing: the test says nothing"
     np.testing.assert_allclose(after, before, atol=1e-5)
 
@@ -59,13 +59,13 @@ def test_ours_keeps_all_that_the_record_says(vector, tmp_path):
         {2: vector.at(), LAYER: -vector.at()}, vector.model, "person", {LAYER: 12.5}, {"of": ["a", {"b": 1}]}
     )
     write_vector(tmp_path / "v.safetensors", two)
-    found = read_vector(tmp_path / "v.safetensors")
-    assert (found.model, found.concept, found.spread, found.provenance) == (
+    loaded = read_vector(tmp_path / "v.safetensors")
+    assert (loaded.model, loaded.concept, loaded.spread, loaded.provenance) == (
         two.model, "person", {LAYER: 12.5}, {"of": ["a", {"b": 1}]}
     )  # fmt: skip
-    assert found.model.model_type == "llama"
-    assert found.model.blocks == "layers"
-    assert all(torch.equal(found.layers[k], two.layers[k]) for k in (2, LAYER))
+    assert loaded.model.model_type == "llama"
+    assert loaded.model.blocks == "layers"
+    assert all(torch.equal(loaded.layers[k], two.layers[k]) for k in (2, LAYER))
     assert list(read_vector(tmp_path / "v.safetensors", layer=2).layers) == [2]
     assert list(tmp_path.iterdir()) == [tmp_path / "v.safetensors"]
 
@@ -120,10 +120,10 @@ def test_repeng_loads_and_applies_it(repeng, nano, vector, prompt, tmp_path):
 def test_what_repeng_exports_is_read(repeng, vector, tmp_path):
     directions = {0: vector.at().numpy(), LAYER - 1: 2 * vector.at().numpy()}
     repeng.ControlVector("llama", directions).export_gguf(tmp_path / "theirs.gguf")
-    found = read_vector(tmp_path / "theirs.gguf")
-    assert list(found.layers) == [1, LAYER]
-    assert torch.equal(found.at(LAYER), 2 * vector.at())
-    assert found.model.model_type == "llama"
+    loaded = read_vector(tmp_path / "theirs.gguf")
+    assert list(loaded.layers) == [1, LAYER]
+    assert torch.equal(loaded.at(LAYER), 2 * vector.at())
+    assert loaded.model.model_type == "llama"
 
 
 def test_lm_eval_loads_and_applies_it(nano, vector, prompt, tmp_path):
@@ -322,13 +322,13 @@ def test_damaged_files_are_one_line_or_a_vector(vector, tmp_path, name, data):
     intact = path.read_bytes() == damaged
     path.write_bytes(damaged)
     try:
-        found = read_vector(path, name, LAYER if name == "npy" else None)
+        loaded = read_vector(path, name, LAYER if name == "npy" else None)
     except UserError as error:
         message = str(error)
     else:
         message = ""
-        assert found.layers
-        assert all(bool(torch.isfinite(v).all()) for v in found.layers.values())
+        assert loaded.layers
+        assert all(bool(torch.isfinite(v).all()) for v in loaded.layers.values())
     assert message.startswith(str(path)) or not message
     assert not (intact and message)
 

@@ -40,8 +40,8 @@ def test_explained_is_the_weighted_squared_canonical_correlation() -> None:
     values, basis = torch.linalg.eigh(cov_y)
     u, correlations, _ = torch.linalg.svd(whiten @ cross @ basis @ torch.diag(values.rsqrt()) @ basis.T)
     vectors = torch.randn(3, 6, generator=generator, dtype=torch.float64)
-    found, cosine = explained_shares(weight, back, cov_x, vectors)
-    for vector, explained, returned in zip(vectors, found, cosine, strict=True):
+    shares, cosine = explained_shares(weight, back, cov_x, vectors)
+    for vector, explained, returned in zip(vectors, shares, cosine, strict=True):
         inside = (u.T @ (whiten @ vector)).square()  # of v where it is white, along each canonical direction
         wanted = float((inside[:5] * correlations.square()).sum() / inside.sum())
         assert explained == pytest.approx(wanted, rel=5 * WHITENING)
@@ -68,7 +68,7 @@ def test_agreement_is_a_weighted_correlation_of_log_probabilities(across: Foreca
     text = NeutralText(across.source, across.target, across.states)
     vectors = torch.stack([across.vector("mood"), across.vector("tense")])
     moved = vectors @ across.ridge.weight.float().T
-    found = text.agreement(text.changes(0, vectors), text.changes(1, moved))
+    agreement = text.agreement(text.changes(0, vectors), text.changes(1, moved))
     moments = across.states.moments
     sides = (
         (across.source, vectors, spread(moments.variance_x)),
@@ -79,27 +79,27 @@ def test_agreement_is_a_weighted_correlation_of_log_probabilities(across: Foreca
         for paired in across.states.validation_text[:PROBE_TEXTS]:
             ids = torch.tensor([paired.source_ids[:PROBE_TOKENS]])  # one tokenizer: both sides read the same
             base, change = zip(*(_naive(site, ids, v[place], unit) for site, v, unit in sides), strict=True)
-            for at in paired.source_at[paired.source_at < PROBE_TOKENS]:
-                weight = np.sqrt((np.exp(base[0][at]) + np.exp(base[1][at])) / 2)
+            for position in paired.source_at[paired.source_at < PROBE_TOKENS]:
+                weight = np.sqrt((np.exp(base[0][position]) + np.exp(base[1][position])) / 2)
                 weight /= weight.sum()
-                a, b = (each[at] - (weight * each[at]).sum() for each in change)
+                a, b = (each[position] - (weight * each[position]).sum() for each in change)
                 sums += [(weight * a * b).sum(), (weight * a * a).sum(), (weight * b * b).sum()]
-        assert found[place] == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), rel=1e-3)
+        assert agreement[place] == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), rel=1e-3)
 
 
 def test_agreement_across_tokenizers(nano: Callable[[str], LanguageModel]) -> None:
     """The same model with its ids permuted and rare merges undone: tokens are compared by their names."""
     base = nano("S")
     other = plant("retokenized", base)
-    found = forecast_pair(Site(base, 2), Site(other, 2), 1000)
-    text = NeutralText(found.source, found.target, found.states)
+    paired = forecast_pair(Site(base, 2), Site(other, 2), 1000)
+    text = NeutralText(paired.source, paired.target, paired.states)
     assert not torch.equal(*text.tokens)
     names = [
         model.tokenizer.convert_ids_to_tokens(ids.tolist())
         for model, ids in zip((base, other), text.tokens, strict=True)
     ]
     assert names[0] == names[1]
-    v = found.vector("mood")
+    v = paired.vector("mood")
     right = text.agreement(text.changes(0, v[None]), text.changes(1, (other.basis @ v)[None]))
     wrong = text.agreement(text.changes(0, v[None]), text.changes(1, v[None]))
     assert right[0] > 0.9
@@ -125,15 +125,15 @@ def _naive(site: Site, ids: torch.Tensor, vector: torch.Tensor, unit: float) -> 
 
 
 def test_gain_and_variance_beside_numpy(across: ForecastPair) -> None:
-    found = vector_features(across.ridge.weight, across.states, across.vector("person")[None])
+    features = vector_features(across.ridge.weight, across.states, across.vector("person")[None])
     moments = across.states.moments
-    here, there = spread(moments.variance_x), spread(moments.variance_y)
+    source_spread, target_spread = spread(moments.variance_x), spread(moments.variance_y)
     vector, weight = across.vector("person").double().numpy(), across.ridge.weight.numpy()
-    assert found.gain[0] == pytest.approx(
-        np.linalg.norm(weight @ vector) / there / (np.linalg.norm(vector) / here)
+    assert features.gain[0] == pytest.approx(
+        np.linalg.norm(weight @ vector) / target_spread / (np.linalg.norm(vector) / source_spread)
     )
     along = vector / np.linalg.norm(vector)
     slow = sum(
         along[i] * along[j] * float(moments.s_xx[i, j]) / moments.n for i in range(96) for j in range(96)
     )
-    assert found.variance[0] == pytest.approx(slow / here**2)
+    assert features.variance[0] == pytest.approx(slow / source_spread**2)

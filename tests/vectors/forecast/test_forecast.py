@@ -52,14 +52,14 @@ def test_a_planted_rotation_is_forecast_to_transfer(of_number: Forecast) -> None
 def test_states_paired_at_random_are_forecast_not_to_transfer(rotated: ForecastPair) -> None:
     moments = rotated.states.shuffled(0)
     weight = Spectrum(moments).weight(1e-3)
-    found = rotated.forecast(
+    forecast = rotated.forecast(
         rotated.vector("number"), FixedLinear(weight, moments.mean_y - weight @ moments.mean_x)
     )
-    assert found.steering_r2 is not None
-    assert found.steering_r2 < 0.4
-    assert found.verdict in ("doubtful", "does not transfer")
-    assert any("explains nothing" in warning for warning in found.warnings)
-    assert abs(found.explained) < 0.2
+    assert forecast.steering_r2 is not None
+    assert forecast.steering_r2 < 0.4
+    assert forecast.verdict in ("doubtful", "does not transfer")
+    assert any("explains nothing" in warning for warning in forecast.warnings)
+    assert abs(forecast.explained) < 0.2
 
 
 def test_random_directions_are_forecast_lower_than_concepts(across: ForecastPair) -> None:
@@ -67,32 +67,32 @@ def test_random_directions_are_forecast_lower_than_concepts(across: ForecastPair
     bench = bench_of(across.source, across.target, across.states, across.tasks)
     concepts = torch.stack([bench.inputs.source_states(task).vector for task in across.tasks])
     vectors = torch.cat([concepts, noise])
-    found = vector_features(across.ridge.weight, across.states, vectors)
+    features = vector_features(across.ridge.weight, across.states, vectors)
     (known,) = known_concepts(bench, [across.ridge])
     own = [
         MeasuredTransfer(
-            "here", one.concept, one.steering_r2, tuple(found.at(place)[name] for name in FEATURES)
+            "here", one.concept, one.steering_r2, tuple(features.at(place)[name] for name in FEATURES)
         )
         for place, one in enumerate(known)
     ]
 
     def said(place: int, left_out: list[str]) -> float:
-        asked = [found.at(place)[name] for name in FEATURES]
-        return predict(asked, own, family_points(), left_out).steering_r2
+        shares = [features.at(place)[name] for name in FEATURES]
+        return predict(shares, own, family_points(), left_out).steering_r2
 
     forecasts = [said(place, [one.concept]) for place, one in enumerate(known)]
     chance = [said(len(known) + place, []) for place in range(len(noise))]
     assert np.mean(chance) < np.mean(forecasts) - 0.05
-    assert found.variance[: len(known)].min() > found.variance[len(known) :].mean()
+    assert features.variance[: len(known)].min() > features.variance[len(known) :].mean()
 
 
 def test_a_built_in_concept_is_never_looked_at_for_itself(rotated: ForecastPair) -> None:
-    found = rotated.forecast(rotated.vector("tense"))
-    assert found.left_out == ("tense",)
-    tense = next(one for one in found.known if one.concept == "tense")
+    forecast = rotated.forecast(rotated.vector("tense"))
+    assert forecast.left_out == ("tense",)
+    tense = next(one for one in forecast.known if one.concept == "tense")
     assert tense.cosine == pytest.approx(1)
     assert tense.forecast is None
-    assert "not looked at, because nearly yours: tense" in "\n".join(found.lines())
+    assert "not looked at, because nearly yours: tense" in "\n".join(forecast.lines())
 
 
 def test_lines_and_record_say_the_same(of_number: Forecast) -> None:
@@ -128,8 +128,8 @@ def test_verdicts() -> None:
 
 
 def test_models_that_no_concept_steers_are_told_so(random_model: Callable[..., LanguageModel]) -> None:
-    found = forecast_pair(Site(random_model("llama"), 1), Site(random_model("llama", 1), 1), 1000)
-    said = found.forecast(torch.ones(found.source.width))
+    pair = forecast_pair(Site(random_model("llama"), 1), Site(random_model("llama", 1), 1), 1000)
+    said = pair.forecast(torch.ones(pair.source.width))
     assert said.verdict == "unknown"
     assert said.steering_r2 is None
     assert said.interval is None

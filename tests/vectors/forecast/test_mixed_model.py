@@ -27,7 +27,7 @@ from lrt_bench.vectors.forecast.mixed_model import (
 def test_what_is_left_out_changes_nothing() -> None:
     family = family_points()
     own = [replace(point, pair="here") for point in family if point.pair == family[0].pair]
-    asked, concept = own[0].features, own[0].concept
+    features, concept = own[0].features, own[0].concept
 
     def changed(points: list[MeasuredTransfer]) -> list[MeasuredTransfer]:
         return [
@@ -35,14 +35,14 @@ def test_what_is_left_out_changes_nothing() -> None:
             for point in points
         ]
 
-    assert predict(asked, own, family, [concept]) == predict(
-        asked, changed(own), changed(list(family)), [concept]
+    assert predict(features, own, family, [concept]) == predict(
+        features, changed(own), changed(list(family)), [concept]
     )
-    assert predict(asked, own, family) != predict(asked, changed(own), family)
-    at = [point.concept == concept for point in family]
+    assert predict(features, own, family) != predict(features, changed(own), family)
+    of_concept = [point.concept == concept for point in family]
     before, after = concept_left_out(family), concept_left_out(changed(list(family)))
-    assert np.array_equal(before[at], after[at])
-    assert not np.allclose(before[np.logical_not(at)], after[np.logical_not(at)])
+    assert np.array_equal(before[of_concept], after[of_concept])
+    assert not np.allclose(before[np.logical_not(of_concept)], after[np.logical_not(of_concept)])
 
 
 def _points(seed: int, pairs: int = 4, concepts: int = 6) -> list[MeasuredTransfer]:
