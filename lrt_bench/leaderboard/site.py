@@ -116,7 +116,7 @@ class _Builder:
 
     def _fixed_pages(self, tables: list[views.Table]) -> None:
         board = self.board
-        overviews = {table.id: views.overview(board.suites[table.suite], table.track) for table in tables}
+        overviews = {table.id: views.overview(table) for table in tables}
         rows = {table.id: records(table.results[:HTML_ROWS]) for table in tables}
         self._page("index.html", "index.html", tables=tables, rows=rows, overviews=overviews)
         self._page("pairs.html", "pairs.html")

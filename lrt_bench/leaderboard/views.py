@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences
 OVERVIEW_PAIRS, OVERVIEW_MAPPINGS = 12, 40
+OVERVIEW_COLUMNS = ["mapping", "pair", "transfer_score", "rank"]
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,28 @@ def tables(results: DataFrame) -> list[Table]:
 
 @dataclass(frozen=True)
 class Overview:
-    """Mappings of a suite and track over its pairs: each score, and the mean over all of them."""
+    """Mappings of a suite and track over its pairs: each score and rank, and the mean over all of them."""
 
-    pairs: list[PairEntries]
-    rows: list[tuple[str, list[Entry | None], float | None]]
+    pairs: list[str]
+    rows: list[tuple[str, list[dict[str, Any] | None], float | None]]
     left_out: int
 
 
-def overview(pairs: Sequence[PairEntries], track: str) -> Overview | None:
+def overview(table: Table) -> Overview | None:
     """Return the table of mappings by pairs, best mean first; None for one pair, or for very many."""
-    shown = [pair for pair in pairs if any(e.result.mapping.track == track for e in pair.entries)]
-    if not 2 <= len(shown) <= OVERVIEW_PAIRS:
+    results = table.results[table.results["track"] == table.track]
+    pairs, names = list(results["pair"].unique()), list(results["mapping"].unique())
+    if not 2 <= len(pairs) <= OVERVIEW_PAIRS:
         return None
-    names = {e.name: None for pair in shown for e in pair.entries if e.result.mapping.track == track}
-    rows = []
-    for name in names:
-        cells = [pair.by_name.get(name) for pair in shown]
-        ranked = [cell.result.transfer_score for cell in cells if cell and cell.rank is not None]
-        scores = [score for score in ranked if score is not None]
-        rows.append((name, cells, float(np.mean(scores)) if len(scores) == len(shown) else None))
+    cells = {(row["mapping"], row["pair"]): row for row in records(results[OVERVIEW_COLUMNS])}
+    scores = results[results["rank"].notna()].pivot(index="mapping", columns="pair", values="transfer_score")
+    means = scores.reindex(names, columns=pairs).mean(axis=1, skipna=False)
+    rows = [
+        (name, [cells.get((name, pair)) for pair in pairs], None if math.isnan(mean) else float(mean))
+        for name, mean in means.items()
+    ]
     rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
-    return Overview(list(shown), rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
+    return Overview(pairs, rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
 
 
 def index_data(shown: Sequence[Table]) -> dict[str, Any]:
