@@ -28,20 +28,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lrt_bench.api import Pair, concept_vector, evaluate, fit, transfer
+    from lrt_bench.api import concept_vector, evaluate, fit, transfer
     from lrt_bench.mappings.base import LinearMapping, Mapping
     from lrt_bench.models.loading import load_model
     from lrt_bench.models.sites import Site
     from lrt_bench.vectors.fitted_map import FittedMap, load_map
+    from lrt_bench.vectors.pair import Pair
     from lrt_bench.vectors.vector import SteeringVector
     from lrt_bench.vectors.vector_files import read_vector, write_vector
 
 _PLACES = {
-    "api": ("Pair", "concept_vector", "evaluate", "fit", "transfer"),
+    "api": ("concept_vector", "evaluate", "fit", "transfer"),
     "mappings.base": ("LinearMapping", "Mapping"),
     "models.loading": ("load_model",),
     "models.sites": ("Site",),
     "vectors.fitted_map": ("FittedMap", "load_map"),
+    "vectors.pair": ("Pair",),
     "vectors.vector": ("SteeringVector",),
     "vectors.vector_files": ("read_vector", "write_vector"),
 }

@@ -12,12 +12,12 @@ from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
-    from lrt_bench.api import Pair
     from lrt_bench.data.datasets import Data
     from lrt_bench.data.suites import CorpusSpec
     from lrt_bench.models.states import Begin
     from lrt_bench.vectors.fitted_map import FittedMap
     from lrt_bench.vectors.forecast.forecast import Forecast
+    from lrt_bench.vectors.pair import Pair
     from lrt_bench.vectors.vector import SteeringVector
 
 FILE = click.Path(path_type=Path)
@@ -91,9 +91,9 @@ def fit(
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
     """Return the pair that the options name, its models not loaded yet."""
-    from lrt_bench.api import Pair
     from lrt_bench.data.datasets import stand_ins
     from lrt_bench.models.loading import Models, check_stand_ins
+    from lrt_bench.vectors.pair import Pair
 
     local = stand_ins(settings["models"], "--model")
     own_code, bos = settings["trust_remote_code"], settings["bos"]
@@ -257,8 +257,8 @@ def _planned(
     settings: dict[str, Any],
 ) -> tuple[FittedMap | None, Pair]:
     """Return the fitted map, if one is given, and the pair, its models not loaded yet."""
-    from lrt_bench.api import parse_site
     from lrt_bench.vectors.hub import find_map
+    from lrt_bench.vectors.pair import parse_site
     from lrt_bench.vectors.vector_files import read_vector
 
     if map_spec is not None:
@@ -288,7 +288,7 @@ def _check_linear(mapping: str) -> None:
 
 def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings: dict[str, Any]) -> Pair:
     """Return the pair of a fitted map; --source and --target must agree with it where they are given."""
-    from lrt_bench.api import parse_site
+    from lrt_bench.vectors.pair import parse_site
 
     sides = []
     for flag, given, side in (("source", source, fitted.card.source), ("target", target, fitted.card.target)):
