@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
-from lrt_bench.models.transformers_model import TransformersModel
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from benchmarks.timing import Timing, clock, interleaved
 from lrt_bench.data.corpus import Budget, PairedTokens
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import collect
-from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import WEIGHTS
 from lrt_bench.steering.sweep import Sweep
 

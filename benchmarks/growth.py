@@ -17,9 +17,9 @@ from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.mappings.moments import spread
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.base import LanguageModel
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import collect
-from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import WEIGHTS
 from lrt_bench.nano.grammar import documents
 from lrt_bench.steering.concepts import last_states

@@ -6,7 +6,7 @@
 | ``org/name`` or ``org/name@revision`` | a model on the Hub |
 | ``path/to/folder`` | a local folder with config.json, weights and tokenizer |
 | ``path/to/file.gguf`` | a GGUF file |
-| ``planted-rotation:SPEC``, ``planted-widening:SPEC`` | SPEC in another basis (`planted.py`) |
+| ``planted-rotation:SPEC``, ``planted-widening:SPEC`` | SPEC in another basis (`decoders.planted`) |
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from lrt_bench.files.text import read_text
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.checks.checkpoint import LoadOptions, check_complete, load_checkpoint
 from lrt_bench.models.checks.digests import folder_digest, gguf_digest
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.state_cache import StateMemory
-from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.nano.family import FAMILY
 
 LOG = logging.getLogger("lrt_bench")
@@ -100,7 +100,7 @@ class Models:
 
     def _load(self, spec: str) -> LanguageModel:
         if planted := PLANTED.fullmatch(spec):
-            from lrt_bench.models.planted import plant
+            from lrt_bench.models.decoders.planted import plant
 
             return plant(planted["kind"], self.get(planted["base"]))
         source, where, digest = _locate(spec)

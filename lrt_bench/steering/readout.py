@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.planted import PlantedModel
+from lrt_bench.models.decoders.planted import PlantedModel
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.sweep import Encoded, unit
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.transformers_model import TransformersModel
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.steering.concepts import ConceptStates
 
 MAX_WIDTH = 1 << 20  # of a vector that is read from a file

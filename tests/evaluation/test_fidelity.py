@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score
 
 from lrt_bench.data.corpus import Corpus
 from lrt_bench.evaluation.fidelity import Stitching, reachable_share, state_fidelity
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import by_length, forwards, pad, paired_by_length, paired_forwards
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.loading import Models, load_model
-from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.models.texts import token_ids
 from lrt_bench.steering.concepts import last_states

@@ -21,7 +21,7 @@ from lrt_bench.mappings.affine import Affine
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.autoencoders.sae_files import load_sae
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Features, Site
 from lrt_bench.models.states import collect
 from scripts.nano.train_sae import PLANS, export

@@ -9,8 +9,8 @@ from plain_behaviour import concept_vector, plain_divergences, tokenized, writte
 
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.loading import load_model
-from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.behaviour import Behaviour, Setting, share, weighted
 from lrt_bench.steering.concepts import concept_states

@@ -8,9 +8,9 @@ import torch
 from plain_behaviour import divergence, forward, log_softmax, tokenized
 
 from lrt_bench.errors import UserError
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
-from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.steering.damage import DIRECTIONS, NeutralText, damage_unit
 from lrt_bench.steering.sweep import unit
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lrt_bench.data.task_reading.task_folders import find_task
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
+from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
-from lrt_bench.models.transformers_model import TransformersModel
 from lrt_bench.steering.readout import choice_readout, unembedding_map, without
 from lrt_bench.steering.sweep import encode_choices
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lrt_bench.models.blocks import llama_offsets as shifted_block
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.prefix_tree import prefix_trees, tree_frame, tree_states
 from lrt_bench.steering.resume import Steered

@@ -10,7 +10,7 @@ from lrt_bench.data.corpus import encode
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import ChoicePrompt, ContrastPair
 from lrt_bench.errors import UserError
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.sweep import Interventions, Sweep, encode_choices, unit

@@ -7,7 +7,7 @@ import torch
 
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.sweep import Sweep
 from lrt_bench.vectors.vector import ModelHint, SteeringVector

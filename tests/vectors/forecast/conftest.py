@@ -8,7 +8,7 @@ import pytest
 from forecast_pairs import ForecastPair, forecast_pair
 
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 
 

@@ -13,7 +13,7 @@ from forecast_pairs import ForecastPair, forecast_pair
 
 from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.planted import plant
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.sites import Site
 from lrt_bench.vectors.forecast.features import (
     PROBE_ALPHA,

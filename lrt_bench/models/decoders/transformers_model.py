@@ -24,8 +24,8 @@ from lrt_bench.models.blocks import llama_offsets as shifted_block
 from lrt_bench.models.blocks.llama_offsets import Shifted, ShiftedLlama
 from lrt_bench.models.checks import probes
 from lrt_bench.models.checks.layouts import Layout, cache_name, head_of, layouts, window
+from lrt_bench.models.decoders.shell import Shell
 from lrt_bench.models.model_code import ModelError, model_code
-from lrt_bench.models.shell import Shell
 
 LOG = logging.getLogger("lrt_bench")
 FRAMES = 256  # that are remembered

@@ -11,8 +11,8 @@ from architectures import ARCHITECTURES
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.blocks import llama as llama_block
+from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.loading import load_model
-from lrt_bench.models.planted import plant
 from lrt_bench.models.sites import Site
 
 

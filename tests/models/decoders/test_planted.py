@@ -11,8 +11,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.sites import layer_at
+from lrt_bench.models.decoders.planted import retokenized
 from lrt_bench.models.loading import Models
-from lrt_bench.models.planted import retokenized
 
 TASKS = ["sentiment", "tense", "case"]
 SPEC = "planted-retokenized:nano/S"
