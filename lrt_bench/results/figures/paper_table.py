@@ -126,7 +126,10 @@ def measured(task: TaskScores, alphas: Sequence[float]) -> Measured:
 
 
 def lines(results: Sequence[Result]) -> list[Line]:
-    """Return a line for every choice task of every pair: table 1's first, in its order."""
+    """Return a line for every choice task of every pair: table 1's first, in its order.
+
+    The paper's scores are over alphas. The table of tasks (`results.frame`) has one number a task: no alphas.
+    """
     made: dict[tuple[str, str, str], Line] = {}
     for result in results:
         for task in result.tasks:
