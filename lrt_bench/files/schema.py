@@ -45,6 +45,21 @@ def read_yaml(path: Path, model: type[Row]) -> Row:
         raise UserError(f"{path}: {reason}") from error
 
 
+def record_of_json(data: bytes, model: type[Row], place: str | Path) -> Row:
+    """Check the bytes of a JSON file as a record.
+
+    Raises
+    ------
+    ValidationError
+        Where they are no JSON or no record.
+    UserError
+        Naming `place` and the field that stands twice: pydantic takes the last one without a word.
+    """
+    record = model.model_validate_json(data)
+    parse_json(data.decode(), str(place))
+    return record
+
+
 def read_records(path: Path, model: type[Row]) -> Iterator[Row]:
     """Read a file of JSON lines as checked records; blank lines are passed over.
 

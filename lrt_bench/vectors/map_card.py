@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from lrt_bench.errors import UserError
 from lrt_bench.files.markdown import PAPER, card
 from lrt_bench.files.names import HUB_ID
-from lrt_bench.files.schema import Strict, first_problem
+from lrt_bench.files.schema import Strict, first_problem, record_of_json
 from lrt_bench.models.sites import Site
 from lrt_bench.vectors.vector import MAX_LAYERS, MAX_WIDTH, ModelHint
 
@@ -159,7 +159,7 @@ def read_card(data: bytes, place: str | Path) -> MapCard:
     Raises UserError, which names `place` and the field.
     """
     try:
-        return MapCard.model_validate_json(data)
+        return record_of_json(data, MapCard, place)
     except ValidationError as error:
         raise UserError(f"{place}: {first_problem(error)}") from error
 

@@ -20,7 +20,6 @@ coefficients, norms of the decoder's rows in a top-k, and a gate with shared wei
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +32,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.hub import hub_answers
+from lrt_bench.files.parse import parse_json
 from lrt_bench.models.autoencoders.sae import UNTRAINED, SparseAutoencoder, check_tensors, untrained
 from lrt_bench.models.checks.digests import files_digest
 from lrt_bench.models.model_code import first_line
@@ -175,10 +175,10 @@ def _take(path: Path, tensors: Mapping[str, Tensor], *keys: str) -> list[Tensor]
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: missing: SAELens writes it beside {WEIGHT_FILE}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: no JSON: {first_line(error)}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: want a JSON object")
