@@ -51,9 +51,9 @@ class PlantedModel(LanguageModel):
         self.tree_agreement = {}
 
     @property
-    def decodes_with_cache(self) -> bool:
-        """Whether its base decodes exactly with a KV cache."""
-        return self.base.decodes_with_cache
+    def cache_reach(self) -> int:
+        """Longest row for which its base decodes exactly with a KV cache."""
+        return self.base.cache_reach
 
     def _out(self, states: Tensor) -> Tensor:
         return states.float() @ self.basis.T
