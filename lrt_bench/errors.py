@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -20,6 +21,17 @@ UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e
 def printable(text: str) -> str:
     """Replace what would command a terminal instead of being shown on it, letter by letter."""
     return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class _Printable(logging.Filter):
+    """Makes what is logged a line that commands no terminal: a stranger's names may stand in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(" ".join(record.getMessage().split())), ()
+        return True
+
+
+logging.getLogger("lrt_bench").addFilter(_Printable())
 
 
 class UserError(Exception):

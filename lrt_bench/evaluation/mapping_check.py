@@ -83,7 +83,7 @@ class Size(NamedTuple):
 def declared_size(spec: str, stand_ins: Table[str, str]) -> Size | None:
     """Return what a model's configuration declares; None if it cannot be read, as its loader will tell.
 
-    Of a model on the Hub the configuration alone is fetched. No code of its own is run, no GGUF file read.
+    Of a model on the Hub the configuration alone is fetched. Neither its code is run nor a GGUF file read.
 
     Parameters
     ----------

@@ -195,6 +195,8 @@ def check_device(device: str) -> None:
 def _check_place(spec: str) -> None:
     """Raise UserError where a name is no member of the family, no model on this disk, and no Hub id."""
     path = Path(spec).expanduser()
+    if not spec.isprintable():
+        raise UserError(f"{spec}: a name with characters that are not visible: rename it")
     if spec.startswith("nano/"):
         if spec.removeprefix("nano/") not in FAMILY:
             raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")

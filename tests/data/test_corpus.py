@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lrt_bench.data import corpus as corpus_module
 from lrt_bench.data.corpus import Corpus, align, alike, encode, split_of
+from lrt_bench.data.suites import find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.nano.grammar import documents
 
@@ -205,3 +206,9 @@ def test_the_grammars_blocks_are_the_same_however_they_are_read(coarse, fine):
     rest = [early, *itertools.islice(readers[0], 3)]
     assert told((late, corpora[1])) == fresh
     assert told((rest, corpora[0])) == fresh
+
+
+@pytest.mark.parametrize("name", ["", "a\x1b[31m.txt", "\u202egpj.txt", "x" * 5000])
+def test_a_corpus_whose_name_no_record_can_show_is_refused_before_it_is_read(name):
+    with pytest.raises(UserError, match="--corpus '"):
+        narrowed(find_suite("nano"), corpus=name)

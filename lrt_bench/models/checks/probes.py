@@ -57,6 +57,8 @@ def check_weights(name: str, module: Any, dtype: torch.dtype) -> None:
     keys = _some([key for key, _ in broken])
     if any(holds_nan for _, holds_nan in broken):
         raise UserError(f"{name}: {keys} holds NaN: the weights are damaged, fetch or save them again")
+    if dtype == torch.float32:
+        raise UserError(f"{name}: {keys} is infinite: the weights are damaged, fetch or save them again")
     raise UserError(f"{name}: {keys} is infinite in {_short(dtype)}: give --dtype float32, or other weights")
 
 
