@@ -62,6 +62,15 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
+        except ValueError as error:  # a record that was made of what a user gave, and refuses it
+            from pydantic import ValidationError
+
+            if not isinstance(error, ValidationError):
+                raise
+            problem = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(map(str, problem["loc"]))
+            print(f"error: {error.title}: {field}: {UserError(problem['msg'])}", file=sys.stderr)
+            sys.exit(2)
         except OSError as error:
             print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
             sys.exit(2)

@@ -114,6 +114,7 @@ BAD = [
     (["evaluate", "--device", "tpu9"], "--device tpu9"),
     (["evaluate", "--dtype", "int3"], "--dtype int3"),
     (["evaluate", "--batch-size", "0"], "--batch-size 0: give 1 or more"),
+    (["evaluate", "--batch-size", "9" * 30], "--batch-size " + "9" * 30 + ": "),
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Narrow"], "mapping mine.Narrow: __call__ returned (32, 95), want (32, 96)"),  # noqa: E501
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:NotANumber"], "mapping mine.NotANumber: __call__ returned NaN"),  # noqa: E501
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Crashes"], "mapping mine.Crashes: fit fails: ZeroDivisionError: oh"),  # noqa: E501
