@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -34,6 +35,17 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
+class _Printable(logging.Filter):
+    """Makes what is logged a line that commands no terminal: a stranger's names may stand in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(" ".join(record.getMessage().split())), ()
+        return True
+
+
+logging.getLogger("lrt_bench").addFilter(_Printable())
+
+
 class UserError(Exception):
     """Bad input.
 
@@ -61,6 +73,15 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except ValueError as error:  # a record that was made of what a user gave, and refuses it
+            from pydantic import ValidationError
+
+            if not isinstance(error, ValidationError):
+                raise
+            problem = error.errors(include_input=False, include_url=False)[0]
+            field = ".".join(map(str, problem["loc"]))
+            print(f"error: {error.title}: {field}: {UserError(problem['msg'])}", file=sys.stderr)
             sys.exit(2)
         except OSError as error:
             print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)

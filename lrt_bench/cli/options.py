@@ -23,14 +23,17 @@ MODELS = (
     ),
 )
 OUT = (click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True),)
-WHERE = (
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
-    click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
-    click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
+OWN_CODE = (
     click.option(
         "--trust-remote-code", is_flag=True,
         help="Run code that lies beside a model's weights: only code that you have read.",
     ),
+)  # fmt: skip
+WHERE = (
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
+    click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
+    click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
+    *OWN_CODE,
     click.option(
         "--bos", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
         help="Begin texts with BOS: where the tokenizer defines one, always (or refuse), never.",

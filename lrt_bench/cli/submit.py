@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrt_bench.cli.options import MODELS, OWN_CODE, TEXT, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -84,17 +85,28 @@ def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox:
 @click.option("--suite", "suite_spec", help="YAML file of a suite that does not ship with lrt-bench.")
 @click.option("--submission", type=FOLDER, help="Its folder; by default submissions/NAME, or above claimed/.")
 @click.option("--mapping", help="PATH.py:CLASS of a method that was scored from a file.")
+@click.option(
+    "--task", "tasks", multiple=True, help="A task that is not the suite's, or its folder (repeatable)."
+)
+@with_options((*TEXT, *MODELS, *OWN_CODE))
 @one_line_errors
-def verify(path: Path, suite_spec: str | None, submission: Path | None, mapping: str | None) -> None:
+def verify(
+    path: Path, suite_spec: str | None, submission: Path | None, mapping: str | None, **settings: Any
+) -> None:
     """Compute a result, or a folder of results, again, and say what differs and by how much.
 
+    Tasks, corpus and stand-ins are those that the result records; give them where it keeps a name alone.
     Exit code 0: the same; 1: something differs; 2: bad input.
     """
     from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.data.datasets import stand_ins
     from lrt_bench.submissions.verify import Verification
 
+    for name, flag in (("data", "--data"), ("models", "--model")):
+        settings[name] = stand_ins(settings[name], flag)
+    given = {name: value for name, value in settings.items() if value}
     with report.progress() as update:
-        outcome = Verification(path, suite_spec, submission, mapping, report=update).run()
+        outcome = Verification(path, suite_spec, submission, mapping, given, update).run()
     for line in outcome.lines:
         click.echo(line)
     sys.exit(0 if outcome.same else 1)

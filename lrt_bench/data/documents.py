@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lrt_bench.data.chat import Turn, plain
 from lrt_bench.data.datasets import Data
@@ -16,7 +16,7 @@ from lrt_bench.data.reading.columns import Document, TextColumn
 from lrt_bench.data.reading.folders import list_data
 from lrt_bench.data.reading.readers import Located
 from lrt_bench.errors import UserError
-from lrt_bench.files.names import HUB_ID
+from lrt_bench.files.names import HUB_ID, visible
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.whole import hash_files
 from lrt_bench.nano import grammar, lexicon
@@ -31,7 +31,7 @@ class Part(Strict):
     Where `column` is None, the text is found by the column's name (`columns.COLUMNS`).
     """
 
-    id: Annotated[str, Field(min_length=1, max_length=4000)]
+    id: Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(visible)]
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     column: Annotated[str, Field(max_length=1000)] | None = None
     split: Annotated[str, Field(min_length=1, max_length=1000)] = "train"

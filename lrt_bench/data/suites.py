@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from lrt_bench.data.corpus import BUDGET_LIMITS, Budget, Corpus
 from lrt_bench.data.datasets import Data
@@ -17,8 +17,9 @@ from lrt_bench.data.documents import Part
 from lrt_bench.data.task_reading.task_folders import TaskShelf
 from lrt_bench.data.tasks import Alphas, Kind, Task
 from lrt_bench.errors import UserError
+from lrt_bench.files.names import visible
 from lrt_bench.files.resources import SUITES
-from lrt_bench.files.schema import Strict, read_yaml
+from lrt_bench.files.schema import Strict, first_problem, read_yaml
 
 MOST_LAYERS = 10_000
 
@@ -37,7 +38,8 @@ def _layer(layer: int | str) -> int | str:
     return layer
 
 
-Named = Annotated[str, Field(min_length=1, max_length=4000)]  # a model, a task, a mapping: a name or a path
+# a model, a task, a mapping: a name or a path
+Named = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(visible)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Number = Annotated[int, Field(ge=0, le=MOST_LAYERS)]  # of a layer
 Layer = Annotated[int | str, AfterValidator(_layer)]
@@ -274,10 +276,15 @@ def narrowed(
             if name not in known:
                 raise UserError(f"--pair {name}: suite {suite.name} has {', '.join(known)}")
         suite = suite.model_copy(update={"pairs": tuple(known[name] for name in dict.fromkeys(pairs))})
-    if corpus:
-        suite = suite.model_copy(
-            update={"corpus": suite.corpus.model_copy(update={"source": corpus, "mix": (), "column": None})}
-        )
+    if corpus is not None:
+        fields = suite.corpus.model_dump() | {"source": corpus, "mix": (), "column": None}
+        try:
+            suite = suite.model_copy(update={"corpus": CorpusSpec.model_validate(fields)})
+        except ValidationError as error:
+            problem = first_problem(error).removeprefix("field source: ")
+            raise UserError(
+                f"--corpus {corpus!r}: {problem}: give a file, a folder or a data set's id"
+            ) from error
     if column is not None:
         if suite.corpus.mix or suite.corpus.source == "nano":
             raise UserError(f"--corpus-column {column}: give --corpus, a file or data set with columns")
@@ -300,12 +307,16 @@ def ad_hoc(
     layers = source_layers if isinstance(source_layers, str) else "_".join(map(str, source_layers or ()))
     place = f"{layers or source_layer}-sae" if source_sae else layers or source_layer
     sides = [_short(source, place), _short(target, target_layer)]
-    pair = PairSpec(
-        name=_shortened("--".join(sides)),
-        source=source, source_layer=source_layer, source_layers=source_layers,
-        source_sae=source_sae,
-        target=target, target_layer=target_layer,
-    )  # fmt: skip
+    try:
+        pair = PairSpec(
+            name=_shortened("--".join(sides)),
+            source=source, source_layer=source_layer, source_layers=source_layers,
+            source_sae=source_sae,
+            target=target, target_layer=target_layer,
+        )  # fmt: skip
+    except ValidationError as error:
+        field, _, problem = first_problem(error).removeprefix("field ").partition(": ")
+        raise UserError(f"--{field.partition('.')[0].replace('_', '-')}: {problem}") from error
     return suite.model_copy(update={"name": f"{suite.name}-ad-hoc", "pairs": (pair,)})
 
 

@@ -18,7 +18,8 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.schema import Strict, read_yaml
 from lrt_bench.results.schema.records import MOST_CONFIG
 
-AtLeastOne = Annotated[int, Field(ge=1)]
+MOST = 10**9  # of whatever is counted
+AtLeastOne = Annotated[int, Field(ge=1, le=MOST)]
 Bytes = Annotated[float, Field(ge=0)]
 Layer = AtLeastOne | Annotated[str, Field(pattern=r"^[1-9]\d{0,5}/[1-9]\d{0,5}$")]
 OPTION_OF = {  # fields whose option has another name

@@ -24,6 +24,7 @@ from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
+from lrt_bench.mappings import BUILT_IN
 from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.autoencoders.sae_files import load_sae
 from lrt_bench.models.loading import Models, check_stand_ins
@@ -137,11 +138,10 @@ class Evaluation:
             for spec in (pair.source, pair.target):
                 models.check(spec)
         self.suite.corpus.corpus(self.data).check()
-        sizes = {widths(pair, self.config.models) for pair in self.suite.pairs}
-        for row in rows:
-            if isinstance(row, MappingRow):
-                for of_pair in sizes:
-                    check_mapping(row, of_pair)
+        if own := [row for row in rows if isinstance(row, MappingRow) and row.name not in BUILT_IN]:
+            for sizes in {widths(pair, self.config.models) for pair in self.suite.pairs}:
+                for row in own:
+                    check_mapping(row, sizes)
         return Plan(rows, tasks)
 
     def rows(self) -> list[Row]:

@@ -5,9 +5,9 @@ A fault in its code is told in seconds, not after the pass over a corpus.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping as Table
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -17,6 +17,9 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.rows import MappingRow
 from lrt_bench.mappings import BUILT_IN
 from lrt_bench.mappings.moments import Moments
+from lrt_bench.models.checks.checkpoint import quiet
+from lrt_bench.models.decoders.planted import planted_width
+from lrt_bench.models.loading import PLANTED, locate
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates
 from lrt_bench.nano.family import FAMILY
@@ -24,6 +27,7 @@ from lrt_bench.nano.family import FAMILY
 WIDEST = 8192  # wider sites are not tried: a closed form costs the cube of the width
 ROWS = 32  # states of the one call
 SEED = 20
+MOST = 1 << 20  # of width and of layers; what is beyond is no model's
 
 
 def check_mapping(row: MappingRow, sizes: tuple[int, int] | None) -> None:
@@ -57,24 +61,60 @@ def check_mapping(row: MappingRow, sizes: tuple[int, int] | None) -> None:
 
 
 def widths(pair: PairSpec, stand_ins: Table[str, str]) -> tuple[int, int] | None:
-    """Find the widths of a pair's sites without loading a model; None where that cannot be done."""
-    source, target = _width(pair.source, stand_ins), _width(pair.target, stand_ins)
-    if source is None or target is None or pair.source_sae or pair.source_layers == "all":
+    """Find the widths of a pair's sites without loading a model; None where that cannot be done.
+
+    Those of a sparse autoencoder's features are not known before it is loaded.
+    """
+    source, target = (declared_size(spec, stand_ins) for spec in (pair.source, pair.target))
+    if source is None or target is None or pair.source_sae:
         return None
-    source *= len(pair.source_layers) if pair.source_layers else 1
-    return (source, target) if max(source, target) <= WIDEST else None
+    layers = source.layers if pair.source_layers == "all" else len(pair.source_layers or (1,))
+    sizes = source.width * layers, target.width
+    return sizes if max(sizes) <= WIDEST else None
 
 
-def _width(spec: str, stand_ins: Table[str, str]) -> int | None:
-    """Return the width of a family member or of a model in a folder; None where it can't be read."""
-    if (size := FAMILY.get(spec.removeprefix("nano/"))) and spec.startswith("nano/"):
-        return size.width
-    config = Path(stand_ins.get(spec.partition("@")[0], spec)).expanduser() / "config.json"
+class Size(NamedTuple):
+    """Width of the residual stream, and number of decoder blocks."""
+
+    width: int
+    layers: int
+
+
+def declared_size(spec: str, stand_ins: Table[str, str]) -> Size | None:
+    """Return what a model's configuration declares; None if it cannot be read, as its loader will tell.
+
+    Of a model on the Hub the configuration alone is fetched. Neither its code is run nor a GGUF file read.
+
+    Parameters
+    ----------
+    stand_ins : {Hub id: folder or file} that take the place of models.
+    """
+    if planted := PLANTED.fullmatch(spec):
+        base = declared_size(planted["base"], stand_ins)
+        return base and Size(planted_width(planted["kind"], base.width), base.layers)
+    if member := FAMILY.get(spec.removeprefix("nano/")) if spec.startswith("nano/") else None:
+        return Size(member.width, member.layers)
+    spec = stand_ins.get(spec.partition("@")[0], spec)
+    if Path(spec).suffix.lower() == ".gguf":
+        return None
+    return _read(spec)
+
+
+def _read(spec: str) -> Size | None:
+    from transformers import AutoConfig
+
     try:
-        width = json.loads(config.read_text(encoding="utf-8")).get("hidden_size")
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return None  # whatever is wrong with it, the loader will tell
-    return width if isinstance(width, int) and 0 < width < 1 << 20 else None
+        source, where = locate(spec)
+        with quiet():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where).get_text_config(
+                decoder=True
+            )
+        size = Size(config.hidden_size, config.num_hidden_layers)
+    except UserError:
+        raise
+    except Exception:  # a strange configuration makes transformers raise whatever its classes raise
+        return None
+    return size if all(type(number) is int and 0 < number < MOST for number in size) else None
 
 
 def random_states(d_source: int, d_target: int) -> PairedStates:

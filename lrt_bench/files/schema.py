@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.parse import parse_json, read_yaml_file
@@ -19,6 +19,17 @@ class Strict(BaseModel):
     """A record in which an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, fields: Any) -> Any:
+        """Refuse true where a number is wanted: pydantic takes it for 1."""
+        for name, value in fields.items() if isinstance(fields, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields:
+                wanted = str(cls.model_fields[name].annotation)
+                if not any(kind in wanted for kind in ("bool", "Any", "Json")):
+                    raise ValueError(f"{name}: {str(value).lower()} is no number and no text")
+        return fields
 
 
 def first_problem(error: ValidationError) -> str:
@@ -43,6 +54,21 @@ def read_yaml(path: Path, model: type[Row]) -> Row:
     except (ValidationError, RecursionError) as error:
         reason = first_problem(error) if isinstance(error, ValidationError) else "nested too deep"
         raise UserError(f"{path}: {reason}") from error
+
+
+def record_of_json(data: bytes, model: type[Row], place: str | Path) -> Row:
+    """Check the bytes of a JSON file as a record.
+
+    Raises
+    ------
+    ValidationError
+        Where they are no JSON or no record.
+    UserError
+        Naming `place` and the field that stands twice: pydantic takes the last one without a word.
+    """
+    record = model.model_validate_json(data)
+    parse_json(data.decode(), str(place))
+    return record
 
 
 def read_records(path: Path, model: type[Row]) -> Iterator[Row]:

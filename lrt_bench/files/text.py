@@ -74,8 +74,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(iter(lambda: reader.readline(LINE_LIMIT + 1), reader.read(0)), 1):
                 if len(line) > LINE_LIMIT:
                     raise UserError(f"{path}, line {number}: longer than {LINE_LIMIT >> 20} MB: break it up")
-                if number == 1 and isinstance(line, bytes):
-                    line = line.removeprefix(codecs.BOM_UTF8)
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8) if isinstance(line, bytes) else line
+                    _refuse_carriage_returns(line, path)
                 yield number, _checked(line, path, number)
     except UnicodeError as error:
         raise UserError(f"{path}, after line {number}: {error}: save the file as UTF-8") from error
@@ -110,6 +111,13 @@ def _encoding(stream: BinaryIO) -> str:
     assert isinstance(stream, io.BufferedReader)
     head = stream.peek(4)[:4]
     return next((encoding for mark, encoding in MARKS if head.startswith(mark)), "utf-8")
+
+
+def _refuse_carriage_returns(line: bytes | str, path: Path) -> None:
+    """Raise UserError for a file whose lines end with carriage returns alone: all of it would be one line."""
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    if not text.endswith("\n") and "\r" in text.rstrip("\r"):
+        raise UserError(f"{path}: its lines end with carriage returns alone: save it with line feeds")
 
 
 def _checked(line: bytes | str, path: Path, number: int) -> str:

@@ -48,7 +48,8 @@ def _pair(rows: list[Row]) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: |"
     yield from (_row(row) for row in rows)
     yield ""
-    yield from _figure([row for row in rows if row["transfer_score"] is not None][:BARS])
+    if scored := [row for row in rows if row["transfer_score"] is not None]:
+        yield from _figure(scored[:BARS])
 
 
 def _row(row: Row) -> str:
@@ -62,7 +63,7 @@ def _row(row: Row) -> str:
 
 
 def _figure(rows: list[Row]) -> Iterator[str]:
-    """Scores as bars."""
+    """Scores of one row or more as bars."""
     names = ", ".join(f'"{_word(row["mapping"])}"' for row in rows)
     scores = [row["transfer_score"] for row in rows]
     yield "```mermaid"

@@ -92,8 +92,8 @@ class LanguageModel(ABC):
 
     @property
     @abstractmethod
-    def decodes_with_cache(self) -> bool:
-        """Whether decoding with a KV cache gives the logits of whole forwards; measured once."""
+    def cache_reach(self) -> int:
+        """Longest row, in tokens, for which a KV cache is known to give the logits of whole forwards."""
 
     @abstractmethod
     def frame(self, length: int, offset: int = 0) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lrt_bench.models.base import LanguageModel
 
+EVER = sys.maxsize  # tokens that no row has
 Change = Callable[[Tensor, int], Tensor]  # states [b, t, d] after block k (from 1), k -> changed states
 
 
@@ -23,16 +25,15 @@ class Decoding:
     Parameters
     ----------
     change : applied to the states after every block.
-    use_cache : whether keys and values of earlier tokens are kept; where the model's cache is not exact
-        (`LanguageModel.decodes_with_cache`), every step runs the whole rows.
+    reach : tokens of the longest rows for which keys and values of earlier tokens are kept; from there on
+        every step runs the whole rows. By default as far as the model's cache is exact
+        (`LanguageModel.cache_reach`).
     """
 
-    def __init__(
-        self, model: LanguageModel, change: Change = unchanged, use_cache: bool | None = None
-    ) -> None:
+    def __init__(self, model: LanguageModel, change: Change = unchanged, reach: int | None = None) -> None:
         self._model, self._change = model, change
-        cached = model.decodes_with_cache if use_cache is None else use_cache
-        self._cache = model.new_cache() if cached else None
+        self._reach = model.cache_reach if reach is None else reach
+        self._cache = model.new_cache() if self._reach else None
         self._ids = torch.empty(0, 0, dtype=torch.long)  # all tokens so far
 
     @torch.inference_mode()
@@ -40,6 +41,8 @@ class Decoding:
         """Take in token ids [b, t] that follow: what the head reads at the last one [b, d]."""
         model, position = self._model, self._ids.shape[1]
         self._ids = torch.cat([self._ids, ids], 1) if position else ids
+        if self._ids.shape[1] > self._reach:
+            self._cache = None
         if self._cache is None:
             ids, position = self._ids, 0
         frame, states = model.frame(ids.shape[1], position), model.embed(ids, position)

@@ -103,7 +103,8 @@ class Models:
             from lrt_bench.models.decoders.planted import plant
 
             return plant(planted["kind"], self.get(planted["base"]))
-        source, where, digest = _locate(spec)
+        source, where = locate(spec)
+        digest = _disk_digest(spec)
         options = LoadOptions(self.dtype, self.device, self.device_map, self.trust_remote_code)
         checkpoint = load_checkpoint(spec, source, where, options)
         module, tokenizer = checkpoint.module, checkpoint.tokenizer
@@ -197,6 +198,8 @@ def check_device(device: str) -> None:
 def _check_place(spec: str) -> None:
     """Raise UserError where a name is no member of the family, no model on this disk, and no Hub id."""
     path = Path(spec).expanduser()
+    if not spec.isprintable():
+        raise UserError(f"{spec}: a name with characters that are not visible: rename it")
     if spec.startswith("nano/"):
         if spec.removeprefix("nano/") not in FAMILY:
             raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
@@ -211,22 +214,34 @@ def _check_place(spec: str) -> None:
         raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
 
 
-def _locate(spec: str) -> tuple[str, dict[str, Any], str]:
-    """Where transformers finds it: (path or id, further arguments, digest or "")."""
+def locate(spec: str) -> tuple[str, dict[str, Any]]:
+    """Find where transformers finds a model that is not planted: (path or id, further arguments).
+
+    Raises UserError where there is no such place.
+    """
     _check_place(spec)
     if spec.startswith("nano/"):
-        folder = FAMILY[spec.removeprefix("nano/")].folder
-        return str(folder), {}, folder_digest(folder)
+        return str(FAMILY[spec.removeprefix("nano/")].folder), {}
     path = Path(spec).expanduser()
     if path.is_file():
-        return str(path.parent), {"gguf_file": path.name}, gguf_digest(path)
+        return str(path.parent), {"gguf_file": path.name}
     if path.is_dir():
-        return str(path), {}, folder_digest(path)
+        return str(path), {}
     name, _, revision = spec.partition("@")
     options: dict[str, Any] = {"revision": revision} if revision else {}
     if not hub_answers():
         options["local_files_only"] = True
-    return name, options, ""
+    return name, options
+
+
+def _disk_digest(spec: str) -> str:
+    """Hash a model's files on this disk; empty for one on the Hub, which has a commit."""
+    if spec.startswith("nano/"):
+        return folder_digest(FAMILY[spec.removeprefix("nano/")].folder)
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return gguf_digest(path)
+    return folder_digest(path) if path.is_dir() else ""
 
 
 def _check_folder(path: Path) -> None:

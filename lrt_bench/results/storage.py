@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.schema import first_problem
+from lrt_bench.files.schema import first_problem, record_of_json
 from lrt_bench.files.whole import read_bounded, write_whole
 from lrt_bench.results.metrics import Array
 from lrt_bench.results.schema.consistency import contradiction
@@ -68,7 +68,7 @@ def read_record(path: Path) -> Result:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return Result.model_validate_json(content)
+        return record_of_json(content, Result, path)
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {MEND}") from error

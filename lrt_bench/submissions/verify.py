@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrt_bench.data.suites import PairSpec, Suite, find_suite
+from lrt_bench.data.suites import PairSpec, Suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
@@ -26,6 +27,13 @@ WRITING_TOLERANCE = 0.1  # sampled text: where rounding flips one token, all tha
 # lm_eval: what others' task files measured, of which a result keeps the hash alone
 NOT_COMPARED = {"cost", "provenance", "key", "propensities", "audit", "state", "lm_eval"}
 MAX_LINES = 20
+RECORDED = (
+    "tasks",
+    "corpus",
+    "corpus_column",
+    "data",
+    "models",
+)  # settings that a result records and needs again
 
 
 @dataclass
@@ -50,12 +58,16 @@ class Verification:
     suite : YAML file, where the results' suite does not ship.
     submission : folder of the submission behind results of that origin.
     mapping : PATH.py:CLASS behind results of origin `file`.
+    settings : fields of `RunConfig` that take the place of recorded ones: those of `RECORDED`, whose absolute
+        paths a result does not keep, and `trust_remote_code`. That one is never taken from a result: who made
+        it trusted the code, not who verifies it.
     """
 
     path: Path
     suite: str | None = None
     submission: Path | None = None
     mapping: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     report: Callable[[str, float, float], None] = lambda what, done, total: None
 
     def run(self) -> Outcome:
@@ -97,9 +109,9 @@ class Verification:
         with tempfile.TemporaryDirectory(prefix="lrt-bench-verify-") as folder:
             settings = first.settings
             config = checked({
-                "tasks": chosen, "out": folder, "device": settings.device, "dtype": settings.dtype,
+                "out": folder, "device": settings.device, "dtype": settings.dtype,
                 "seed": settings.seed, "batch_size": settings.batch_size,
-                "bos": first.provenance.bos or "auto",
+                "bos": first.provenance.bos or "auto", **self._recorded(first), "tasks": chosen,
             })  # fmt: skip
             evaluation = Evaluation(
                 suite.model_copy(update={"mappings": tuple(names)}), config,
@@ -115,15 +127,38 @@ class Verification:
                 _compare(path, result, fresh[name], outcome)
 
     def _task_specs(self, suite: Suite, names: set[str], first: Result) -> list[str]:
-        """Tasks of a result that holds only some of the suite's."""
+        """Tasks of a result that holds only some of the suite's, or others.
+
+        Raises UserError where the suite has none of them and the result does not say where they are.
+        """
+        if named := self._recorded(first).get("tasks"):
+            return list(named)
         if first.fidelity and first.fidelity.kl is not None:
             names |= {task.name for task in suite.read_tasks() if task.card.kind == "fidelity"}
         names |= set(first.not_scorable)
-        return [
-            spec for spec, task in zip(suite.tasks, suite.read_tasks(), strict=True) if task.name in names
-        ]
+        of_suite = {task.name: spec for spec, task in zip(suite.tasks, suite.read_tasks(), strict=True)}
+        if others := sorted(names - of_suite.keys()):
+            raise UserError(
+                f"{suite.name} has no task {', '.join(others)}: give each task of the result as --task"
+            )
+        return [spec for name, spec in of_suite.items() if name in names]
+
+    def _recorded(self, result: Result) -> dict[str, Any]:
+        """Return where text and models come from, as the result records it or as `settings` says."""
+        config = result.provenance.config or {}
+        settings = {name: config[name] for name in RECORDED if name in config} | dict(self.settings)
+        checked(settings)  # a stranger may have written them
+        return settings
 
     def _suite(self, path: Path, result: Result) -> Suite:
+        recorded = self._recorded(result)
+        return narrowed(
+            self._recorded_suite(path, result),
+            corpus=recorded.get("corpus"),
+            column=recorded.get("corpus_column"),
+        )
+
+    def _recorded_suite(self, path: Path, result: Result) -> Suite:
         name = result.suite.removesuffix("-ad-hoc")
         try:
             suite = find_suite(self.suite or name)
@@ -180,8 +215,13 @@ def _group(item: tuple[Path, Result]) -> tuple[Any, ...]:
     kept = () if result.complete else tuple(tasks)
     return (
         result.suite, result.suite_digest, result.pair.name, settings.seed, settings.dtype, settings.device,
-        settings.batch_size, result.complete, kept,
+        settings.batch_size, result.provenance.bos or "auto", result.complete, kept, _text_and_models(result),
     )  # fmt: skip
+
+
+def _text_and_models(result: Result) -> str:
+    config = result.provenance.config or {}
+    return json.dumps([config.get(name) for name in RECORDED], sort_keys=True)
 
 
 def _compare(path: Path, stored: Result, fresh: Result, outcome: Outcome) -> None:

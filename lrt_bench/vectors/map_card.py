@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.markdown import PAPER, card
-from lrt_bench.files.names import HUB_ID
-from lrt_bench.files.schema import Strict, first_problem
+from lrt_bench.files.names import HUB_ID, visible
+from lrt_bench.files.schema import Strict, first_problem, record_of_json
 from lrt_bench.models.sites import Site
 from lrt_bench.vectors.vector import MAX_LAYERS, MAX_WIDTH, ModelHint
 
@@ -62,12 +62,6 @@ LINEAR = "`weight` [d_target, d_source] and `bias` [d_target], float32: h goes t
 NETWORK = "the network's parameters and the standardisation of its states, float32"
 
 
-def _visible(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("want one line of visible characters")
-    return text
-
-
 def _date(text: str) -> str:
     try:
         datetime.datetime.fromisoformat(text)
@@ -77,7 +71,7 @@ def _date(text: str) -> str:
 
 
 MAX_COUNT = 10**15  # tokens and parameters: more than any model has read or holds
-Line = Annotated[str, Field(max_length=500), AfterValidator(_visible)]
+Line = Annotated[str, Field(max_length=4000), AfterValidator(visible)]
 Name = Annotated[Line, Field(min_length=1)]
 Date = Annotated[str, Field(max_length=40), AfterValidator(_date)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -159,7 +153,7 @@ def read_card(data: bytes, place: str | Path) -> MapCard:
     Raises UserError, which names `place` and the field.
     """
     try:
-        return MapCard.model_validate_json(data)
+        return record_of_json(data, MapCard, place)
     except ValidationError as error:
         raise UserError(f"{place}: {first_problem(error)}") from error
 

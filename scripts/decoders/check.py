@@ -112,7 +112,7 @@ def compare(name: str, model: LanguageModel, plain: Any, path: str) -> Verdict:
         logits = _plain(plain, blocks, ids, offset)[1]
         logit_gap = max(logit_gap, _gap(own_logits[index], logits))
         same &= written[index] == _greedy(plain, blocks, ids, offset, model.ends)
-    return Verdict(name, state_gap, logit_gap, same, model.decodes_with_cache, model.one_length)
+    return Verdict(name, state_gap, logit_gap, same, model.cache_reach > 0, model.one_length)
 
 
 def _ours(

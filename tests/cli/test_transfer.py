@@ -330,6 +330,13 @@ def test_a_card_that_is_no_json_is_one_line(tmp_path, data):
     assert "\n" not in str(caught.value)
 
 
+def test_a_cards_field_that_stands_twice_is_named(folder, tmp_path):
+    card = (folder / "map.json").read_text()
+    twice = card.replace('"seed":', '"seed": 3, "seed":', 1)
+    with pytest.raises(UserError, match=r"map\.json: field 'seed' stands twice"):
+        read_card(twice.encode(), tmp_path / "map.json")
+
+
 def test_a_maps_digest_covers_its_card_and_its_tensors(folder, concept, tmp_path):
     """Each file of the folder changed: the map is refused, or is another map, and the vector says which."""
     before = load_map(folder)

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lrt_bench.data.corpus import Corpus, TokenMemory, align, alike, encode, split_of
 from lrt_bench.data.datasets import Data
+from lrt_bench.data.suites import find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.nano.grammar import documents
 
@@ -217,3 +218,9 @@ def test_a_run_tokenises_a_list_of_texts_once(coarse, fine):
     assert [tokens.ids for tokens in memory.encode(fine, texts)] == [
         tokens.ids for tokens in encode(fine, texts)
     ]
+
+
+@pytest.mark.parametrize("name", ["", "a\x1b[31m.txt", "\u202egpj.txt", "x" * 5000])
+def test_a_corpus_whose_name_no_record_can_show_is_refused_before_it_is_read(name):
+    with pytest.raises(UserError, match="--corpus '"):
+        narrowed(find_suite("nano"), corpus=name)

@@ -93,11 +93,24 @@ def test_where_widths_are_not_known_a_mapping_of_fixed_widths_is_only_made(tmp_p
         )
 
 
-def test_widths_come_from_the_family_and_from_folders_alone(tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "config.json").write_text(json.dumps({"hidden_size": 48}))
+def test_widths_come_from_configurations_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    configurations = {
+        "m": {"model_type": "llama", "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4},
+        "old": {"model_type": "gpt2", "n_embd": 40, "n_layer": 5, "n_head": 4},
+        "vision": {"model_type": "gemma3", "text_config": {"hidden_size": 56}},
+        "own": {"model_type": "own_lm", "hidden_size": 8, "auto_map": {"AutoConfig": "code.Own"}},
+        "strange": {"model_type": "llama", "hidden_size": "x"},
+    }
+    for name, fields in configurations.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(fields))
+        (tmp_path / name / "model.safetensors").touch()
+    (tmp_path / "own" / "code.py").write_text("raise SystemExit('its code ran')")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "config.json").write_text("[" * 10_000)
+    (tmp_path / "bad" / "model.safetensors").touch()
 
     def of(source, target, **more):
         return widths(
@@ -106,10 +119,14 @@ def test_widths_come_from_the_family_and_from_folders_alone(tmp_path):
 
     assert of("nano/S", "nano/L") == (96, 192)
     assert of("nano/S", str(tmp_path / "m")) == (96, 48)
+    assert of(str(tmp_path / "old"), str(tmp_path / "vision")) == (40, 56)
+    assert of("nano/S", f"planted-widening:{tmp_path / 'm'}") == (96, 72)
+    assert of("nano/S", "planted-rotation:nano/S") == (96, 96)
     assert of("org/n@main", "nano/L", source_layers=(1, 2)) == (96, 192)
-    assert of("nano/S", "org/elsewhere") is None
-    assert of("nano/S", str(tmp_path / "bad")) is None
-    assert of("nano/S", "nano/L", source_layers="all") is None
+    assert of("nano/S", "nano/L", source_layers="all") == (288, 192)
+    assert of(str(tmp_path / "old"), "nano/L", source_layers="all") == (200, 192)
+    for unknown in ("org/elsewhere", *(str(tmp_path / name) for name in ("bad", "own", "strange"))):
+        assert of("nano/S", unknown) is None, unknown
 
 
 @pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in ("mlp", "autoencoder")])

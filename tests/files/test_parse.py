@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Annotated
 
 import pytest
 import yaml
+from pydantic import Field
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, one_line_errors
 from lrt_bench.files.parse import parse_json, parse_yaml, read_csv
+from lrt_bench.files.schema import Strict, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -120,3 +123,29 @@ def test_csv_fields_of_any_size_with_line_breaks_and_other_delimiters(tmp_path):
 def test_bad_csv_names_the_line(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         rows(tmp_path / "a.csv", content)
+
+
+def test_true_is_no_number(tmp_path):
+    class Counted(Strict):
+        count: int
+        share: float | None = None
+        kept: bool = False
+
+    path = tmp_path / "card.yaml"
+    for text, name in (("count: true", "count"), ("count: 1\nshare: false", "share")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"card\.yaml: {name}: \w+ is no number"):
+            read_yaml(path, Counted)
+    path.write_text("count: 1\nkept: true")
+    assert read_yaml(path, Counted).kept
+
+
+def test_a_record_that_refuses_what_a_user_gave_is_one_line(capsys):
+    class Counted(Strict):
+        count: Annotated[int, Field(le=3)]
+
+    with pytest.raises(SystemExit, match="2"):
+        one_line_errors(lambda: Counted(count=4))()
+    assert capsys.readouterr().err == "error: Counted: count: Input should be less than or equal to 3\n"
+    with pytest.raises(ValueError, match="a bug"):
+        one_line_errors(lambda: (_ for _ in ()).throw(ValueError("a bug")))()

@@ -92,3 +92,14 @@ def test_an_error_never_prints_control_characters():
         message
         == "a\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER} and \N{REPLACEMENT CHARACTER} end"
     )
+
+
+def test_lines_that_end_with_carriage_returns_alone_are_refused(tmp_path):
+    path = tmp_path / "old.txt"
+    for data in (b"one\rtwo\r", "one\rtwo".encode("utf-16")):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"old\.txt: its lines end with carriage returns alone"):
+            read_text(path)
+    for data in (b"one\r", b"one\r\ntwo\r\n", b"a \r b\nnext"):
+        path.write_bytes(data)
+        read_text(path)

@@ -282,7 +282,7 @@ def test_batches_of_such_a_model_hold_texts_of_one_length(stretched, nano):
 
 def test_it_writes_what_whole_forwards_write(stretched):
     """Its cache would keep keys of other angles once the text has grown past 12 tokens."""
-    assert not stretched.decodes_with_cache
+    assert stretched.cache_reach == 0
     [ids] = token_ids(stretched, [PROMPT])
     plain = transformers.AutoModelForCausalLM.from_pretrained(stretched.name)
     expected = list(ids)
@@ -301,13 +301,38 @@ def test_a_model_that_reads_in_both_directions_is_refused(random_folder, tmp_pat
     assert "depends on later tokens" in one_line(path)
 
 
-def test_a_chunked_window_longer_than_the_probe_is_written_without_a_cache(random_folder, tmp_path):
-    config = transformers.Llama4TextConfig(
-        **LLAMA | {"max_position_embeddings": 512}, head_dim=12, intermediate_size_mlp=96,
-        num_local_experts=2, attention_chunk_size=300,
-    )  # fmt: skip
-    model = load_model(str(saved(config, tmp_path / "chunked", random_folder("llama"))))
-    assert not model.decodes_with_cache
+WIDE = LLAMA | {"max_position_embeddings": 512, "head_dim": 12}
+WINDOWED = {  # windows and chunks that the probe crosses, and others that it does not
+    "mistral": lambda width: transformers.MistralConfig(**WIDE, sliding_window=width),
+    "gemma3": lambda width: transformers.Gemma3TextConfig(**WIDE, sliding_window=width),
+    "llama4": lambda width: transformers.Llama4TextConfig(
+        **WIDE, intermediate_size_mlp=96, num_local_experts=2, attention_chunk_size=width
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 300])
+@pytest.mark.parametrize("kind", WINDOWED)
+def test_it_writes_across_the_border_of_a_window_what_transformers_writes(
+    kind, width, random_folder, tmp_path
+):
+    """Rows that grow past a window which the probe did not cross are run whole from there on."""
+    path = saved(WINDOWED[kind](width), tmp_path / kind, random_folder("llama"))
+    model, plain = load_model(str(path)), transformers.AutoModelForCausalLM.from_pretrained(path)
+    assert width == 40 or model.cache_reach == 300
+    [prompt] = token_ids(model, ["The sailor came home with the dogs of a friend. " * 60])
+    expected = prompt[: width - 4]
+    text = model.tokenizer.decode(expected, skip_special_tokens=True)
+    [ids] = token_ids(model, [text])
+    assert ids == expected
+    with torch.inference_mode():
+        for _ in range(12):
+            expected = [
+                *expected,
+                int(plain(torch.tensor([expected]), use_cache=False).logits[0, -1].argmax()),
+            ]
+    written = generate(Site(model, 2), [text], torch.zeros(1, 48), 12, temperature=0.0).tokens[0][0]
+    assert written == expected[len(ids) :]
 
 
 # code of a model's own

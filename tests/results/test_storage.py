@@ -256,3 +256,12 @@ def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
         write_whole(tmp_path / "a.json", b"new")
     assert refused.value.filename == str(tmp_path / "a.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_field_that_stands_twice_is_named(record, tmp_path):
+    text = record.read_text()
+    for old, name in (('"suite":', "suite"), ('"created":', "created")):
+        path = tmp_path / "twice.json"
+        path.write_text(text.replace(old, f'{old} "2026-01-01", {old}', 1))
+        with pytest.raises(UserError, match=rf"twice\.json: field '{name}' stands twice"):
+            read_result(path)

@@ -151,3 +151,50 @@ def test_bad_input_is_one_line(what, tmp_path, small_run, small_suite, packed):
     assert (code, out) == (2, "")
     assert len(err.strip().splitlines()) == 1
     assert message in err
+
+
+@pytest.fixture
+def own_code(random_folder, tmp_path, monkeypatch):
+    """Results of a model whose code lies beside it, on another corpus and a task that is not the suite's."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    model = tmp_path / "own"
+    shutil.copytree(random_folder("llama"), model)
+    auto_map = {"AutoConfig": "configuration_own.Own", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    edit(model / "config.json", auto_map=auto_map, model_type="own_lm", architectures=["OwnForCausalLM"])
+    (model / "configuration_own.py").write_text(
+        "from transformers import LlamaConfig\nclass Own(LlamaConfig):\n    model_type = 'own_lm'\n"
+    )
+    (model / "modeling_own.py").write_text(
+        "from transformers import LlamaForCausalLM\nfrom .configuration_own import Own\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = Own\n"
+    )
+    code, _, err = run(
+        "evaluate", "--source", model, "--source-layer", 2, "--target", "nano/S2", "--target-layer", 2,
+        "--corpus", "nano", "--task", "sentiment", "--mapping", "ridge", "--bos", "never",
+        "--trust-remote-code", "--out", tmp_path / "results",
+    )  # fmt: skip
+    assert code == 0, err
+    return tmp_path / "results"
+
+
+def test_what_a_result_records_is_given_to_the_run_that_verifies_it_but_not_its_trust(own_code):
+    code, out, err = run("verify", own_code)
+    assert (code, out) == (2, "")
+    assert "give --trust-remote-code if you trust it" in err
+    code, out, err = run("verify", own_code, "--trust-remote-code")
+    assert code == 0, out + err
+    assert all(line.endswith(": the same") or ": the same; most in" in line for line in out.splitlines())
+    code, _, err = run("verify", own_code, "--trust-remote-code", "--corpus", "nowhere.txt")
+    assert code == 2
+    assert "nowhere.txt: no such file" in err
+
+
+def test_a_task_that_neither_suite_nor_record_knows_is_asked_for(own_code):
+    for path in own_code.rglob("*.json"):
+        record = json.loads(path.read_text())
+        del record["provenance"]["config"]["tasks"]
+        path.write_text(json.dumps(record))
+    code, _, err = run("verify", own_code, "--trust-remote-code")
+    assert code == 2
+    assert "no task sentiment: give each task of the result as --task" in err
+    assert run("verify", own_code, "--trust-remote-code", "--task", "sentiment")[0] == 0

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError, field_serializer
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.schema import first_problem
+from lrt_bench.files.schema import first_problem, record_of_json
 from lrt_bench.files.whole import read_bounded
 from lrt_bench.results.metrics import Array, interval, mean_of, rank
 from lrt_bench.results.schema.bounds import R2, Count, Name, Seconds
@@ -177,7 +177,7 @@ def read_sweep(path: Path) -> LayerSweepRecord:
     Raises UserError naming the file and the field.
     """
     try:
-        return LayerSweepRecord.model_validate_json(read_bounded(path))
+        return record_of_json(read_bounded(path), LayerSweepRecord, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except ValidationError as error:

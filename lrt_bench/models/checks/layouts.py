@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from torch import nn
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import Head
+
+# fields of configurations that hold tokens of attention windows and chunks
+WINDOW = re.compile(r"(?!max_|use_|num_)\w*window\w*|attention_chunk_size|local_attention\w*")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,16 @@ def head_of(module: Any, config: Any, name: str) -> Head:
     return Head(output.weight.detach(), getattr(output, "bias", None), scale, softcap)
 
 
-def window(config: Any) -> int:
-    """Return the widest attention window that the configuration declares, in tokens; 0 for none."""
-    names = ("sliding_window", "attention_chunk_size", "window_size")
-    return max((size for name in names if isinstance(size := getattr(config, name, None), int)), default=0)
+def windows(config: Any) -> set[int]:
+    """Return the attention windows and chunks that the configuration declares, in tokens."""
+    sizes: set[int] = set()
+    for name, value in vars(config).items():
+        if WINDOW.fullmatch(name):
+            sizes |= {
+                size for size in (value if isinstance(value, list | tuple) else [value]) if _counts(size)
+            }
+    return sizes
+
+
+def _counts(size: Any) -> bool:
+    return isinstance(size, int) and not isinstance(size, bool) and size > 0

@@ -8,6 +8,7 @@ gives the logits of whole forwards.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.base import Frame, LanguageModel
-from lrt_bench.models.decoding import Decoding
+from lrt_bench.models.decoding import EVER, Decoding
 from lrt_bench.models.model_code import ModelError
 
 LOG = logging.getLogger("lrt_bench")
@@ -23,7 +24,7 @@ TOLERANCE = 2e-3  # float32; relative to the spread of the logits or states. 16-
 TOLERANCE_16 = 5e-2
 LENGTH, PADDING = 8, 5  # tokens of a probe, and of what is put behind it
 STEPS = 4  # of cached decoding
-LONGEST_WINDOW = 256  # an attention window of more tokens is not crossed by a probe
+LONGEST_WINDOW = 256  # tokens; a wider attention window is not crossed by a probe
 LONG = 256  # tokens of the longer text beside which a short one is read, where nothing says more
 
 
@@ -56,6 +57,8 @@ def check_weights(name: str, module: Any, dtype: torch.dtype) -> None:
     keys = _some([key for key, _ in broken])
     if any(holds_nan for _, holds_nan in broken):
         raise UserError(f"{name}: {keys} holds NaN: the weights are damaged, fetch or save them again")
+    if dtype == torch.float32:
+        raise UserError(f"{name}: {keys} is infinite: the weights are damaged, fetch or save them again")
     raise UserError(f"{name}: {keys} is infinite in {_short(dtype)}: give --dtype float32, or other weights")
 
 
@@ -129,30 +132,40 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def cache_agrees(model: LanguageModel, window: int, chunked: bool) -> bool:
-    """Whether a few cached steps give the logits of whole forwards, beyond a short attention window too.
+def cache_reach(model: LanguageModel, windows: Collection[int]) -> int:
+    """Measure how long a row may grow while cached steps give the logits of whole forwards, in tokens.
 
-    window : tokens of the widest attention window, 0 for none.
-    chunked : whether attention is cut into chunks, whose border a cache does not know.
+    A few steps are compared, beyond every short attention window too. A long window is not crossed: rows that
+    grow past it are not in reach.
+
+    Parameters
+    ----------
+    windows : tokens of the attention windows, and of the chunks that attention is cut into.
+
+    Returns
+    -------
+    int
+        0 where the steps differ, `EVER` where no length is known to matter.
     """
-    if model.one_length or (chunked and window > LONGEST_WINDOW):
-        return False
-    length = window + 2 if 0 < window <= LONGEST_WINDOW else LENGTH
+    if model.one_length:
+        return 0
+    crossed = [size for size in windows if size <= LONGEST_WINDOW]
+    length = max(crossed) + 2 if crossed else LENGTH
     if length + STEPS > model.context:
         length = max(1, model.context - STEPS)
     ids = probe_ids(len(model.head.weight), 2, length + STEPS, 4)
-    whole = model.logits(ids)
+    whole = model.head.all(model.finish(_final(model, ids)[:, length - 1 :]))
     try:
-        cached = Decoding(model, use_cache=True)
-        for end in range(length, length + STEPS):
-            step = ids[:, :end] if end == length else ids[:, end - 1 : end]
-            if not close(model.head.all(cached.next(step)), whole[:, end - 1], model.dtype):
+        cached = Decoding(model, reach=EVER)
+        for step in range(STEPS):
+            read = ids[:, :length] if step == 0 else ids[:, length + step - 1 : length + step]
+            if not close(model.head.all(cached.next(read)), whole[:, step], model.dtype):
                 LOG.info("%s: cached decoding is not exact: it is run whole", model.name)
-                return False
+                return 0
     except ModelError as error:
         LOG.info("%s: decoding without a cache: %s", model.name, error)
-        return False
-    return True
+        return 0
+    return min((size for size in windows if size > LONGEST_WINDOW), default=EVER)
 
 
 def _final(model: LanguageModel, ids: Tensor) -> Tensor:

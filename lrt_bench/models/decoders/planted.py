@@ -31,6 +31,11 @@ WIDENING = 1.5  # the wide stream has this many times the base's dimensions
 SEED = 20250601
 
 
+def planted_width(kind: str, width: int) -> int:
+    """Return the width of a planted model's stream, from its base's."""
+    return round(width * WIDENING) if kind == "widening" else width
+
+
 class PlantedModel(LanguageModel):
     """`base` seen through `basis` Q [wide, narrow], whose columns are orthonormal."""
 
@@ -51,9 +56,9 @@ class PlantedModel(LanguageModel):
         self.tree_agreement = {}
 
     @property
-    def decodes_with_cache(self) -> bool:
-        """Whether its base decodes exactly with a KV cache."""
-        return self.base.decodes_with_cache
+    def cache_reach(self) -> int:
+        """Longest row for which its base decodes exactly with a KV cache."""
+        return self.base.cache_reach
 
     def _out(self, states: Tensor) -> Tensor:
         return states.float() @ self.basis.T
@@ -185,7 +190,7 @@ def plant(kind: str, base: LanguageModel) -> PlantedModel:
     """
     if kind not in KINDS:
         raise UserError(f"planted-{kind}: no such planted model; give planted-{' or planted-'.join(KINDS)}")
-    width = round(base.width * WIDENING) if kind == "widening" else base.width
+    width = planted_width(kind, base.width)
     generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn(width, base.width, generator=generator, dtype=torch.float64)
     basis, triangle = torch.linalg.qr(noise)

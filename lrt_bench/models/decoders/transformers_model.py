@@ -23,7 +23,7 @@ from lrt_bench.models.blocks import llama as llama_block
 from lrt_bench.models.blocks import llama_offsets as shifted_block
 from lrt_bench.models.blocks.llama_offsets import Shifted, ShiftedLlama
 from lrt_bench.models.checks import probes
-from lrt_bench.models.checks.layouts import Layout, cache_name, head_of, layouts, window
+from lrt_bench.models.checks.layouts import Layout, cache_name, head_of, layouts, windows
 from lrt_bench.models.decoders.shell import Shell
 from lrt_bench.models.model_code import ModelError, model_code
 
@@ -149,10 +149,9 @@ class TransformersModel(LanguageModel):
         return ShiftedLlama(self.blocks[layer], states, call) if llama_block.applies(call) else None
 
     @functools.cached_property
-    def decodes_with_cache(self) -> bool:
-        """Whether decoding with a KV cache gives the logits of whole forwards; measured once."""
-        chunked = "chunked_attention" in (getattr(self.config, "layer_types", None) or ())
-        return probes.cache_agrees(self, window(self.config), chunked)
+    def cache_reach(self) -> int:
+        """Longest row for which a KV cache is known to give the logits of whole forwards; measured once."""
+        return probes.cache_reach(self, windows(self.config))
 
     def new_cache(self) -> Any:
         """Return an empty KV cache for `block`."""
