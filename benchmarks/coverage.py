@@ -40,6 +40,7 @@ TASKS = (10, 20, 40)
 EQUAL_ROWS = 10
 CLEAR, BORDERLINE = 10.0, (1.5, 4.0)  # native effects, in units of a random direction's
 DIRECTIONS = 16  # random ones, which a native effect must be clear of
+FAR = 100.0  # of the unsteered model and of random directions, in the same unit
 STEP = 0.03  # the difference whose detection is counted as power
 BEGIN, END = "<!-- coverage begins -->", "<!-- coverage ends -->"
 
@@ -157,8 +158,9 @@ def _gate(prompts: int, rng: np.random.Generator, borderline: float) -> tuple[Ga
 
 
 def _effects(effect: float, prompts: int, rng: np.random.Generator) -> GateSample:
+    """A native vector that is nearer to native than random directions are, by `effect` of their spread."""
     random = rng.normal(size=(DIRECTIONS, 1)) + 0.5 * rng.normal(size=(DIRECTIONS, prompts))
-    return GateSample(effect + rng.normal(size=prompts), random)
+    return GateSample(np.full(prompts, 1.1 * FAR), FAR - effect + rng.normal(size=prompts), FAR + random)
 
 
 @functools.cache

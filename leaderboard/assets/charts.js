@@ -135,10 +135,10 @@ lrt.charts = (function () {
     const names = [...new Set(rows.map(function (row) { return row.mapping; }))];
     const svg = base(Math.min(figure.clientWidth, 760), {
       height: 60 + 26 * new Set(rows.map(function (row) { return row.task; })).size, marginLeft: 130, marginBottom: 36,
-      color: { domain: names, scheme: "observable10" }, symbol: { legend: true, domain: names }, x: { label: "steering R² →", domain: [Math.min(-0.1, ...rows.map(function (row) { return Math.max(row.r2, -1); })), 1] },
+      color: { domain: names, scheme: "observable10" }, symbol: { legend: true, domain: names }, x: { label: "share →", domain: [Math.min(-0.1, ...rows.map(function (row) { return Math.max(row.share, -1); })), 1] },
       y: { label: null },
       marks: [Plot.gridX(GRID), Plot.ruleX([0, 1], { stroke: "currentColor", strokeOpacity: 0.4 }),
-        Plot.dot(rows, { x: function (row) { return Math.max(row.r2, -1); }, y: "task", stroke: "mapping", symbol: "mapping", strokeWidth: 2, r: 5, tip: true })],
+        Plot.dot(rows, { x: function (row) { return Math.max(row.share, -1); }, y: "task", stroke: "mapping", symbol: "mapping", strokeWidth: 2, r: 5, tip: true })],
     });
     finish(figure, svg, "Steering R² of each task");
   }

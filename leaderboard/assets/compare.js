@@ -128,8 +128,8 @@
       const figure = el("figure", { class: "chart" }, el("figcaption", {}, "Steering R² of each steerable task (worse than −1 is drawn at −1)."));
       target.append(el("h2", {}, pair.label), figure);
       const rows = perPair[at].flatMap(function (result) {
-        return result.tasks.filter(function (task) { return task.steerable && task.r2 !== null; })
-          .map(function (task) { return { task: task.task, mapping: result.name, r2: task.r2 }; });
+        return result.tasks.filter(function (task) { return task.steerable && task.share !== null; })
+          .map(function (task) { return { task: task.task, mapping: result.name, share: task.share }; });
       });
       if (rows.length) lrt.charts.perTask(figure, rows);
     });

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from lrt_bench.data.tasks import ChoiceTask
+from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
 from lrt_bench.evaluation.bench.pair_bench import PairBench
-from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import RandomDirections, Row
-from lrt_bench.results import metrics
-from lrt_bench.results.metrics import Array
+from lrt_bench.results.metrics import MIN_CEILING, Array, TaskErrors
 from lrt_bench.results.schema.behaviour import (
     OUTPUT_LEVEL,
     BehaviourRecord,
     DamageRecord,
     TaskBehaviour,
-    behaviour_score,
     control_score,
     ratio,
     slope_free_r2,
 )
+from lrt_bench.results.statistics.inference import GateSample, counts
 from lrt_bench.steering.behaviour import Behaviour
 from lrt_bench.steering.readout import without
 
@@ -38,21 +37,45 @@ class ChoiceDeltas:
     native: Array
 
 
-def behaviour_record(
-    bench: PairBench, row: Row, vectors: Vectors, deltas: Dictionary[str, ChoiceDeltas]
-) -> BehaviourRecord | None:
-    """Return a row's behaviour on the pair; None where it is not measured, or no task can be scored."""
+@dataclasses.dataclass(frozen=True)
+class MeasuredTask:
+    """Behaviour of one row on one task.
+
+    Attributes
+    ----------
+    errors
+        Divergences from the natively steered model: the row's, the unsteered model's, the other half's.
+    counts, effect
+        Whether native is clear of chance on the task, and the interval of its lead, as a share of native's
+        own divergence.
+    beside
+        What the result says beside the share.
+    """
+
+    errors: TaskErrors
+    counts: bool
+    effect: tuple[float, float]
+    beside: TaskBehaviour
+
+    @property
+    def moves(self) -> bool:
+        """Whether native steering changes any prediction."""
+        return float(self.errors.energy.sum()) > 0
+
+    @property
+    def scored(self) -> bool:
+        """Whether the task is part of the score."""
+        return self.counts and self.moves and self.errors.ceiling > MIN_CEILING
+
+
+def behaviour_record(bench: PairBench, measured: Sequence[MeasuredTask]) -> BehaviourRecord | None:
+    """Return how a pair's behaviour was measured; None where it is not, or no task can be scored."""
     references, spec = bench.behaviour, bench.suite.behaviour
-    if references is None or spec is None or not bench.choice_sweep.tasks:
+    if references is None or spec is None or not measured:
         return None
-    tasks = tuple(
-        task_behaviour(bench, row, task, vectors[task.name], deltas[task.name])
-        for task in bench.choice_sweep.tasks
-    )
-    readout = control_score(tasks, {task.task: task.readout_share for task in tasks})
-    unembedding = control_score(tasks, {task.task: task.unembedding_share for task in tasks})
-    errors = {task.task: task.errors for task in tasks if task.clear}
-    samples = metrics.bootstrap_scores({row.name: errors}, replicates=bench.suite.bootstrap, seed=bench.seed)
+    ceilings = {one.beside.task: one.errors.ceiling for one in measured if one.scored}
+    readout = control_score(ceilings, {one.beside.task: one.beside.readout_share for one in measured})
+    unembedding = control_score(ceilings, {one.beside.task: one.beside.unembedding_share for one in measured})
     return BehaviourRecord(
         divergence=DIVERGENCE,
         alphas=spec.alphas,
@@ -61,57 +84,65 @@ def behaviour_record(
         splits=spec.splits,
         positions=spec.positions,
         unit=DamageRecord(**dataclasses.asdict(references.unit)),
-        score=behaviour_score(tasks),
-        ci95=metrics.interval(samples[row.name]) if errors else None,
-        not_clear=tuple(task.task for task in tasks if not task.clear),
         readout_score=readout,
         unembedding_score=unembedding,
         output_level=max(readout or 0.0, unembedding or 0.0) >= 100 * OUTPUT_LEVEL,
-        tasks=tasks,
+        tasks=tuple(one.beside for one in measured),
     )
 
 
-def task_behaviour(
+def measured_task(
     bench: PairBench, row: Row, task: ChoiceTask, vectors: Tensor, deltas: ChoiceDeltas
-) -> TaskBehaviour:
-    """Return a row's behaviour on one task; vectors [seeds, d_target] are those of all pairs."""
+) -> MeasuredTask | None:
+    """Measure a row's behaviour on one task; vectors [seeds, d_target] are those of all pairs.
+
+    None where the suite measures none.
+    """
     references = bench.behaviour
-    assert references is not None
+    if references is None:
+        return None
     reference = references.of(task)
     halves = row.half_vectors(bench, task, vectors)
     measured = reference.whole.divergence(halves)
-    divergence = references.per_prompt(measured)
-    bare = references.per_prompt(reference.without_readout.divergence(without(halves, reference.readout)))
+    bare, bare_ceiling = _without_readout(references, reference, halves)
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     alphas = np.asarray(bench.suite.alphas)
-    return TaskBehaviour(
+    errors = TaskErrors(
+        references.per_prompt(measured), reference.native, reference.ceiling, reference.native
+    )
+    clear, effect = counts(task.name, gate(reference), seed=bench.seed)
+    beside = TaskBehaviour(
         task=task.name,
-        prompts=reference.whole.prompts,
-        failures=reference.failures,
-        clear=reference.clear and ratio(reference.ceiling[None], reference.native) is not None,
-        effect=reference.effect,
-        share=ratio(divergence, reference.native),
-        ceiling_share=ratio(reference.ceiling[None], reference.native),
         first_share=_part(measured, reference.whole, slice(1)),
         later_share=_part(measured, reference.whole, slice(1, None)),
-        without_readout=ratio(bare, reference.bare_native),
-        without_readout_ceiling=ratio(reference.bare_ceiling[None], reference.bare_native),
+        without_readout=bare,
+        without_readout_ceiling=bare_ceiling,
         readout_share=reference.readout_share,
         unembedding_share=reference.unembedding_share,
         slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
         damage=references.damage(vectors),
         native_damage=reference.damage,
-        divergence=tuple(map(_floats, divergence)),
-        native=_floats(reference.native),
-        ceiling=_floats(reference.ceiling),
     )
+    return MeasuredTask(errors, clear, effect, beside)
+
+
+def _without_readout(
+    references: BehaviourReferences, reference: BehaviourReference, halves: Tensor
+) -> tuple[float | None, float | None]:
+    """Share and ceiling without the readout's direction; None for both where they are not asked for."""
+    bare = reference.without_readout
+    if bare is None:
+        return None, None
+    row = references.per_prompt(bare.behaviour.divergence(without(halves, reference.readout)))
+    return ratio(row, bare.native), ratio(bare.ceiling[None], bare.native)
+
+
+def gate(reference: BehaviourReference) -> GateSample:
+    """Return what decides whether a task counts."""
+    return GateSample(reference.native, reference.ceiling, reference.chance)
 
 
 def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None:
     """Return the share over some of the tokens alone."""
     row, native = (side[..., tokens, 0].sum((-1, -2)).numpy() for side in (measured, behaviour.unsteered))
     return ratio(row, native)
-
-
-def _floats(values: Array) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

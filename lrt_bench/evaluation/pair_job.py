@@ -16,7 +16,13 @@ from torch import Tensor
 from lrt_bench._version import __version__
 from lrt_bench.data.tasks import GenerationTask, RefusalTask, SideEffectTask, VectorTask
 from lrt_bench.errors import SubmissionError
-from lrt_bench.evaluation.behaviour_scores import ChoiceDeltas, behaviour_record
+from lrt_bench.evaluation.behaviour_scores import (
+    ChoiceDeltas,
+    MeasuredTask,
+    behaviour_record,
+    gate,
+    measured_task,
+)
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
 from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
@@ -27,6 +33,7 @@ from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_score
 from lrt_bench.evaluation.rows import Row, mapping_record
 from lrt_bench.evaluation.sites import identity, site_record
 from lrt_bench.evaluation.task_scores import (
+    ChoiceMeasures,
     choice_record,
     fidelity_scores,
     generation_scores,
@@ -34,7 +41,6 @@ from lrt_bench.evaluation.task_scores import (
 )
 from lrt_bench.files.schema import first_problem
 from lrt_bench.results import metrics
-from lrt_bench.results.schema.behaviour import BehaviourRecord
 from lrt_bench.results.schema.records import (
     Cost,
     LayersChosen,
@@ -162,17 +168,21 @@ class PairJob:
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
         bench = self.bench
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
+        behaviour = self._behaviour(row, vectors, m)
         tasks = tuple(
-            choice_record(bench, row, task, references[task.name], m[task.name], vectors[task.name])
+            choice_record(
+                bench, row, task, references[task.name],
+                ChoiceMeasures(m[task.name], vectors[task.name], behaviour.get(task.name)),
+            )
             for task in bench.choice_sweep.tasks
-        )
+        )  # fmt: skip
         writing = bench.inputs.of_kind(GenerationTask) if _disturbs(row) else []
         generation = generation_scores(bench, writing, vectors)
         neutral = bench.inputs.of_kind(SideEffectTask) if bench.choice_sweep.tasks and _disturbs(row) else []
         effects = [side_effect_scores(bench, task, vectors) for task in neutral]
         refusing = bench.inputs.of_kind(RefusalTask) if measured(row) else []
         refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
-        score = _score(row.name, tasks, bench)
+        score = _score(tasks, bench)
         counted = [task for task in tasks if task.steerable]
         result = Result(
             key=self.key(row),
@@ -185,9 +195,8 @@ class PairJob:
             mapping=mapping_record(row),
             settings=self._settings(),
             transfer_score=score.value,
-            ci95=score.ci95,
+            ci95=score.new_concepts,
             ci95_these_tasks=score.these_tasks,
-            ci95_new_concepts=score.new_concepts,
             steering_r2=metrics.mean_of([task.steering_r2 for task in counted]),
             correlation_delta=metrics.mean_of([task.correlation_delta for task in counted]),
             not_steerable=tuple(task.task for task in tasks if not task.steerable),
@@ -195,10 +204,10 @@ class PairJob:
             tasks=tasks,
             generation=generation,
             side_effects=tuple(effects),
-            lm_eval=self._lm_eval(row, vectors),
+            lm_eval=self._lm_eval(row, {task.task: vectors[task.task] for task in counted}),
             refusal=tuple(refusal),
             fidelity=fidelity_scores(bench, row),
-            behaviour=self._behaviour(row, vectors, m),
+            behaviour=behaviour_record(bench, list(behaviour.values())),
             cost=self._cost(row),
             provenance=provenance(
                 bench.suite.corpus.named,
@@ -215,22 +224,22 @@ class PairJob:
 
     def _behaviour(
         self, row: Row, vectors: dict[str, Tensor], m: dict[str, Tensor]
-    ) -> BehaviourRecord | None:
-        """Return the row's behaviour, where the suite measures it."""
+    ) -> dict[str, MeasuredTask]:
+        """Return the row's behaviour on each choice task; nothing where the suite measures none."""
         sweep, references = self.bench.choice_sweep, self.references()
-        deltas = {
-            task.name: ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
-            for task in sweep.tasks
-        }
-        return behaviour_record(self.bench, row, vectors, deltas)
+        measured = {}
+        for task in sweep.tasks:
+            deltas = ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
+            if one := measured_task(self.bench, row, task, vectors[task.name], deltas):
+                measured[task.name] = one
+        return measured
 
     def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""
         side_effects = self.side_effects
         if side_effects is None or not _disturbs(row):
             return ()
-        steerable = {name: vectors[name] for name, task in self.references().items() if task.steerable}
-        return side_effects.scores(self.bench, row, steerable)
+        return side_effects.scores(self.bench, row, vectors)
 
     def _pair_record(self) -> PairRecord:
         bench = self.bench
@@ -281,22 +290,29 @@ class _Score:
     """Transfer Score and its 95% intervals; None for all where no task is steerable."""
 
     value: float | None
-    ci95: Ends = None
     these_tasks: Ends = None
     new_concepts: Ends = None
 
 
-def _score(name: str, tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
-    errors = {record.task: record.errors for record in tasks if record.steerable}
-    value = metrics.transfer_score(errors)
+def _score(tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
+    value = metrics.transfer_score({record.task: record.errors for record in tasks if record.steerable})
     if value is None:
         return _Score(None)
     replicates, seed = bench.suite.bootstrap, bench.seed
-    drawn = metrics.bootstrap_scores({name: errors}, replicates=replicates, seed=seed)
-    samples = {task: TaskSample.of_errors(one) for task, one in errors.items()}
+    samples = _samples(tasks, bench)
     return _Score(
         value,
-        metrics.interval(drawn[name]),
         inference.these_tasks(samples, replicates=replicates, seed=seed),
         inference.new_concepts(samples, seed=seed),
     )
+
+
+def _samples(tasks: Sequence[TaskRecord], bench: PairBench) -> dict[str, TaskSample]:
+    """Tasks as inference takes them; of behaviour also those that did not count, but might have."""
+    samples = {}
+    for record, task in zip(tasks, bench.choice_sweep.tasks, strict=True):
+        decides = None if bench.behaviour is None else gate(bench.behaviour.of(task))
+        passes = decides is None or inference.counts(task.name, decides, seed=bench.seed)[0]
+        if record.steerable or (not passes and sum(record.energy) > 0):
+            samples[record.task] = TaskSample.of_errors(record.errors, decides)
+    return samples

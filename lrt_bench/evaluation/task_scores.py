@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lrt_bench.data.tasks import ChoiceTask, GenerationTask, SideEffectTask
+from lrt_bench.evaluation.behaviour_scores import MeasuredTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.fidelity import measure as measure_fidelity
@@ -26,13 +28,30 @@ def _tuple(values: Array) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def choice_record(
-    bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, m: Tensor, vectors: Tensor
-) -> TaskRecord:
-    """Return a choice task's record.
+@dataclass(frozen=True)
+class ChoiceMeasures:
+    """What was measured of a row on one choice task.
 
-    m [seeds, prompts, swept alphas]; vectors [seeds, d_target].
+    Attributes
+    ----------
+    m
+        Propensities [seeds, prompts, swept alphas].
+    vectors
+        The row's [seeds, d_target].
+    behaviour
+        What the score is made of, in a suite that measures it.
     """
+
+    m: Tensor
+    vectors: Tensor
+    behaviour: MeasuredTask | None = None
+
+
+def choice_record(
+    bench: PairBench, row: Row, task: ChoiceTask, reference: Reference, measures: ChoiceMeasures
+) -> TaskRecord:
+    """Return a choice task's record."""
+    m, vectors, behaviour = measures.m, measures.vectors, measures.behaviour
     wanted, over, native_vector = reference.native, reference.over, bench.inputs.target_states(task).vector
     if isinstance(row, NativeSplit):  # one half is steered with, the other is what it is compared with
         wanted, over, native_vector = reference.half_b, reference.half_over, vectors[1]
@@ -48,19 +67,22 @@ def choice_record(
     # random directions are steered both ways; what has a sign is told of those that were drawn
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
-    errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-    sweep = bench.choice_sweep.of(task)
+    squares = TaskErrors(error, energy, reference.split_error, reference.split_energy)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
+    errors, counted, effect = squares, reference.steerable and moves, reference.effect
+    if behaviour is not None:
+        errors, counted, effect = behaviour.errors, behaviour.counts, behaviour.effect
+    prompts = len(errors.energy)
     return TaskRecord(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
         concept=task.concept,
-        prompts=len(sweep.encoded),
-        failures=len(task.choices) - len(sweep.encoded),
-        steerable=reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING,
-        native_effect=reference.effect,
-        ceiling_r2=errors.ceiling if moves else None,
+        prompts=prompts,
+        failures=len(task.choices) - prompts,
+        steerable=counted and errors.ceiling > metrics.MIN_CEILING,
+        native_effect=effect,
+        ceiling_r2=squares.ceiling if moves else None,
         steering_r2=metrics.steering_r2(delta, wanted),
         over_steering_r2=over_steering_r2(bench, m, over),
         correlation=metrics.mean_of([r for r, alpha in zip(correlation, alphas, strict=True) if alpha]),
@@ -78,10 +100,12 @@ def choice_record(
         reachable=_reachable(row, native_vector),
         curve_alphas=bench.choice_sweep.swept[: m.shape[-1]],
         curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
-        error=tuple(_tuple(seed) for seed in error),
-        energy=_tuple(energy),
-        split_error=_tuple(reference.split_error),
-        split_energy=_tuple(reference.split_energy),
+        share=None if behaviour is None or not behaviour.moves else errors.r2,
+        ceiling_share=None if behaviour is None or not behaviour.moves else errors.ceiling,
+        error=tuple(_tuple(seed) for seed in errors.error),
+        energy=_tuple(errors.energy),
+        split_error=_tuple(errors.split_error),
+        split_energy=_tuple(errors.split_energy),
     )
 
 

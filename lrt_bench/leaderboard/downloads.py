@@ -23,8 +23,9 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 RESULT_COLUMNS = (
-    "suite", "suite_version", "pair", "mapping", "track", "kind", "origin", "state", "rank", "tied",
-    "unranked", "transfer_score", "ci95_low", "ci95_high", "steering_r2", "correlation_delta", "fvu",
+    "suite", "suite_version", "pair", "mapping", "track", "kind", "origin", "state", "rank", "tied", "groups",
+    "unranked", "transfer_score", "ci95_low", "ci95_high", "these_tasks_low", "these_tasks_high", "metric",
+    "readout_score", "unembedding_score", "output_level", "steering_r2", "correlation_delta", "fvu",
     "source_model", "source_layer", "source_layers", "source_parameters", "target_model",
     "target_layer", "target_parameters",
     "steerable_tasks", "tasks", "map_parameters", "fit_tokens", "fit_seconds", "states_seconds",

@@ -22,6 +22,7 @@ from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import ScoredResult, ranked_rows
 from lrt_bench.results.schema.records import PairRecord
 from lrt_bench.results.schema.result import Result, ResultSummary
+from lrt_bench.results.statistics.separation import Place
 from lrt_bench.results.storage import read_with_arrays, result_files
 
 if TYPE_CHECKING:
@@ -62,13 +63,18 @@ class Entry:
     tied: bool = False
     unranked: str | None = None
     samples: Array | None = None
-    ci95: tuple[float, float] | None = None
+    place: Place | None = None
     state: str = CLAIMED
 
     @property
     def name(self) -> str:
         """The mapping's name."""
         return self.result.mapping.name
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """Of the score, had other concepts of the same kind been asked for."""
+        return self.result.ci95
 
     @property
     def address(self) -> str:
@@ -307,7 +313,7 @@ def _placed(part: _PairPart) -> list[Entry]:
     for row in ranked_rows(scored):
         entry = by_name[row.result.mapping.name]
         entry.rank, entry.tied, entry.unranked = row.rank, row.tied, row.unranked
-        entry.samples, entry.ci95 = row.samples, row.ci95 or entry.result.ci95
+        entry.samples, entry.place = row.samples, row.place
         ordered.append(entry)
     return sorted(ordered, key=lambda entry: (not _is_ceiling(entry), entry.result.mapping.control))
 

@@ -16,10 +16,9 @@ from lrt_bench.leaderboard.entries import slug
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 
 Row = dict[str, Any]  # of `Board.frame`, None where a value is missing
-TIE = '<span title="shares its rank: the paired difference\'s interval holds 0">=</span>'
+TIE = '<span title="another mapping has the same rank">=</span>'
 NOT_STEERABLE = (
-    ' <abbr title="native steering is not clear of random directions here: it counts nowhere">'
-    "not steerable</abbr>"
+    ' <abbr title="native steering is not clear of chance here: it counts nowhere">not steerable</abbr>'
 )
 
 
@@ -53,6 +52,15 @@ def rank(row: Row) -> Markup:
     return Markup('<span class="quiet">control</span>')
 
 
+def groups(row: Row) -> str:
+    """Return its letters: rows with one in common are not separable."""
+    if not row["groups"]:
+        return ""
+    return (
+        f' <span class="quiet" title="not separable from rows with a letter in common">{row["groups"]}</span>'
+    )
+
+
 def state(row: Row) -> Markup:
     """Claimed, reproduced or verified."""
     if row["control"]:
@@ -77,7 +85,7 @@ def result_row(row: Row, root: str, with_pair: bool) -> Markup:
     fit = DASH if row["fvu"] is None else seconds(row["fit_seconds"])
     scores = (*(number(row[key]) for key in ("steering_r2", "correlation_delta", "fvu")), fit)
     return Markup(
-        f"<tr{kind}>{link if with_pair else ''}<td>{rank(row)}</td>"
+        f"<tr{kind}>{link if with_pair else ''}<td>{rank(row)}{'' if with_pair else groups(row)}</td>"
         f'<th scope="row"><a href="{root}mappings/{slug(row["mapping"])}.html#{pair}">'
         f"{name(row['mapping'])}</a></th>"
         f'<td class="num">{score(row)}</td>{cells(scores, "num wide")}<td class="wide">{state(row)}</td>'
@@ -88,6 +96,8 @@ def result_row(row: Row, root: str, with_pair: bool) -> Markup:
 def task_row(task: TaskScores) -> Markup:
     """Return a task's scores on one pair, in a mapping's page."""
     scores = (
+        number(task.share),
+        number(task.ceiling_share),
         number(task.steering_r2),
         number(task.ceiling_r2),
         number(task.correlation_delta),

@@ -56,9 +56,13 @@ def tables(results: DataFrame) -> list[Table]:
 
 @dataclass(frozen=True)
 class Overview:
-    """Mappings of a suite and track over its pairs: each score and rank, and the mean over all of them."""
+    """Mappings of a suite and track over its pairs: each score and rank, and the mean.
+
+    apart : the pairs that the mean leaves out, each with the reason.
+    """
 
     pairs: list[str]
+    apart: dict[str, str]
     rows: list[tuple[str, list[dict[str, Any] | None], float | None]]
     left_out: int
 
@@ -71,13 +75,27 @@ def overview(table: Table) -> Overview | None:
         return None
     cells = {(row["mapping"], row["pair"]): row for row in records(results[OVERVIEW_COLUMNS])}
     scores = results[results["rank"].notna()].pivot(index="mapping", columns="pair", values="transfer_score")
-    means = scores.reindex(names, columns=pairs).mean(axis=1, skipna=False)
+    apart = _apart(results)
+    counted = [pair for pair in pairs if pair not in apart] or pairs
+    means = scores.reindex(names, columns=counted).mean(axis=1, skipna=False)
     rows = [
         (name, [cells.get((name, pair)) for pair in pairs], None if math.isnan(mean) else float(mean))
         for name, mean in means.items()
     ]
     rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
-    return Overview(pairs, rows[:OVERVIEW_MAPPINGS], max(0, len(rows) - OVERVIEW_MAPPINGS))
+    return Overview(
+        pairs,
+        apart if len(apart) < len(pairs) else {},
+        rows[:OVERVIEW_MAPPINGS],
+        max(0, len(rows) - OVERVIEW_MAPPINGS),
+    )
+
+
+def _apart(results: DataFrame) -> dict[str, str]:
+    """Return the pairs whose scores say little of a representation, each with the reason."""
+    apart = dict.fromkeys(results.loc[results["output_level"], "pair"], "output-level")
+    planted = results["target_model"].str.startswith("planted-")
+    return apart | dict.fromkeys(results.loc[planted, "pair"], "a known answer")
 
 
 def index_data(shown: Sequence[Table]) -> dict[str, Any]:
@@ -151,24 +169,23 @@ def _task_data(task: TaskScores) -> dict[str, Any]:
     return {
         "task": task.task,
         "steerable": task.steerable,
-        "r2": _short(task.steering_r2, 4),
-        "ceiling": _short(task.ceiling_r2, 4),
+        "share": _short(task.measure, 4),
+        "ceiling": _short(task.ceiling, 4),
         "curve": [[alpha, float(f"{m:.5g}")] for alpha, m in points],
     }
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Transfer Score of one mapping less another's, with the paired 95% interval."""
+    """Transfer Score of one mapping less another's, with the paired 95% interval.
+
+    clear : whether the tests behind the ranks part the two.
+    """
 
     value: float
     low: float
     high: float
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
+    clear: bool
 
 
 def differences(pair: PairEntries) -> tuple[list[Entry], list[list[Difference | None]]]:
@@ -181,7 +198,10 @@ def _difference(row: Entry, column: Entry) -> Difference | None:
     a, b = row.result.transfer_score, column.result.transfer_score
     if row is column or row.samples is None or column.samples is None or a is None or b is None:
         return None
-    return Difference(a - b, *metrics.interval(row.samples - column.samples))
+    low, high = metrics.interval(row.samples - column.samples)
+    letters = [set(entry.place.letters) if entry.place else set() for entry in (row, column)]
+    clear = not letters[0] & letters[1] if letters[0] else low > 0 or high < 0  # very long boards have none
+    return Difference(a - b, low, high, clear)
 
 
 def task_of(entry: Entry, name: str) -> TaskScores | None:
@@ -190,8 +210,8 @@ def task_of(entry: Entry, name: str) -> TaskScores | None:
 
 
 def best_on(pair: PairEntries, name: str) -> Entry | None:
-    """Return the mapping with the highest steering R2 on one task; no rank follows from it."""
-    scores = [(task.steering_r2, e) for e in pair.ranked if (task := task_of(e, name)) and task.steering_r2]
+    """Return the mapping with the highest share on one task; no rank follows from it."""
+    scores = [(task.measure, e) for e in pair.ranked if (task := task_of(e, name)) and task.measure]
     return max(scores, key=lambda one: one[0], default=(None, None))[1]
 
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from lrt_bench.errors import UserError
-from lrt_bench.results.columns import COLUMNS, DTYPES, TASK_COLUMNS
+from lrt_bench.results.columns import BESIDE_COLUMNS, COLUMNS, DTYPES, TASK_COLUMNS
 from lrt_bench.results.ranking import ranked
+from lrt_bench.results.schema.behaviour import TaskBehaviour
 from lrt_bench.results.schema.records import TaskRecord
 from lrt_bench.results.schema.refusal_records import RefusalScores
 from lrt_bench.results.schema.result import Result, ResultSummary
+from lrt_bench.results.statistics.separation import Place
 from lrt_bench.results.storage import read_result, result_files
 
 if TYPE_CHECKING:
@@ -46,12 +48,16 @@ class Ranked(Protocol):
         """Whether the rank is shared."""
 
     @property
+    def place(self) -> Place | None:
+        """What paired tests say of it; None without a rank."""
+
+    @property
     def unranked(self) -> str | None:
         """Why a mapping has no rank."""
 
     @property
     def ci95(self) -> tuple[float, float] | None:
-        """Interval of the Transfer Score under the pair's bootstrap."""
+        """Interval of the Transfer Score over concepts of the same kind."""
 
 
 def frame(rows: Sequence[Ranked], level: Level = "result") -> DataFrame:
@@ -60,8 +66,8 @@ def frame(rows: Sequence[Ranked], level: Level = "result") -> DataFrame:
     Parameters
     ----------
     level
-        What a row is. "prompt" wants whole results: their arrays are the columns, in squared logits, `error`
-        a mean over fits.
+        What a row is. "prompt" wants whole results: their arrays are the columns, `error` a mean over
+        fits.
 
     Returns
     -------
@@ -106,7 +112,8 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
     results = [row.result for row in rows]
     sources, targets = [r.pair.source for r in results], [r.pair.target for r in results]
     mappings, costs = [r.mapping for r in results], [r.cost for r in results]
-    intervals = [row.ci95 or row.result.ci95 for row in rows]
+    intervals = [row.ci95 for row in rows]
+    these = [r.ci95_these_tasks for r in results]
     return {
         "suite": [r.suite for r in results],
         "suite_version": [r.suite_version for r in results],
@@ -119,10 +126,17 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
         "complete": [r.complete for r in results],
         "rank": [row.rank for row in rows],
         "tied": [row.tied for row in rows],
+        "groups": [None if row.place is None else " ".join(row.place.letters) for row in rows],
         "unranked": [row.unranked for row in rows],
         "transfer_score": [r.transfer_score for r in results],
         "ci95_low": [interval[0] if interval else None for interval in intervals],
         "ci95_high": [interval[1] if interval else None for interval in intervals],
+        "these_tasks_low": [interval[0] if interval else None for interval in these],
+        "these_tasks_high": [interval[1] if interval else None for interval in these],
+        "metric": [r.metric for r in results],
+        "readout_score": [r.behaviour.readout_score if r.behaviour else None for r in results],
+        "unembedding_score": [r.behaviour.unembedding_score if r.behaviour else None for r in results],
+        "output_level": [r.behaviour is not None and r.behaviour.output_level for r in results],
         "steering_r2": [r.steering_r2 for r in results],
         "correlation_delta": [r.correlation_delta for r in results],
         "fvu": [r.fvu for r in results],
@@ -146,13 +160,25 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
 
 
 def _task_columns(results: Iterable[ResultSummary]) -> dict[str, list[Any]]:
-    rows = [(result, task) for result in results for task in result.tasks]
+    rows, beside = [], []
+    for result in results:
+        of_task = _beside(result)
+        rows += [(result, task) for task in result.tasks]
+        beside += [of_task.get(task.task) for task in result.tasks]
     columns: dict[str, list[Any]] = {
         "suite": [result.suite for result, _ in rows],
         "pair": [result.pair.name for result, _ in rows],
         "mapping": [result.mapping.name for result, _ in rows],
     }
-    return columns | {name: [getattr(task, name) for _, task in rows] for name in TASK_COLUMNS}
+    columns |= {name: [getattr(task, name) for _, task in rows] for name in TASK_COLUMNS}
+    return columns | {
+        name: [None if one is None else getattr(one, name) for one in beside] for name in BESIDE_COLUMNS
+    }
+
+
+def _beside(result: ResultSummary) -> dict[str, TaskBehaviour]:
+    """Return what stands beside each task's behaviour share."""
+    return {} if result.behaviour is None else {task.task: task for task in result.behaviour.tasks}
 
 
 def _typed(columns: dict[str, list[Any]]) -> DataFrame:

@@ -110,7 +110,8 @@ def interval(samples: Array) -> tuple[float, float]:
 class TaskErrors:
     """What one task contributes to a score: sums over alphas, for each prompt.
 
-    error [seeds, prompts] : sum_a (D_t - D_n)^2 ; energy [prompts] : sum_a D_n^2 ;
+    Of behaviour, error [seeds, prompts] : D(native, row) ; energy [prompts] : D(native, unsteered).
+    Of steering R2, error : sum_a (D_t - D_n)^2 ; energy : sum_a D_n^2.
     split_error, split_energy [prompts] : the same between the two halves' native vectors.
     """
 
@@ -126,17 +127,17 @@ class TaskErrors:
 
     @property
     def r2(self) -> float:
-        """Steering R2 over prompts and alphas, the errors averaged over seeds; at most 1."""
+        """1 - error / energy over prompts and alphas, the errors averaged over seeds; at most 1."""
         return float(1 - self.error.sum() / len(self.error) / self.energy.sum())
 
     @property
     def ceiling(self) -> float:
-        """Steering R2 of one half's native vector against the other's; at most 1."""
+        """The same of one half's native vector against the other's; at most 1."""
         return float(1 - self.split_error.sum() / self.split_energy.sum())
 
 
 def transfer_score(tasks: Dictionary[str, TaskErrors]) -> float | None:
-    """100 x the mean over steerable tasks of steering R2 over the ceiling's; None without such a task."""
+    """100 x the mean over tasks of the share over its ceiling, clipped to [-1, 1]; None without a task."""
     if not tasks:
         return None
     shares = [min(max(task.r2 / max(task.ceiling, MIN_CEILING), -1.0), 1.0) for task in tasks.values()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,25 +30,16 @@ class ScoredResult:
         return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
 
 
-@dataclass(frozen=True)
-class Track:
-    """The ranked rows of one pair and track: {row: {task: errors}}, the same tasks for all."""
-
-    rows: dict[str, dict[str, TaskErrors]] = field(repr=False)
-
-    @functools.cached_property
-    def separation(self) -> separation.Separation:
-        """Which rows the tests part; made when first asked for, since most pages of a board never do."""
-        samples = {name: task_samples(errors) for name, errors in self.rows.items()}
-        return separation.separate(
-            {name: {task: one.share for task, one in tasks.items()} for name, tasks in samples.items()},
-            fits={name: inference.seed_spread(tasks)[0] for name, tasks in samples.items()},
-        )
-
-
-def task_samples(errors: dict[str, TaskErrors]) -> dict[str, TaskSample]:
-    """Return a row's tasks as inference takes them, each of which counts."""
-    return {name: TaskSample.of_errors(one) for name, one in errors.items()}
+def _places(rows: dict[str, dict[str, TaskErrors]]) -> dict[str, separation.Place]:
+    """Place the rows of one pair and track, {row: {task: errors}}, the same tasks for all."""
+    samples = {
+        name: {task: TaskSample.of_errors(one) for task, one in errors.items()}
+        for name, errors in rows.items()
+    }
+    return separation.separate(
+        {name: {task: one.share for task, one in tasks.items()} for name, tasks in samples.items()},
+        fits={name: inference.seed_spread(tasks)[0] for name, tasks in samples.items()},
+    ).places
 
 
 @dataclass(frozen=True)
@@ -57,10 +48,12 @@ class RankedRow:
 
     Attributes
     ----------
-    rank : 1 is best; None for a control, and for a row that `unranked` tells why it has none.
+    rank : one more than the rows of its track that are found better; None for a control, and for a row that
+        `unranked` tells why it has none.
+    tied : whether another row has the same rank.
     samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
     errors : of the tasks that count.
-    track : the rows that it is ranked among; None where it has no rank.
+    place : what paired tests over tasks say of it; None where it has no rank.
     """
 
     result: ResultSummary
@@ -69,31 +62,17 @@ class RankedRow:
     unranked: str | None
     samples: Array | None
     errors: dict[str, TaskErrors] = field(default_factory=dict, repr=False)
-    track: Track | None = field(default=None, repr=False)
+    place: separation.Place | None = None
 
     @property
     def ci95(self) -> tuple[float, float] | None:
-        """The 95% interval of the Transfer Score under the pair's bootstrap; None without samples."""
-        return None if self.samples is None else metrics.interval(self.samples)
+        """Of the score, had other concepts of the same kind been asked for."""
+        return self.result.ci95
 
     @property
-    def place(self) -> separation.Place | None:
-        """What paired tests over tasks say of it; None where it has no rank."""
-        name = self.result.mapping.name
-        return self.track.separation.places[name] if self.track else None
-
-    @functools.cached_property
     def ci95_these_tasks(self) -> tuple[float, float] | None:
         """Of the score, had other prompts of the same tasks and other fit seeds been drawn."""
-        settings = self.result.settings
-        return inference.these_tasks(
-            task_samples(self.errors), replicates=settings.bootstrap, seed=settings.seed
-        )
-
-    @functools.cached_property
-    def ci95_new_concepts(self) -> tuple[float, float] | None:
-        """Of the score, had other concepts of the same kind been asked for."""
-        return inference.new_concepts(task_samples(self.errors), seed=self.result.settings.seed)
+        return self.result.ci95_these_tasks
 
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
@@ -111,26 +90,22 @@ def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
         replicates=settings.bootstrap,
         seed=settings.seed,
     )
-    places: dict[str, metrics.Standing] = {}
-    tracks: dict[str, Track] = {}
-    for name in RANKED_TRACKS:
-        members = [row for row in rows if row.result.mapping.track == name]
-        errors = {
-            row.result.mapping.name: row.errors for row in members if row.result.mapping.name in samples
-        }
-        scores = {row.result.mapping.name: row.result.transfer_score for row in members}
-        ranks = metrics.rank({row: score for row in errors if (score := scores[row]) is not None}, samples)
-        track = Track({row: errors[row] for row in ranks})
-        tracks |= dict.fromkeys(ranks, track)
-        places |= ranks
+    places: dict[str, separation.Place] = {}
+    for track in RANKED_TRACKS:
+        members = [row for row in rows if row.result.mapping.track == track]
+        places |= _places(
+            {row.result.mapping.name: row.errors for row in members if row.result.mapping.name in samples}
+        )
+    held = Counter((row.result.mapping.track, places[row.result.mapping.name].best)
+                   for row in rows if row.result.mapping.name in places)  # fmt: skip
     made = []
     for row in rows:
-        name = row.result.mapping.name
-        place = places.get(name)
-        why = None if row.result.mapping.control else excluded[name]
-        rank, tied = (place.rank, place.tied) if place else (None, False)
-        track_rows = tracks.get(name)
-        made.append(RankedRow(row.result, rank, tied, why, samples.get(name), row.errors, track_rows))
+        mapping = row.result.mapping
+        place = places.get(mapping.name)
+        why = None if mapping.control else excluded[mapping.name]
+        tied = place is not None and held[mapping.track, place.best] > 1
+        rank = None if place is None else place.best
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(mapping.name), row.errors, place))
     return sorted(made, key=_order)
 
 

@@ -249,11 +249,12 @@ def _compare_claim(path: Path, stored: Result, fresh: Result, outcome: Outcome) 
         if old != new:
             outcome.differs(f"{path}: the claim is of another {what} than what is here (digest)")
     claimed, computed = stored.transfer_score, fresh.transfer_score
-    if claimed is None or computed is None or stored.ci95 is None:
+    interval = stored.ci95_these_tasks  # the same tasks are run here: other concepts are no excuse
+    if claimed is None or computed is None or interval is None:
         if claimed != computed:
             outcome.differs(f"{path}: claimed Transfer Score {claimed}, computed {computed}")
         return
-    low, high = stored.ci95
+    low, high = interval
     line = f"{path}: claimed Transfer Score {claimed:.2f} [{low:.2f}, {high:.2f}], computed {computed:.2f}"
     if low - SCORE_TOLERANCE <= computed <= high + SCORE_TOLERANCE:
         outcome.lines.append(f"{line}: within its interval")
@@ -282,7 +283,7 @@ def _differences(stored: Any, fresh: Any, where: tuple[str, ...]) -> Iterator[tu
     field_name = ".".join(where)
     if isinstance(stored, float | int) and isinstance(fresh, float | int):
         tolerance = TOLERANCE * (1 + max(abs(stored), abs(fresh)))
-        if where[0] in ("transfer_score", "ci95"):
+        if where[0] in ("transfer_score", "ci95", "ci95_these_tasks"):
             tolerance = SCORE_TOLERANCE
         elif where[0] in ("generation", "refusal"):
             tolerance = WRITING_TOLERANCE

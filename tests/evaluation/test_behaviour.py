@@ -61,61 +61,69 @@ def run(suite, out, mappings):
 
 @pytest.fixture(scope="module")
 def rotated(tmp_path_factory):
-    suite = small((ROTATED,), ("sentiment", "person", "topic-dogs"), BehaviourSpec(tokens=4))
+    suite = small(
+        (ROTATED,), ("sentiment", "person", "topic-dogs"), BehaviourSpec(tokens=4, without_readout=True)
+    )
     scored = run(suite, tmp_path_factory.mktemp("rotated"), ("affine", "ridge", "orthogonal"))
     return {name: result for (_, name), result in scored.items()}
 
 
 def test_a_planted_pair_behaves_as_known(rotated):
     for name in ("affine", "ridge", "orthogonal", "native", "native-split"):
-        assert rotated[name].behaviour.score == pytest.approx(100, abs=0.1), name
-    assert rotated["none"].behaviour.score == 0
-    assert rotated["none"].behaviour.ci95 == (0, 0)
+        assert rotated[name].transfer_score == pytest.approx(100, abs=0.1), name
+    assert rotated["none"].transfer_score == 0
+    assert rotated["none"].ci95_these_tasks == (0, 0)
     for name in ("random", "shuffled"):
-        assert rotated[name].behaviour.score <= 2, name
+        assert rotated[name].transfer_score <= 2, name
     # two of three concepts are taken for each other's: what they have in common counts
-    assert rotated["other-concept"].behaviour.score <= 40
+    assert rotated["other-concept"].transfer_score <= 40
     record = rotated["affine"].behaviour
-    assert len(record.not_clear) < 3
+    assert len(rotated["affine"].not_steerable) < 3
     assert record.unit.nats == 0.5
     assert record.unit.interval[0] < record.unit.length < record.unit.interval[1]
 
 
 def test_the_record_holds_what_its_figures_are_made_of(rotated):
     for name, result in rotated.items():
-        record = result.behaviour
         shares = []
-        for task in record.tasks:
-            row, native, ceiling = (np.array(v) for v in (task.divergence, task.native, task.ceiling))
+        for task in result.tasks:
+            row, native, ceiling = (np.array(v) for v in (task.error, task.energy, task.split_error))
             assert row.shape == (len(row), task.prompts)
+            assert task.split_energy == task.energy
             assert task.share == pytest.approx(1 - row.mean(0).sum() / native.sum(), abs=1e-6)
             assert task.ceiling_share == pytest.approx(1 - ceiling.sum() / native.sum(), abs=1e-6)
-            if task.clear:
+            assert task.steerable == (task.task not in result.not_steerable)
+            if task.steerable:
+                assert task.native_effect[0] > 0
                 shares.append(min(max(task.share / max(task.ceiling_share, MIN_CEILING), -1), 1))
-        assert record.score == pytest.approx(100 * np.mean(shares), abs=1e-4), name
-        assert len(record.tasks[0].divergence) == (16 if name == "random" else len(row))
+        assert result.transfer_score == pytest.approx(100 * np.mean(shares), abs=1e-4), name
+        assert result.ci95[0] <= result.ci95_these_tasks[0] <= result.transfer_score, name
+        assert [task.task for task in result.behaviour.tasks] == [task.task for task in result.tasks]
 
 
 def test_the_readout_is_set_apart(rotated):
-    record = rotated["readout"].behaviour
-    assert record.score == pytest.approx(record.readout_score, abs=1e-6)
-    assert all(task.readout_share == pytest.approx(task.share) for task in record.tasks)
-    for task in record.tasks:
-        assert abs(task.without_readout) < 1e-6  # nothing is left of it
-        assert task.without_readout_ceiling > 0.2 or not task.clear
+    result = rotated["readout"]
+    assert result.transfer_score == pytest.approx(result.behaviour.readout_score, abs=1e-6)
+    for task, beside in zip(result.tasks, result.behaviour.tasks, strict=True):
+        assert beside.readout_share == pytest.approx(task.share)
+        assert abs(beside.without_readout) < 1e-6  # nothing is left of it
+        assert beside.without_readout_ceiling > 0.2 or not task.steerable
     for task in rotated["affine"].behaviour.tasks:
         assert task.without_readout == pytest.approx(task.without_readout_ceiling, abs=1e-4)
-    assert record.unembedding_score is None  # the unembeddings of a planted pair are its true map
+    assert result.behaviour.unembedding_score is None  # the unembeddings of a planted pair are its true map
 
 
-def test_scores_are_what_they_are_without_it(tmp_path):
+def test_steering_r2_is_what_it_is_without_it(tmp_path):
     tasks = ("sentiment", "person")
     with_it = run(small((ROTATED,), tasks, BehaviourSpec(tokens=2, splits=1)), tmp_path / "a", ("ridge",))
     without = run(small((ROTATED,), tasks, None), tmp_path / "b", ("ridge",))
     for key, result in without.items():
         assert result.behaviour is None
-        assert with_it[key].tasks == result.tasks
-        assert with_it[key].transfer_score == result.transfer_score
+        assert (result.metric, with_it[key].metric) == ("steering R2", "behaviour share")
+        for one, other in zip(with_it[key].tasks, result.tasks, strict=True):
+            assert one.steering_r2 == other.steering_r2
+            assert one.curve == other.curve
+            assert other.share is None
         assert with_it[key].suite_digest != result.suite_digest
 
 
@@ -182,7 +190,8 @@ def test_a_run_has_the_plain_scripts_share(nano, tiny_task, tmp_path, pair):
     spec = BehaviourSpec(tokens=3, splits=1)
     suite = small((pair,), (str(tiny_task),), spec)
     results = run(suite, tmp_path / "out", (f"{tmp_path / 'fixed.py'}:Fixed",))
-    [record] = [result.behaviour for (_, name), result in results.items() if not result.mapping.control]
+    [result] = [result for result in results.values() if not result.mapping.control]
+    record = result.behaviour
     task = find_task(str(tiny_task))
     weight = torch.randn(192, 96, generator=torch.Generator().manual_seed(3)).double().numpy()
     source, target = nano("S"), nano("L")
@@ -204,8 +213,8 @@ def test_a_run_has_the_plain_scripts_share(nano, tiny_task, tmp_path, pair):
         row[p], whole[p] = (
             (spec.first * part[..., 0] + (1 - spec.first) * part[..., 1:].mean(-1)).sum() for part in sides
         )
-    assert record.tasks[0].share == pytest.approx(1 - row.sum() / whole.sum(), abs=1e-5)
-    np.testing.assert_allclose(record.tasks[0].native, whole, rtol=1e-3, atol=1e-7)
+    assert result.tasks[0].share == pytest.approx(1 - row.sum() / whole.sum(), abs=1e-5)
+    np.testing.assert_allclose(result.tasks[0].energy, whole, rtol=1e-3, atol=1e-7)
 
 
 def test_prompts_that_leave_no_room_are_said(tmp_path):

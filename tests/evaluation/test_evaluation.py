@@ -18,8 +18,9 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.engines.choice import Local
 from lrt_bench.evaluation.evaluation import Evaluation
-from lrt_bench.results import metrics
 from lrt_bench.results.ranking import ranked
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.results.storage import read_propensities, read_result
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -153,9 +154,10 @@ def test_ranking_reads_the_results_alone(small_run):
     places = {row.result.mapping.name: row for row in rows if not row.result.mapping.control}
     assert places["affine"].rank == places["ridge"].rank == 1
     assert places["affine"].tied
-    errors = {t.task: t.errors for t in places["mlp"].result.tasks if t.steerable}
-    samples = metrics.bootstrap_scores({"mlp": errors}, replicates=200)["mlp"]
-    assert places["mlp"].result.ci95 == pytest.approx(metrics.interval(samples), abs=1e-6)
+    result = places["mlp"].result
+    samples = {t.task: TaskSample.of_errors(t.errors) for t in result.tasks if t.steerable}
+    assert result.ci95 == pytest.approx(inference.new_concepts(samples), abs=1e-6)
+    assert result.ci95_these_tasks == pytest.approx(inference.these_tasks(samples, replicates=200), abs=1e-6)
 
 
 def test_a_result_on_fewer_tasks_is_incomplete_and_not_ranked(small_suite, tmp_path):

@@ -18,6 +18,7 @@ from lrt_bench.leaderboard import entries
 from lrt_bench.leaderboard.ledger import HEADER, changes, read_ledger
 from lrt_bench.results import metrics
 from lrt_bench.results.schema.result import Result
+from lrt_bench.results.statistics import separation
 
 
 def run(*words):
@@ -106,12 +107,7 @@ def test_a_change_without_a_line_is_refused_and_with_one_it_builds(board, case):
 
 
 def test_a_rank_that_moves_without_a_changed_entry_is_refused(board, monkeypatch):
-    from lrt_bench.results import metrics
-
-    whole = metrics.rank
-    monkeypatch.setattr(
-        metrics, "rank", lambda scores, samples: whole(scores, {k: v * 0 for k, v in samples.items()})
-    )
+    monkeypatch.setattr(separation, "FALSE_STEPS", -1.0)  # nothing is separable any more
     refused = build(board)
     assert refused.exit_code == 2
     assert "small/ladder is ranked otherwise" in refused.output
@@ -131,7 +127,10 @@ def nudged(values):
 
 def test_the_committed_ledger_holds_where_a_processor_rounds_otherwise(monkeypatch):
     """Every product, share and logarithm behind a rank one unit in the last place off: no hash moves."""
-    shares, resampled = metrics._shares, metrics._resampled
+    shares, resampled, p_values = metrics._shares, metrics._resampled, separation.paired_p_values
+    monkeypatch.setattr(
+        separation, "paired_p_values", lambda *given, **more: nudged(p_values(*given, **more))
+    )
     monkeypatch.setattr(metrics, "_shares", lambda *given: nudged(shares(*given)))
     monkeypatch.setattr(metrics, "_resampled", lambda *given: nudged(resampled(*given)))
     for name in ("log10", "power", "rint", "float_power", "exp", "log"):

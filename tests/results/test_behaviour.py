@@ -4,29 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
-from lrt_bench.results.schema.behaviour import (
-    TaskBehaviour,
-    behaviour_score,
-    clear_of_chance,
-    control_score,
-    ratio,
-    slope_free_r2,
-)
-
-
-def task(name, divergence, native, ceiling, clear=True, **more):
-    shares = {"ceiling_share": ratio(np.array([ceiling]), np.array(native))}
-    empty = dict.fromkeys(
-        ("first_share", "later_share", "without_readout", "without_readout_ceiling", "readout_share",
-         "unembedding_share", "slope_free_r2", "damage", "native_damage", "share")
-    )  # fmt: skip
-    fields = empty | shares | more
-    return TaskBehaviour(
-        task=name, prompts=len(native), failures=0, clear=clear, effect=(0.0, 1.0), divergence=divergence,
-        native=native, ceiling=ceiling, **fields,
-    )  # fmt: skip
+from lrt_bench.results.schema.behaviour import control_score, ratio, slope_free_r2
 
 
 def test_a_share_is_what_is_left_of_natives_divergence():
@@ -36,26 +15,12 @@ def test_a_share_is_what_is_left_of_natives_divergence():
     assert ratio(np.zeros((1, 2)), np.zeros(2)) is None
 
 
-def test_the_score_sets_shares_beside_their_ceilings_on_clear_tasks():
-    tasks = [
-        task("a", ((2.0, 2.0),), (10.0, 10.0), (1.0, 1.0)),  # .8 of .9
-        task("b", ((10.0, 10.0),), (10.0, 10.0), (0.0, 0.0)),  # 0 of 1
-        task("c", ((90.0, 90.0),), (10.0, 10.0), (0.0, 0.0), clear=False),
-    ]
-    assert behaviour_score(tasks) == pytest.approx(100 * (0.8 / 0.9 + 0) / 2)
-    assert behaviour_score(tasks[2:]) is None
-    assert control_score(tasks, {"a": 0.45, "b": -7.0, "c": 1.0}) == pytest.approx(100 * (0.5 - 1) / 2)
-    assert control_score(tasks, dict.fromkeys("abc")) is None
-
-
-def test_what_moves_no_further_than_chance_is_not_clear():
-    rng = np.random.default_rng(0)
-    random = rng.uniform(0.5, 1.5, (8, 40))
-    for far, wanted in ((1.0, False), (5.0, True)):
-        clear, (low, high) = clear_of_chance(rng.uniform(0.5, 1.5, 40) * far, random, replicates=500, seed=1)
-        assert clear is wanted
-        assert low < high
-        assert clear == (low > 0)
+def test_a_controls_score_sets_shares_beside_their_ceilings():
+    ceilings = {"a": 0.9, "b": 1.0}
+    assert control_score(ceilings, {"a": 0.45, "b": -7.0, "c": 1.0}) == pytest.approx(100 * (0.5 - 1) / 2)
+    assert control_score(ceilings, {"a": 0.45, "b": None}) == pytest.approx(50)
+    assert control_score(ceilings, dict.fromkeys("ab")) is None
+    assert control_score({}, {"a": 1.0}) is None
 
 
 def test_a_constant_factor_does_not_change_the_slope_free_r2():
@@ -66,14 +31,3 @@ def test_a_constant_factor_does_not_change_the_slope_free_r2():
     other = rng.permutation(native)
     assert slope_free_r2(other[None], native, alphas) < 0.9
     assert slope_free_r2(np.zeros((1, 20, 3)), native, alphas) is None
-
-
-def test_records_hold_one_number_a_prompt_and_nine_digits():
-    whole = task("a", ((1 / 3, 2.0),), (10.0, 10.0), (1.0, 1.0))
-    assert whole.model_dump()["divergence"] == ((0.333333333, 2.0),)
-    assert TaskBehaviour.model_validate_json(whole.model_dump_json()).errors.r2 == pytest.approx(
-        whole.errors.r2
-    )
-    for spoiled in ({"native": (1.0,)}, {"divergence": ()}, {"divergence": ((1.0, -1.0),)}):
-        with pytest.raises(ValidationError):
-            TaskBehaviour.model_validate(whole.model_dump() | spoiled)

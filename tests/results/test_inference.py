@@ -47,12 +47,22 @@ def test_the_score_is_the_transfer_score_to_the_bit():
 @pytest.mark.parametrize(("perfect", "of"), [(0, 10), (3, 10), (9, 10), (20, 20)])
 def test_new_concepts_of_all_or_nothing_tasks_is_jeffreys_interval(perfect, of):
     """Shares of 1 and -1 are a proportion p of successes on the scale 2 p - 1."""
-    low, high = inference.new_concepts(exact([1.0] * perfect + [-1.0] * (of - perfect)), draws=200_000)
+    low, high = inference.new_concepts(exact([1 - 1e-9] * perfect + [-1.0] * (of - perfect)), draws=200_000)
     want = stats.beta.ppf([0.025, 0.975], perfect + 0.5, of - perfect + 0.5)
     value = 2 * perfect / of - 1  # the interval always holds the score itself
     np.testing.assert_allclose(
         [low / 100, high / 100], [min(2 * want[0] - 1, value), max(2 * want[1] - 1, value)], atol=0.006
     )
+
+
+def test_a_row_that_is_what_it_is_compared_with_has_its_score_on_any_concept():
+    even, half = np.ones(6), np.full(6, 0.2)
+    native, other = np.zeros((1, 6)), half[None]
+    for row, score in ((native, 100.0), (other, 100.0), (even[None], 0.0)):
+        tasks = {name: TaskSample(row, even, half, even) for name in "abc"}
+        assert inference.new_concepts(tasks) == pytest.approx((score, score))
+    near = {name: TaskSample(other + 1e-9, even, half, even) for name in "abc"}
+    assert inference.new_concepts(near)[0] < 90
 
 
 def test_new_concepts_of_many_even_tasks_is_the_t_interval():
@@ -122,7 +132,7 @@ def test_new_concepts_is_wider_than_these_tasks_and_both_hold_the_score():
 def test_a_gate_that_any_task_passes_changes_nothing():
     rng = np.random.default_rng(5)
     tasks = board(rng, [0.4, 0.7, 0.9, 0.95])
-    clear = GateSample(np.full(48, 50.0), rng.normal(size=(16, 48)))
+    clear = GateSample(np.full(48, 110.0), np.full(48, 50.0), 100 + rng.normal(size=(16, 48)))
     gated = {name: with_gate(task, clear) for name, task in tasks.items()}
     assert inference.these_tasks(gated) == inference.these_tasks(tasks)
     assert inference.new_concepts(gated) == inference.new_concepts(tasks)
@@ -135,9 +145,8 @@ def with_gate(task, gate):
 
 
 def effects(rng, effect):
-    return GateSample(
-        effect + rng.normal(size=48), rng.normal(size=(16, 1)) + 0.5 * rng.normal(size=(16, 48))
-    )
+    random = rng.normal(size=(16, 1)) + 0.5 * rng.normal(size=(16, 48))
+    return GateSample(np.full(48, 110.0), 100 - effect + rng.normal(size=48), 100 + random)
 
 
 def test_a_task_that_may_or_may_not_count_widens_the_interval():
@@ -157,12 +166,28 @@ def test_a_task_that_may_or_may_not_count_widens_the_interval():
     assert never == pytest.approx(inference.these_tasks(tasks))
 
 
-def test_the_gate_agrees_with_steerability():
+def test_the_gate_asks_native_to_be_nearer_than_chance_and_than_nothing():
+    """Against a slow loop over resamples of its own, and known answers far from the border."""
     rng = np.random.default_rng(7)
-    for effect in (0.5, 1.5, 6.0, 20.0, -20.0):
+    for effect, wanted in ((0.5, False), (6.0, True), (20.0, True), (-20.0, False)):
         gate = effects(rng, effect)
-        task = TaskSample(np.ones((1, 48)), np.ones(48), gate=gate)
-        assert inference.counting({"a": task})["a"] == metrics.is_steerable(gate.native, gate.random)[0]
+        counted, (low, high) = inference.counts("a", gate)
+        assert counted is wanted
+        margins = []
+        for _ in range(2000):
+            prompts, directions = rng.integers(0, 48, 48), rng.integers(0, 16, 16)
+            apart = np.minimum(gate.random[directions][:, prompts].mean(1), gate.unsteered[prompts].mean())
+            chance = apart.mean() - 1.96 * apart.std() * (16 / 15) ** 0.5
+            margins.append(chance - gate.ceiling[prompts].mean())
+        assert [110 * low, 110 * high] == pytest.approx(np.quantile(margins, [0.025, 0.975]), abs=0.15)
+    # random directions are far off, but no steering is as near as native's other half
+    far = GateSample(np.full(48, 50.0), 50 + rng.normal(size=48), 100 + rng.normal(size=(16, 48)))
+    assert not inference.counts("a", far)[0]
+    # one direction that wrecks the model changes nothing
+    near = GateSample(np.full(48, 50.0), 5 + rng.normal(size=48), 60 + rng.normal(size=(16, 48)))
+    wrecked = GateSample(near.unsteered, near.ceiling, np.vstack([near.random[:-1], np.full(48, 5000.0)]))
+    assert inference.counts("a", wrecked) == inference.counts("a", near)
+    assert inference.counts("a", near)[0]
 
 
 def test_without_a_task_that_counts_there_is_no_interval():
@@ -186,7 +211,7 @@ EVEN = np.ones(5)
         ((EVEN[None] * np.nan, EVEN), "NaN"),
         ((EVEN[None], EVEN, EVEN), "both or neither"),
         ((EVEN[None], EVEN, EVEN, np.zeros(5)), "moves nothing"),
-        ((EVEN[None], EVEN, None, None, GateSample(EVEN[:3], np.ones((2, 5)))), "want 5 prompts"),
+        ((EVEN[None], EVEN, None, None, GateSample(EVEN[:3], EVEN, np.ones((2, 5)))), "want 5 prompts"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays, words):

@@ -147,16 +147,22 @@ def _table(ranked_rows: Sequence[RankedRow]) -> Table:
         title=_title(ranked_rows[0].result), title_justify="left", title_style="bold",
         box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for name in ("mapping", "track"):
-        table.add_column(name, no_wrap=True)
-    for name in ("Transfer Score", "rank", "steering\nR2", "r(D)", "FVU", "fit\nseconds"):
-        table.add_column(name, justify="right", no_wrap=True)
     rows = records(frame(ranked_rows))
+    tracks = len({row["track"] for row in rows if not row["control"]}) > 1
+    table.add_column("mapping", no_wrap=True)
+    table.add_column("Transfer Score", justify="right", no_wrap=True)
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("groups", no_wrap=True)
+    if tracks:
+        table.add_column("track", no_wrap=True)
+    for name in ("steering\nR2", "r(D)", "FVU", "fit\nseconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and row["control"] and not before["control"]:
             table.add_section()
         table.add_row(
-            row["mapping"], row["track"], _score(row), _rank(row), number(row["steering_r2"]),
+            row["mapping"], _score(row), _rank(row), row["groups"] or "", *([row["track"]] if tracks else []),
+            number(row["steering_r2"]),
             number(row["correlation_delta"]), number(row["fvu"]), number(row["fit_seconds"], 2),
         )  # fmt: skip
     return table
@@ -178,7 +184,10 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
     counted = [task for task in result.tasks if task.steerable]
     prompts = sum(task.prompts for task in counted)
     failures = sum(task.failures for task in result.tasks)
-    text = f"{len(counted)} tasks, {prompts} prompts, {failures} failures; = shares its rank"
+    text = (
+        f"{len(counted)} tasks, {prompts} prompts, {failures} failures; [95%: other concepts]; rows with a "
+        "letter in common are not separable"
+    )
     if result.not_steerable:
         text += f"; not steerable: {', '.join(result.not_steerable)}"
     if result.not_scorable:
@@ -191,23 +200,19 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
 
 
 def _behaviour(rows: Sequence[RankedRow]) -> Iterator[str]:
-    """Lines of the rows' behaviour scores, where the suite measures them."""
-    records = [(row.result.mapping.name, row.result.behaviour) for row in rows if row.result.behaviour]
-    if not records:
+    """Lines that say what the scores are made of, and whether the pair tests the output alone."""
+    record = next((row.result.behaviour for row in rows if row.result.behaviour), None)
+    if record is None:
         return
-    first = records[0][1]
-    scores = ", ".join(f"{name} {number(record.score, 1)}" for name, record in records)
     yield (
-        f"behaviour ({first.unit.nats:g} nats a unit, {first.tokens} tokens, {first.positions} steered): "
-        f"{scores}"
+        f"score: behaviour share over {record.tokens + 1} tokens at alpha "
+        f"{', '.join(map(signed, record.alphas))}; alpha 1 costs {record.unit.nats:g} nats "
+        f"({number(record.unit.length, 2)} long)"
     )
-    if first.not_clear:
-        yield f"behaviour not clear of random directions': {', '.join(first.not_clear)}"
-    if first.output_level:
-        yield (
-            f"output-level: of the ceiling's 100 the readout alone has {number(first.readout_score, 1)}, the "
-            f"unembeddings' map {number(first.unembedding_score, 1)}; it says little of a representation"
-        )
+    readout, unembedding = number(record.readout_score, 1), number(record.unembedding_score, 1)
+    controls = f"of the ceiling's 100 the readout alone has {readout}, the unembeddings' map {unembedding}"
+    output_level = f"output-level: {controls}; the pair says little of a representation"
+    yield output_level if record.output_level else controls
 
 
 def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
@@ -283,10 +288,11 @@ def _by_alpha(steps: Iterable[tuple[float, float]]) -> str:
 
 
 def _task_table(rows: Sequence[dict[str, Any]]) -> Table:
-    names = ("task", "steerable", "steering\nR2", "ceiling", "r(D)", "r", "slope\nratio", "anti", "cosine",
-             "norm\nratio")  # fmt: skip
+    names = ("task", "counts", "share", "ceiling", "steering\nR2", "its\nceiling", "r(D)", "r",
+             "slope\nratio", "anti", "cosine", "norm\nratio")  # fmt: skip
     table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = {"steering_r2": 3, "ceiling_r2": 3, "correlation_delta": 3, "correlation": 3, "slope_ratio": 2,
+    columns = {"share": 3, "ceiling_share": 3, "steering_r2": 3,
+                "ceiling_r2": 3, "correlation_delta": 3, "correlation": 3, "slope_ratio": 2,
                "anti_steerable": 2, "cosine": 3, "norm_ratio": 2}  # fmt: skip
     for row in rows:
         scores = (number(row[name], digits) for name, digits in columns.items())

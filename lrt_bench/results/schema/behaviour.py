@@ -7,26 +7,16 @@ against native from the other half, beside native of the first half: the ceiling
 from __future__ import annotations
 
 from collections.abc import Mapping as Dictionary
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_serializer, model_validator
+from pydantic import Field, model_validator
 
-from lrt_bench.results.metrics import (
-    MIN_CEILING,
-    NORMAL_97_5,
-    Array,
-    TaskErrors,
-    interval,
-    slopes,
-    transfer_score,
-)
+from lrt_bench.results.metrics import MIN_CEILING, Array, slopes
 from lrt_bench.results.schema.bounds import Count, Name
-from lrt_bench.results.schema.records import Record, rounded
+from lrt_bench.results.schema.records import Record
 
 OUTPUT_LEVEL = 0.8  # of the ceiling: from where a readout control says that a pair tests the output alone
-Divergences = tuple[Annotated[float, Field(ge=0, le=1e9)], ...]
 
 
 class DamageRecord(Record):
@@ -55,21 +45,17 @@ class DamageRecord(Record):
 
 
 class TaskBehaviour(Record):
-    """Behaviour on one task.
+    """What stands beside a task's behaviour share; the share and its arrays are in the task's own record.
 
-    Divergences are sums over alphas for each prompt, the first token and the mean later one weighted.
-
-    divergence : D(native, row), one list a fit seed; native : D(native, unsteered); ceiling : D(native,
-        native of the other half). clear : whether native moves predictions further than random directions do.
+    first_share, later_share : over the token after the prompt alone, and over those after it.
+    without_readout, without_readout_ceiling : with the readout's direction projected out of both sides; None
+        where the suite does not ask for it.
+    readout_share, unembedding_share : of the controls that know unembeddings only.
+    slope_free_r2 : steering R2 after each side's own slope is divided out.
+    damage, native_damage : what the vectors do to neutral text, nats a token, mean over alphas.
     """
 
     task: Name
-    prompts: Count
-    failures: Count
-    clear: bool
-    effect: tuple[float, float]
-    share: float | None
-    ceiling_share: float | None
     first_share: float | None
     later_share: float | None
     without_readout: float | None
@@ -79,32 +65,14 @@ class TaskBehaviour(Record):
     slope_free_r2: float | None
     damage: float | None
     native_damage: float | None
-    divergence: Annotated[tuple[Divergences, ...], Field(min_length=1)]
-    native: Divergences
-    ceiling: Divergences
-
-    @model_validator(mode="after")
-    def _shapes(self) -> TaskBehaviour:
-        if any(len(values) != self.prompts for values in (*self.divergence, self.native, self.ceiling)):
-            raise ValueError(f"divergence, native, ceiling: want {self.prompts} numbers each, one a prompt")
-        return self
-
-    @field_serializer("divergence", "native", "ceiling")
-    def _shorter(self, value: tuple[object, ...]) -> object:
-        return rounded(value)
-
-    @property
-    def errors(self) -> TaskErrors:
-        """What the task contributes to a score: numerators [seeds, prompts] over denominators [prompts]."""
-        native = np.array(self.native, dtype=np.float64)
-        return TaskErrors(np.array(self.divergence, dtype=np.float64), native, np.array(self.ceiling), native)
 
 
 class BehaviourRecord(Record):
-    """Behaviour of one row on a pair. `score` is 100 x the mean over clear tasks of share over its ceiling.
+    """How behaviour was measured on a pair, and what stands beside one row's shares.
 
-    output_level : whether a readout control, which knows nothing but the unembeddings, reaches 80% of the
-        ceiling.
+    readout_score, unembedding_score : what the Transfer Score of these two controls is; with the first
+        through the final norm's gain.
+    output_level : whether one of them, which knows nothing but the unembeddings, reaches 80% of the ceiling.
     """
 
     divergence: Name
@@ -114,9 +82,6 @@ class BehaviourRecord(Record):
     splits: Count
     positions: Literal["all", "but-last", "last"]
     unit: DamageRecord
-    score: float | None
-    ci95: tuple[float, float] | None
-    not_clear: tuple[Name, ...]
     readout_score: float | None
     unembedding_score: float | None
     output_level: bool
@@ -135,36 +100,14 @@ def ratio(row: Array, native: Array) -> float | None:
     return None if whole <= 0 else 1 - float(row.sum()) / len(row) / whole
 
 
-def clear_of_chance(
-    native: Array, random: Array, *, replicates: int, seed: int
-) -> tuple[bool, tuple[float, float]]:
-    """Whether native moves predictions further than random directions, by the bootstrap over both.
-
-    native [prompts], random [directions, prompts] : D(steered, unsteered). Native's mean less what 97.5% of
-    random directions stay below (their mean and 1.96 standard deviations) has an interval above 0.
-    """
-    rng = np.random.default_rng([seed, 606])
-    prompts = rng.integers(0, len(native), (replicates, len(native)))
-    directions = rng.integers(0, len(random), (replicates, len(random)))
-    means = random[:, prompts].mean(2)[directions, np.arange(replicates)[:, None]]
-    floor = means.mean(1) + NORMAL_97_5 * means.std(1, ddof=1)
-    low, high = interval(native[prompts].mean(1) - floor)
-    return low > 0, (low, high)
-
-
-def control_score(tasks: Sequence[TaskBehaviour], shares: Dictionary[str, float | None]) -> float | None:
-    """Return a control's score on the clear tasks: 100 x the mean of its share over the ceiling."""
+def control_score(ceilings: Dictionary[str, float], shares: Dictionary[str, float | None]) -> float | None:
+    """Return a control's score: 100 x the mean of its share over the ceiling, on the tasks with a ceiling."""
     kept = [
-        min(max(share / max(task.ceiling_share, MIN_CEILING), -1.0), 1.0)
-        for task in tasks
-        if task.clear and task.ceiling_share is not None and (share := shares[task.task]) is not None
+        min(max(share / max(ceiling, MIN_CEILING), -1.0), 1.0)
+        for task, ceiling in ceilings.items()
+        if (share := shares[task]) is not None
     ]
     return 100 * sum(kept) / len(kept) if kept else None
-
-
-def behaviour_score(tasks: Sequence[TaskBehaviour]) -> float | None:
-    """100 x the mean over clear tasks of share over ceiling; None where no task is clear."""
-    return transfer_score({task.task: task.errors for task in tasks if task.clear})
 
 
 def slope_free_r2(row: Array, native: Array, alphas: Array) -> float | None:

@@ -41,12 +41,14 @@ def _of_tasks(result: Result, errors: dict[str, TaskErrors]) -> str | None:
     if any(task.energy.sum() == 0 for task in errors.values()):
         return "field tasks: energy: nothing moves, yet the task counts as steerable"
     for task in result.tasks:
-        if task.steerable and not _near(task.steering_r2, errors[task.task].r2):
-            r2 = errors[task.task].r2
-            return f"field tasks: {task.task}: steering_r2 {task.steering_r2}, but its arrays give {r2:.4f}"
-        if task.steerable and not _near(task.ceiling_r2, errors[task.task].ceiling):
-            r2 = errors[task.task].ceiling
-            return f"field tasks: {task.task}: ceiling_r2 {task.ceiling_r2}, but its arrays give {r2:.4f}"
+        if not task.steerable:
+            continue
+        measure, ceiling = ("steering_r2", "ceiling_r2") if task.share is None else ("share", "ceiling_share")
+        computed = errors[task.task].r2, errors[task.task].ceiling
+        for name, value in zip((measure, ceiling), computed, strict=True):
+            if not _near(getattr(task, name), value):
+                stored = getattr(task, name)
+                return f"field tasks: {task.task}: {name} {stored}, but its arrays give {value:.4f}"
     return None
 
 

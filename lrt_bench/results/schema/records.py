@@ -146,7 +146,9 @@ class Settings(Record):
 class TaskScores(Record):
     """One choice task without its arrays of prompts; `metrics` defines each score.
 
-    Lists by alpha follow the settings' `alphas`; `curve` follows `curve_alphas`.
+    Lists by alpha follow the settings' `alphas`; `curve` follows `curve_alphas`. `steerable` says whether the
+    task counts: native steering is clear of random directions. `share` and `ceiling_share` are those of
+    behaviour (`steering.behaviour`), None in a suite that does not measure it.
     """
 
     task: Name
@@ -175,6 +177,18 @@ class TaskScores(Record):
     reachable: Fraction | None
     curve_alphas: tuple[float, ...]
     curve: tuple[float, ...]
+    share: R2 | None = None
+    ceiling_share: R2 | None = None
+
+    @property
+    def measure(self) -> float | None:
+        """What the score is made of: the behaviour share, or steering R2 in a suite that measures none."""
+        return self.steering_r2 if self.share is None else self.share
+
+    @property
+    def ceiling(self) -> float | None:
+        """The same of native's vector from one half of the prompts against the other half's."""
+        return self.ceiling_r2 if self.share is None else self.ceiling_share
 
     @model_validator(mode="after")
     def _parallel(self) -> Self:
@@ -191,11 +205,12 @@ class TaskRecord(TaskScores):
     Attributes
     ----------
     error : [fits, prompts]
-        Sum over alphas of the squared difference to the native effect, in squared logits.
+        Of behaviour: sum over alphas of the divergence from the natively steered model. In a suite without
+        it: of the squared difference to the native effect, in squared logits.
     energy : [prompts]
-        Sum over alphas of the squared native effect.
+        The same of the unsteered model; or the squared native effect.
     split_error, split_energy : [prompts]
-        The same between the native vectors of two halves of the prompts.
+        The same between the native vectors of two halves of the concept's pairs.
     """
 
     error: tuple[tuple[float, ...], ...]

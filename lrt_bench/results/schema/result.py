@@ -29,7 +29,19 @@ from lrt_bench.results.schema.refusal_records import RefusalScores
 
 
 class ResultSummary(Record):
-    """One mapping on one pair in one suite, without the arrays of prompts: what tables and pages read."""
+    """One mapping on one pair in one suite, without the arrays of prompts: what tables and pages read.
+
+    Attributes
+    ----------
+    transfer_score
+        100 x the mean over the tasks that count of `TaskScores.measure` over its ceiling.
+    ci95
+        Of the score, had other concepts of the same kind been asked for.
+    ci95_these_tasks
+        Of the score, had other prompts of the same tasks and other fit seeds been drawn.
+    not_steerable
+        The tasks that do not count.
+    """
 
     schema_version: Literal[1] = 1
     key: str
@@ -43,7 +55,6 @@ class ResultSummary(Record):
     transfer_score: TransferScore | None
     ci95: tuple[TransferScore, TransferScore] | None
     ci95_these_tasks: tuple[TransferScore, TransferScore] | None = None
-    ci95_new_concepts: tuple[TransferScore, TransferScore] | None = None
     steering_r2: R2 | None
     correlation_delta: Correlation | None
     not_steerable: tuple[Name, ...]
@@ -60,6 +71,11 @@ class ResultSummary(Record):
     audit: AuditRecord | None = None
     state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
     propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def metric(self) -> str:
+        """What the score is made of."""
+        return "steering R2" if self.behaviour is None else "behaviour share"
 
     @property
     def fvu(self) -> float | None:
@@ -88,8 +104,18 @@ class Result(ResultSummary):
                     f"tasks: {task.task}: mse_by_alpha: {len(task.mse_by_alpha)} numbers, but "
                     f"settings.alphas has {want}"
                 )
-        if self.ci95 is not None and self.ci95[0] > self.ci95[1]:
-            raise ValueError("ci95: its lower end lies above its upper end")
+        for name in ("ci95", "ci95_these_tasks"):
+            ends = getattr(self, name)
+            if ends is not None and ends[0] > ends[1]:
+                raise ValueError(f"{name}: its lower end lies above its upper end")
+        return self
+
+    @model_validator(mode="after")
+    def _one_metric(self) -> Self:
+        beside = {task.task for task in self.behaviour.tasks} if self.behaviour else set()
+        for task in self.tasks:
+            if (task.task in beside) != (task.share is not None) and task.steerable:
+                raise ValueError(f"tasks: {task.task}: share: want one where `behaviour` is, and there only")
         return self
 
     @property

@@ -30,21 +30,34 @@ ENDS = (-1.0, 1.0)  # of the scale that shares are clipped to
 
 @dataclass(frozen=True)
 class GateSample:
-    """What decides whether a task counts: the native effect must be clear of random directions'.
+    """What decides whether a task counts: native must be clear of chance on it.
 
-    native [prompts], random [directions, prompts] : effects, in any unit, larger where more is moved.
+    Attributes
+    ----------
+    unsteered, ceiling : [prompts]
+        How far the unsteered model, and native's vector of the other half, are from native.
+    random : [directions, prompts]
+        How far random directions are from it.
     """
 
-    native: Array
+    unsteered: Array
+    ceiling: Array
     random: Array
 
     def margins(self, weight: Array, directions: Array) -> Array:
-        """Return the native effect less 1.96 x the root mean square of random ones: [replicates].
+        """Return by how much the ceiling is nearer to native than chance is: [replicates].
 
-        weight [replicates, prompts] sums to 1 in each replicate; directions [replicates, directions] too.
+        Chance is what 97.5% of random directions stay above: their mean less 1.96 standard deviations, where
+        a direction that is farther off than the unsteered model is taken to be as far: some directions wreck
+        a model, and that is no reason to ask more or less of native. weight [replicates, prompts] sums to 1
+        in each replicate; directions [replicates, directions] too.
         """
-        squares = np.square(weight @ self.random.T)
-        return np.asarray(weight @ self.native - NORMAL_97_5 * np.sqrt((directions * squares).sum(1)))
+        unsteered = weight @ self.unsteered
+        apart = np.minimum(weight @ self.random.T, unsteered[:, None])
+        mean = (directions * apart).sum(1)
+        count = len(self.random)
+        variance = (directions * np.square(apart - mean[:, None])).sum(1) * count / max(count - 1, 1)
+        return np.asarray(mean - NORMAL_97_5 * np.sqrt(variance) - weight @ self.ceiling)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,7 @@ class TaskSample:
         if self.numerator.ndim != 2 or not len(self.numerator):
             raise ValueError(f"numerator: want [seeds, prompts], got {self.numerator.shape}")
         if self.gate is not None:
-            parts += [self.gate.native, *self.gate.random]
+            parts += [self.gate.unsteered, self.gate.ceiling, *self.gate.random]
         if any(part.shape != self.numerator.shape[1:] for part in parts):
             raise ValueError(f"want {self.numerator.shape[1]} prompts in every array")
         if not all(np.isfinite(part).all() for part in (self.numerator, *parts)):
@@ -84,12 +97,12 @@ class TaskSample:
             raise ValueError("denominator: native steering moves nothing; leave the task out")
 
     @classmethod
-    def of_errors(cls, errors: TaskErrors) -> TaskSample:
-        """Make a task, which always counts, from steering R2's sums of squares.
+    def of_errors(cls, errors: TaskErrors, gate: GateSample | None = None) -> TaskSample:
+        """Make a task from the sums that a score is made of; without a gate it always counts.
 
         Raises ValueError as the class does.
         """
-        return cls(errors.error, errors.energy, errors.split_error, errors.split_energy)
+        return cls(errors.error, errors.energy, errors.split_error, errors.split_energy, gate)
 
     @property
     def prompts(self) -> int:
@@ -98,7 +111,7 @@ class TaskSample:
 
     @property
     def ceiling(self) -> float:
-        """Steering R2 between the two halves' native vectors, at least `MIN_CEILING`; 1 without halves."""
+        """The share of the two halves' native vectors, at least `MIN_CEILING`; 1 without halves."""
         if self.ceiling_numerator is None or self.ceiling_denominator is None:
             return 1.0
         return max(float(1 - self.ceiling_numerator.sum() / self.ceiling_denominator.sum()), MIN_CEILING)
@@ -108,6 +121,13 @@ class TaskSample:
         """The task's share of its ceiling, seeds averaged before it is clipped."""
         value = float(1 - self.numerator.sum() / len(self.numerator) / self.denominator.sum()) / self.ceiling
         return min(max(value, ENDS[0]), ENDS[1])
+
+    @property
+    def by_definition(self) -> bool:
+        """Whether the row is what it is compared with: native, its other half, or no steering at all."""
+        row, known = self.numerator, [np.zeros(self.prompts), self.denominator]
+        known += [] if self.ceiling_numerator is None else [self.ceiling_numerator]
+        return any(bool((row == one).all()) for one in known)
 
     @property
     def seed_shares(self) -> Array:
@@ -125,8 +145,20 @@ class Spread:
 
 
 def counting(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> dict[str, bool]:
-    """Which tasks count: those whose margin over random directions has an interval above 0."""
-    return {name: _counts(name, task, REPLICATES, seed)[0] for name, task in tasks.items()}
+    """Which tasks count: those whose margin over chance has an interval above 0."""
+    return {name: _counts(name, task.gate, REPLICATES, seed).counts for name, task in tasks.items()}
+
+
+def counts(
+    name: str, gate: GateSample, *, replicates: int = REPLICATES, seed: int = 0
+) -> tuple[bool, tuple[float, float]]:
+    """Whether a task counts, and the 95% interval of its margin over chance, as a share of `unsteered`.
+
+    name : the task's; every row of a pair draws the same resamples for it.
+    """
+    decided = _counts(name, gate, replicates, seed)
+    whole = float(gate.unsteered.mean()) or 1.0
+    return decided.counts, (decided.interval[0] / whole, decided.interval[1] / whole)
 
 
 def score(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> float | None:
@@ -182,12 +214,15 @@ def new_concepts(
     the scale, at -1 and at 1. Of shares that are all 0 or 1 on a scale from 0 to 1 this makes Jeffreys'
     interval of a proportion; a t interval fails here, since shares crowd below 1 and the few low ones that
     decide the mean are missing from most small samples. What prompts and seeds do to single tasks is in the
-    spread between tasks; variance that seeds share across tasks, and which tasks count, is added.
+    spread between tasks; variance that seeds share across tasks, and which tasks count, is added. A row that
+    is what it is compared with has its score on any concept.
     """
     counted = _counted(tasks, seed)
     value = _mean_share(counted)
     if value is None:
         return None
+    if all(task.by_definition for task in counted):
+        return value, value
     shares = np.array([task.share for task in tasks.values()])
     spread = float(np.var([task.share for task in counted]))
     counts = np.ones((draws, len(shares)))
@@ -244,25 +279,33 @@ def _resampled(name: str, task: TaskSample, replicates: int, seed: int) -> _Resa
     if task.ceiling_numerator is not None and task.ceiling_denominator is not None:
         reached = 1 - weight @ task.ceiling_numerator / np.maximum(weight @ task.ceiling_denominator, 1e-300)
         share = share / np.maximum(reached, MIN_CEILING)
-    counts = np.ones(replicates) if task.gate is None else _counts(name, task, replicates, seed)[1]
-    return _Resampled(np.clip(share, *ENDS), counts)
+    return _Resampled(np.clip(share, *ENDS), _counts(name, task.gate, replicates, seed).resampled)
 
 
-def _counts(name: str, task: TaskSample, replicates: int, seed: int) -> tuple[bool, Array]:
-    """Whether a task counts, and whether it does in each resample.
+@dataclass(frozen=True)
+class _Decided:
+    """Whether a task counts, whether it does in each resample [replicates], its margin's interval."""
+
+    counts: bool
+    resampled: Array
+    interval: tuple[float, float]
+
+
+def _counts(name: str, gate: GateSample | None, replicates: int, seed: int) -> _Decided:
+    """Decide whether a task counts.
 
     It counts where the margin's interval lies above 0, so where the margin exceeds the interval's lower arm;
     a resample's margin is held against the same arm.
     """
-    if task.gate is None:
-        return True, np.ones(replicates)
-    directions = len(task.gate.random)
+    if gate is None:
+        return _Decided(True, np.ones(replicates), (0.0, 0.0))
+    prompts, directions = len(gate.unsteered), len(gate.random)
     drawn = _weights(f"directions of {name}", directions, replicates, seed)
-    margins = task.gate.margins(_weights(name, task.prompts, replicates, seed), drawn)
-    even = np.full((1, task.prompts), 1 / task.prompts), np.full((1, directions), 1 / directions)
-    low = metrics.interval(margins)[0]
-    arm = float(task.gate.margins(*even)[0]) - low
-    return low > 0, (margins > arm).astype(np.float64)
+    margins = gate.margins(_weights(name, prompts, replicates, seed), drawn)
+    even = np.full((1, prompts), 1 / prompts), np.full((1, directions), 1 / directions)
+    low, high = metrics.interval(margins)
+    arm = float(gate.margins(*even)[0]) - low
+    return _Decided(low > 0, (margins > arm).astype(np.float64), (low, high))
 
 
 @functools.lru_cache(maxsize=256)
