@@ -161,6 +161,7 @@ class PairJob:
 
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
         bench = self.bench
+        row.compare_with(self.references())
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
         tasks = tuple(
             choice_record(bench, row, task, references[task.name], m[task.name], vectors[task.name])

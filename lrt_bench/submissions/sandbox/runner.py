@@ -1,23 +1,26 @@
 """Runs inside the sandbox: the only importer of a stranger's code.
 
-Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input (its orders, the
-moments and validation states, the sample in pieces, an empty frame) and writes one reply to descriptor 3:
+Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input, its orders first, and
+writes one reply to descriptor 3. Its work is one of two:
 
-- a linear map: a line of JSON, then weight and bias as one safetensors stream;
-- any other map: a line of JSON once the fit has ended; then it reads one frame of source states and writes
-  the mapped ones as one safetensors stream;
-- a failure: a line of JSON that says what failed.
+- fit: it reads the moments and validation states, the sample in pieces, an empty frame. A linear map is told
+  as a line of JSON, then weight and bias as one safetensors stream; any other map as a line of JSON, then
+  what the fit left (`carry`);
+- answer: it reads what a fit left and one frame of source states, and writes a line of JSON and the mapped
+  states as one safetensors stream. It never reads what maps are fitted on.
 
-It is given states alone: no vectors, labels, prompts, results or names of a pair. What it sends is checked by
-the scorer, who trusts none of it.
+A failure is a line of JSON that says what failed. It is given states alone: no vectors, labels, prompts,
+results or names of a pair. What it sends is checked by the scorer, who trusts none of it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import io
 import json
 import os
+import pickle
 import platform
 import struct
 import sys
@@ -195,74 +198,163 @@ def import_mapping(path: str, name: str) -> type[Mapping]:
     return method
 
 
-def is_linear(mapping: Mapping, states: States) -> bool:
-    """Tell whether a map is linear: by its class, or by a weight and bias that its outputs agree with."""
+def linear_parts(mapping: Mapping, states: States) -> tuple[Tensor, Tensor] | None:
+    """Return the weight and bias of a linear map, each read once: by its class, or where outputs agree."""
     from torch import Tensor
 
     from lrt_bench.mappings.base import LinearMapping
 
-    if isinstance(mapping, LinearMapping):
-        return True
     weight, bias = getattr(mapping, "weight", None), getattr(mapping, "bias", None)
+    if isinstance(mapping, LinearMapping):
+        return _fixed(weight), _fixed(bias)
     want = (states.d_target, states.d_source)
     if not (isinstance(weight, Tensor) and isinstance(bias, Tensor)):
-        return False
+        return None
     if tuple(weight.shape) != want or tuple(bias.shape) != want[:1]:
-        return False
+        return None
+    weight, bias = _fixed(weight), _fixed(bias)
     x = states.validation[0][:64].clone()
     said = mapping(x).double()
-    meant = x.double() @ weight.double().T + bias.double()
-    return bool((said - meant).norm() <= LINEAR_TOLERANCE * said.norm())
+    meant = x.double() @ weight.T + bias
+    agrees = bool((said - meant).norm() <= LINEAR_TOLERANCE * said.norm())
+    return (weight, bias) if agrees else None
 
 
-def reply(mapping: Mapping, states: States) -> None:
-    """Write the fitted map, or its answers to the queries, to the scorer."""
+def _fixed(tensor: Any) -> Tensor:
+    fixed: Tensor = tensor.detach().double().contiguous().clone()
+    return fixed
+
+
+def carry(mapping: Mapping) -> bytes:
+    """Return what a fit left: eight bytes that say how long the rest is, the rest, its tensors.
+
+    The rest is a pickle without tensors and arrays. Only a cell ever opens it; the scorer counts the tensors.
+    """
+    import numpy as np
     import safetensors.torch
     import torch
 
-    about = {"stochastic": bool(mapping.stochastic)}
+    tensors: list[torch.Tensor] = []
+    places: dict[int, int] = {}
+    held: list[Any] = []  # alive while their identities are in use
+
+    class Carrier(pickle.Pickler):
+        def persistent_id(self, item: Any) -> Any:
+            is_array = isinstance(item, np.ndarray) and item.dtype.kind in "fiub"
+            if not isinstance(item, torch.Tensor) and not is_array:
+                return None
+            if id(item) not in places:
+                places[id(item)] = len(tensors)
+                held.append(item)
+                tensor = torch.from_numpy(item.copy()) if is_array else item.detach().cpu()
+                tensors.append(tensor.contiguous().clone())
+            kind = "array" if is_array else "parameter" if isinstance(item, torch.nn.Parameter) else "tensor"
+            return kind, places[id(item)], not is_array and item.requires_grad
+
+    rest = io.BytesIO()
+    Carrier(rest, protocol=5).dump(mapping)
+    named = {f"t{index}": tensor for index, tensor in enumerate(tensors)}
+    return len(rest.getvalue()).to_bytes(8, "little") + rest.getvalue() + safetensors.torch.save(named)
+
+
+def uncarry(rest: bytes, tensors: bytes) -> Mapping:
+    """Make the mapping again that `carry` wrote."""
+    import safetensors.torch
+    import torch
+
+    named = safetensors.torch.load(tensors)
+    made: dict[int, Any] = {}
+
+    class Opener(pickle.Unpickler):
+        def persistent_load(self, place: Any) -> Any:
+            kind, index, requires_grad = place
+            if index not in made:
+                tensor = named[f"t{index}"]
+                made[index] = {
+                    "array": lambda: tensor.numpy(),
+                    "parameter": lambda: torch.nn.Parameter(tensor, requires_grad),
+                    "tensor": lambda: tensor.requires_grad_(requires_grad),
+                }[kind]()
+            return made[index]
+
+    mapping: Mapping = Opener(io.BytesIO(rest)).load()
+    return mapping
+
+
+def fit(method: type[Mapping], states: States, seed: int, step: Step) -> None:
+    """Fit, and write the map, or what the fit left, to the scorer."""
+    import safetensors.torch
+    import torch
+
+    step.name = "__init__"
+    mapping = method()
+    mapping.seed = seed
+    step.name = "fit"
+    mapping.fit(states)
+    step.name = "__call__"
+    about = {
+        "stochastic": bool(mapping.stochastic),
+        "equivariance": getattr(mapping, "equivariance", "orthogonal"),
+    }
     with torch.no_grad():
-        if is_linear(mapping, states):
-            tensors = {
-                name: getattr(mapping, name).detach().double().contiguous().clone()
-                for name in ("weight", "bias")
-            }
-            say(kind="linear", parameters=0, **about)
-            write_all(safetensors.torch.save(tensors))
-            return
-        say(kind="queries", parameters=int(mapping.n_parameters), **about)
-        queries = safetensors.torch.load(read_frame())["h"]
-        mapped = [mapping(part).float() for part in queries.split(8192)]
-        write_all(safetensors.torch.save({"mapped": torch.cat(mapped).contiguous()}))
+        parts = linear_parts(mapping, states)
+    if parts is not None:
+        say(kind="linear", **about)
+        write_all(safetensors.torch.save(dict(zip(("weight", "bias"), parts, strict=True))))
+        return
+    step.name = "what fit leaves cannot be carried to where queries are answered: keep it in tensors; it"
+    left = carry(mapping)
+    say(kind="left", **about)
+    write_all(left)
+
+
+def answer(step: Step) -> None:
+    """Write a fitted map's answers to the scorer."""
+    import safetensors.torch
+    import torch
+
+    rest, tensors, frame = read_frame(), read_frame(), read_frame()
+    step.name = "what fit left"
+    mapping = uncarry(rest, tensors)
+    step.name = "__call__"
+    with torch.no_grad():
+        queries = safetensors.torch.load(frame)["h"]
+        mapped = torch.cat([mapping(part).float() for part in queries.split(8192)]).contiguous()
+    say(kind="mapped")
+    write_all(safetensors.torch.save({"mapped": mapped}))
+
+
+@dataclass
+class Step:
+    """What is being done, for the line that a failure is told in."""
+
+    name: str = "import"
 
 
 def work(orders: dict[str, Any]) -> None:
-    """Read the states, import the submission, fit it, reply."""
+    """Read the states, import the submission, fit it or let it answer, reply."""
     import random
 
     import numpy as np
     import torch
 
     torch.set_num_threads(orders["threads"])
-    states = read_states()
+    states = read_states() if orders["work"] == "fit" else None
     if orders["filter"]:
         filter_calls()
     seed = orders["seed"]
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    step = "import"
+    step = Step()
     try:
         method = import_mapping(orders["mapping"], orders["class"])
-        step = "__init__"
-        mapping = method()
-        mapping.seed = seed
-        step = "fit"
-        mapping.fit(states)
-        step = "__call__"
-        reply(mapping, states)
+        if states is not None:
+            fit(method, states, seed, step)
+        else:
+            answer(step)
     except BaseException as error:
-        say(kind="failure", message=_failure(step, error, orders["mapping"]))
+        say(kind="failure", message=_failure(step.name, error, orders["mapping"]))
 
 
 def _failure(step: str, error: BaseException, path: str) -> str:
