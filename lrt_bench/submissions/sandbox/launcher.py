@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import json
 import os
+import platform
 import selectors
 import shutil
 import signal
@@ -29,6 +30,7 @@ from typing import Any
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.submissions.sandbox.seccomp import SECCOMP, filter_program
 
 GIB = 2**30
 HERE = Path(__file__).parent
@@ -229,7 +231,8 @@ class SandboxProcess:
             "paths": [own, *_site_folders()],
             "mapping": f"{submission}/mapping.py",
             "scratch": scratch,
-            "filter": self.isolate,
+            "filter": filter_program(platform.machine()) if self.isolate else [],
+            "seccomp": SECCOMP.get(platform.machine(), 0),
         }
         return frame(json.dumps(orders).encode())
 

@@ -21,7 +21,6 @@ import io
 import json
 import os
 import pickle
-import platform
 import struct
 import sys
 from collections.abc import Iterator
@@ -38,43 +37,10 @@ if TYPE_CHECKING:
 OUT = 3
 LINEAR_TOLERANCE = 1e-3  # of the output's size: float32 rounding stays far below
 
-# Calls that a map of states has no use for: new processes and programs, sockets, other processes' memory,
-# mounts and namespaces, memory that its limits do not count. name -> numbers on (x86_64, aarch64).
-REFUSED = {
-    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
-    "socket": (41, 198), "socketpair": (53, 199), "ptrace": (101, 117),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "unshare": (272, 97), "setns": (308, 268),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "open_tree": (428, 428),
-    "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "semget": (64, 190), "fanotify_init": (300, 262), "vmsplice": (278, 75),
-    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (240, 180),
-}  # fmt: skip
-MACHINES = {"x86_64": (0, 0xC000003E, 56, 317), "aarch64": (1, 0xC00000B7, 220, 277)}
-CLONE3, CLONE_THREAD = 435, 0x10000
-ALLOW, REFUSE, NOT_THERE, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000  # errno EPERM, errno ENOSYS
 
-
-def filter_calls() -> None:
-    """Put a seccomp filter over every thread, a second wall; threads stay possible."""
-    if platform.machine() not in MACHINES:
-        return
-    column, architecture, clone, seccomp = MACHINES[platform.machine()]
-    refused = sorted({numbers[column] or 0 for numbers in REFUSED.values()} - {0})
-    load, equal, above, ask, back = 0x20, 0x15, 0x35, 0x45, 0x06
-    program = [
-        (load, 0, 0, 4), (equal, 1, 0, architecture), (back, 0, 0, KILL),
-        (load, 0, 0, 0), (above, 0, 1, 0x40000000), (back, 0, 0, REFUSE),
-        (equal, 0, 1, CLONE3), (back, 0, 0, NOT_THERE),  # the C library then uses clone
-        (equal, 0, 4, clone), (load, 0, 0, 16), (ask, 0, 1, CLONE_THREAD), (back, 0, 0, ALLOW),
-        (back, 0, 0, REFUSE),
-    ]  # fmt: skip
-    for number in refused:
-        program += [(equal, 0, 1, number), (back, 0, 0, REFUSE)]
-    program.append((back, 0, 0, ALLOW))
-    packed = b"".join(struct.pack("=HBBI", *step) for step in program)
+def filter_calls(steps: list[list[int]], seccomp: int) -> None:
+    """Put a seccomp filter over every thread, a second wall."""
+    packed = b"".join(struct.pack("=HBBI", *step) for step in steps)
     code = ctypes.create_string_buffer(packed, len(packed))
 
     class Program(ctypes.Structure):
@@ -82,7 +48,7 @@ def filter_calls() -> None:
 
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(38, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)  # no_new_privs, which a filter wants
-    whole = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
+    whole = Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
     every_thread = ctypes.c_ulong(1)
     if libc.syscall(ctypes.c_long(seccomp), ctypes.c_ulong(1), every_thread, ctypes.byref(whole)) != 0:
         raise OSError(ctypes.get_errno(), "seccomp filter")
@@ -341,7 +307,7 @@ def work(orders: dict[str, Any]) -> None:
     torch.set_num_threads(orders["threads"])
     states = read_states() if orders["work"] == "fit" else None
     if orders["filter"]:
-        filter_calls()
+        filter_calls(orders["filter"], orders["seccomp"])
     seed = orders["seed"]
     random.seed(seed)
     np.random.seed(seed % 2**32)
