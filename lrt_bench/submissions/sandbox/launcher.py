@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import platform
+import secrets
 import selectors
 import shutil
 import signal
@@ -37,9 +38,12 @@ HERE = Path(__file__).parent
 OWN_FILES = ("__init__.py", "_version.py", "errors.py", "mappings/*.py")  # all that a submission may import
 NEEDED = ("torch", "numpy", "safetensors")
 SYSTEM = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/nix/store")
-READABLE = ("/etc/ld.so.cache", "/sys/devices/system/cpu")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+READABLE = (
+    "/etc/ld.so.cache",
+    *(f"/sys/devices/system/cpu/{name}" for name in ("online", "possible", "present")),
+)
 CHUNK = 1 << 18
+ROOT_BYTES = 16 * 2**20  # of the cell's root in memory, beside the copies of single files
 SWITCHES = (  # of the kernel: its name, the value that forbids user namespaces, one that allows them
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
@@ -113,7 +117,10 @@ def _site_folders() -> list[str]:
 
 @functools.cache
 def _view() -> dict[str, Any]:
-    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
+    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote.
+
+    binds : folders, which the cell has an overlay of its own over. copies : single files.
+    """
     wanted = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib"]
     wanted += [*SYSTEM, *_site_folders(), PYTHON[0], *READABLE]
     binds: list[str] = []
@@ -125,12 +132,14 @@ def _view() -> dict[str, Any]:
             path = os.path.realpath(path)
         if os.path.exists(path) and not any(_inside(path, bound) for bound in binds):
             binds = [bound for bound in binds if not _inside(bound, path)] + [path]
+    copies = [path for path in binds if not os.path.isdir(path)]
     hidden = [f"{folder}/lrt_bench" for folder in _site_folders()]
     return {
-        "binds": [(path, path) for path in binds],
+        "binds": [path for path in binds if path not in copies],
+        "copies": copies,
         "links": [link for link in links if not any(_inside(link[0], bound) for bound in binds)],
         "hidden": hidden,
-        "devices": [path for path in DEVICES if os.path.exists(path)],
+        "root_bytes": ROOT_BYTES + sum(os.stat(path).st_size for path in copies),
     }
 
 
@@ -191,9 +200,10 @@ class SandboxProcess:
         return self
 
     def _start_in_cell(self, files: dict[str, bytes], output: int, status: int) -> None:
+        # Libraries open two devices as they are imported. The cell has plain files of its own in their place.
+        files = files | {"/dev/urandom": secrets.token_bytes(4096)}
         plan = _view() | {
             "files": [(path, len(data)) for path, data in files.items()],
-            "root_bytes": 16 * 2**20,
             "scratch_bytes": self.limits.scratch,
             "limits": self.limits.resources(),
             "command": [*PYTHON, "/lrt/runner.py"],
