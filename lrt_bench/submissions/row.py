@@ -36,6 +36,7 @@ from lrt_bench.submissions.exchange import Answered, Code, Fitted, Runner, fit_i
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries
 from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, check_isolation
+from lrt_bench.submissions.sandbox.memory import counts_memory
 from lrt_bench.submissions.views import View, redrafted, stretched, turned
 
 ALONE = 1e-3  # of a usual answer: rounding in batches of other sizes stays below
@@ -179,6 +180,7 @@ class SubmissionRow(Row):
             rotation_flag=any(check.flag for check in checks) if checks else rotated < cosine - DROP,
             checks=checks,
             row_by_row=None if fit.left is None else True,
+            memory_counted=counts_memory() if self.isolate else None,
         )
 
     def _checks(

@@ -370,6 +370,8 @@ class AuditRecord(Record):
         method that treats dimensions one by one. Where no task is steerable, the two cosines decide.
     row_by_row
         Whether a map that is not linear gave a state the same answer in other company; None for linear ones.
+    memory_counted
+        Whether a control group counted the cell's memory; else its addresses alone were limited.
     """
 
     isolated: bool
@@ -381,6 +383,7 @@ class AuditRecord(Record):
     rotation_flag: bool
     checks: tuple[AuditCheck, ...] = ()
     row_by_row: bool | None = None
+    memory_counted: bool | None = None
 
 
 class Provenance(Record):

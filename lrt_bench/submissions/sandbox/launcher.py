@@ -31,6 +31,7 @@ from typing import Any
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.submissions.sandbox.memory import MemoryGroup
 from lrt_bench.submissions.sandbox.seccomp import SECCOMP, filter_program
 
 GIB = 2**30
@@ -69,7 +70,8 @@ ENDINGS = {
 class Limits:
     """What one fit may use.
 
-    `memory` counts addresses, the interpreter and torch (about 1 GiB) included.
+    `memory` counts addresses, the interpreter and torch (about 1 GiB) included; and memory, where a control
+    group can be had (`memory.MemoryGroup`).
     """
 
     seconds: float = 300.0
@@ -180,6 +182,7 @@ class SandboxProcess:
         self._buffer = bytearray()
         self._ended = False
         self._folder: str | None = None
+        self._memory: MemoryGroup | None = None
         self._outgoing: Iterator[bytes] = iter(())
         self._pending = memoryview(b"")
         files = _own_files() | {"/submission/mapping.py": self.code}
@@ -210,6 +213,8 @@ class SandboxProcess:
         }
         command = [*PYTHON, str(HERE / "jail.py"), str(status), str(output)]
         self._process = _launch(command, pass_fds=(status, output))
+        self._memory = MemoryGroup(self.limits.memory)
+        self._memory.take(self._process.pid)  # it waits for its plan, so all of the cell is in the group
         orders = self._orders("/lrt", "/submission", "/scratch")
         self.send([frame(json.dumps(plan).encode()), *files.values(), orders])
 
@@ -265,6 +270,8 @@ class SandboxProcess:
             self._process.stdin.close()
         os.close(self._output)
         os.close(self._status)
+        if self._memory:
+            self._memory.remove()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
