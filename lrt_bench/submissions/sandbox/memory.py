@@ -1,8 +1,8 @@
 """A control group over a cell: its memory is counted as memory, what the kernel holds for it included.
 
 Limits on addresses do not count pages that a pipe pins, files in memory, or kernel objects. A control group
-of version 2 or 1 does. Making one wants root, or a group that was delegated. Where there is none to be had, the
-cell has the limit on addresses alone, and the result says so.
+of version 2 or 1 does. Making one wants root, or a group that was delegated. Where there is none to be had,
+the cell has the limit on addresses alone, and the result says so.
 """
 
 from __future__ import annotations
