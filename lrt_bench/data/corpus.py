@@ -32,12 +32,15 @@ BUDGET_LIMITS = {  # validation states are held in memory, the sample on a disk
     "fit_tokens": 100_000_000_000,
     "validation_tokens": 10_000_000,
     "sample_tokens": 100_000_000,
+    "unseen_tokens": 10_000_000,
 }
 
 
 @dataclass(frozen=True)
 class Budget:
     """How many tokens a fit may read, and how many of them are kept for methods that need samples.
+
+    unseen_tokens : of further documents, which no fit and no choice ever reads: fidelity is measured on them.
 
     Raises
     ------
@@ -48,12 +51,14 @@ class Budget:
     fit_tokens: int = 60_000
     validation_tokens: int = 6_000
     sample_tokens: int = 30_000
+    unseen_tokens: int = 0
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             tokens, most = getattr(self, spec.name), BUDGET_LIMITS[spec.name]
-            if not 1 <= tokens <= most:
-                raise UserError(f"{spec.name} {tokens}: give 1 to {most}")
+            least = 0 if spec.name == "unseen_tokens" else 1
+            if not least <= tokens <= most:
+                raise UserError(f"{spec.name} {tokens}: give {least} to {most}")
 
 
 @dataclass(frozen=True)

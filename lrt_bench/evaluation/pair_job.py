@@ -167,6 +167,7 @@ class PairJob:
 
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
         bench = self.bench
+        row.compare_with(self.references())
         vectors, m, references = self.vectors(row), self.propensities(row), self.references()
         behaviour = self._behaviour(row, vectors, m)
         tasks = tuple(

@@ -19,7 +19,7 @@ from lrt_bench.data.suites import PairSpec
 from lrt_bench.data.tasks import ChoiceTask, VectorTask
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
-from lrt_bench.evaluation.bench.references import Vectors, both_ways, half_vectors, native_vectors
+from lrt_bench.evaluation.bench.references import Reference, Vectors, both_ways, half_vectors, native_vectors
 from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_method, name_of
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
@@ -64,6 +64,10 @@ class Row(ABC):
     def applies(self, pair: PairSpec) -> bool:
         """Whether the row is for this pair."""
         return True
+
+    def compare_with(self, references: dict[str, Reference]) -> None:
+        """Take the native references; a row that audits itself scores with them."""
+        return
 
     @abstractmethod
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:

@@ -141,7 +141,7 @@ def fidelity_scores(bench: PairBench, row: Row) -> FidelityScores | None:
         return None
     mapping: Callable[[Tensor], Tensor] = row.mappings[0]
     fidelity = measure_fidelity(
-        mapping, bench.states.validation[0], bench.fidelity.own_states, bench.fidelity.stitching
+        mapping, bench.states.held_out[0], bench.fidelity.own_states, bench.fidelity.stitching
     )
     return FidelityScores(**vars(fidelity))
 

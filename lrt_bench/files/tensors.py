@@ -76,6 +76,16 @@ def read_header(data: bytes, keys: set[str] | None) -> dict[str, Entry]:
     return _entries(header, available, lambda name: True, 2)
 
 
+def count_numbers(data: bytes) -> int:
+    """Return how many numbers a whole safetensors stream holds, of whatever names and types.
+
+    Raises TensorError.
+    """
+    header, available = _header(data)
+    header.pop("__metadata__", None)
+    return sum(prod(entry.shape) for entry in _entries(header, available, lambda name: False, 8).values())
+
+
 def read_metadata(data: bytes) -> dict[str, str]:
     """Return the strings beside the tensors of a safetensors stream.
 

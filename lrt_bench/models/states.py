@@ -12,15 +12,15 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens, Split
-from lrt_bench.data.sufficiency import check_floors, enough_first
+from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens
+from lrt_bench.data.sufficiency import VALIDATION_FLOOR, check_floors, enough_first
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.batching import by_length, pad, paired_forwards
 from lrt_bench.models.checks.probes import check_finite
@@ -29,6 +29,8 @@ from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 
 SHARD = 128  # sequences of a shard; whole batches, one at least
+Kept = Literal["validation", "unseen"]  # of documents that no fit reads
+Sides = tuple[np.ndarray, np.ndarray]
 Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Moments.without_s_yy`
 
 
@@ -43,6 +45,9 @@ class PairedStates:
     moments : of every fit pair.
     validation : source [n, d_source] and target [n, d_target] states of other documents, float32.
     validation_text : the token sequences of those states, for running the target on mapped states.
+    unseen : the same of further documents, which no method is given: fidelity is measured on them; None
+        where none were asked for, or the text ended.
+    unseen_text : the token sequences of those.
     tokens : fit pairs seen.
     coverage : how many tokens of either side are in a pair.
     seconds : wall time of the pass.
@@ -56,6 +61,8 @@ class PairedStates:
     coverage: Coverage
     digest: str
     seconds: float
+    unseen: tuple[Tensor, Tensor] | None = None
+    unseen_text: list[PairedTokens] = field(default_factory=list)
 
     @property
     def d_source(self) -> int:
@@ -67,10 +74,22 @@ class PairedStates:
         """Width of the target's states."""
         return len(self.moments.mean_y)
 
+    @property
+    def held_out(self) -> tuple[Tensor, Tensor]:
+        """States that fidelity is measured on: the unseen ones, or the validation states without them."""
+        return self.validation if self.unseen is None else self.unseen
+
+    @property
+    def held_out_text(self) -> list[PairedTokens]:
+        """The token sequences of those states."""
+        return self.validation_text if self.unseen is None else self.unseen_text
+
     def copy(self) -> PairedStates:
-        """Return the same states, of which a method may change its copy."""
+        """Return the same states, of which a method may change its copy; what it may not see is left out."""
         return replace(
             self,
+            unseen=None,
+            unseen_text=[],
             moments=self.moments.to("cpu", copy=True),
             validation=(self.validation[0].clone(), self.validation[1].clone()),
         )
@@ -149,7 +168,7 @@ class Shard:
     slots : the kept ones' places, in the sample or among the validation states.
     """
 
-    split: Split
+    split: Literal["fit"] | Kept
     texts: list[PairedTokens]
     rows: np.ndarray
     slots: np.ndarray
@@ -228,62 +247,78 @@ class Pass:
         self._rows, self._shard_rows = batch_size, max(1, SHARD // batch_size) * batch_size
         self.moments = begin(*widths, torch.device("cpu"))
         self.sample = Sample(budget.sample_tokens, *widths, seed)
-        self._held_out: list[PairedTokens] = []
-        self._validation = np.empty((0, widths[0]), np.float32), np.empty((0, widths[1]), np.float32)
+        self._texts: dict[Kept, list[PairedTokens]] = {"validation": [], "unseen": []}
+        self._widths = widths
+        self._states: dict[Kept, Sides] = {}
 
     def shards(self) -> Iterator[Shard]:
         """Return the shards in their order, fit first; they may be read before earlier ones are added.
 
         Raises UserError where the corpus has too little text for a fit or for a validation.
         """
-        handed_out = held_out = 0
+        handed_out = 0
+        held_out = {"validation": 0, "unseen": 0}
+        wanted = {"validation": self.budget.validation_tokens, "unseen": self.budget.unseen_tokens}
         for block in enough_first(self.corpus, self.corpus.pairs(*self._tokenizers, self._limits)):
             fit = []
             for text in block:
                 if text.split == "fit" and handed_out < self.budget.fit_tokens:
                     fit.append(text)
                     handed_out += len(text.source_at)
-                elif text.split == "validation" and held_out < self.budget.validation_tokens:
-                    self._held_out.append(text)
-                    held_out += len(text.source_at)
+                elif text.split == "validation":
+                    kept: Kept = "validation" if held_out["validation"] < wanted["validation"] else "unseen"
+                    if held_out[kept] < wanted[kept]:
+                        self._texts[kept].append(text)
+                        held_out[kept] += len(text.source_at)
             for chosen in by_length([len(text.source_ids) for text in fit], self._shard_rows):
                 texts = [fit[i] for i in chosen]
                 yield Shard("fit", texts, *self.sample.draw(sum(len(text.source_at) for text in texts)))
                 del texts
             del block, fit  # before the next one is made
-            if handed_out >= self.budget.fit_tokens and held_out >= self.budget.validation_tokens:
+            if handed_out >= self.budget.fit_tokens and all(
+                held_out[name] >= wanted[name] for name in wanted
+            ):
                 break
-        check_floors(self.corpus, handed_out, held_out, self.budget)
-        yield from self._validation_shards()
+        check_floors(self.corpus, handed_out, held_out["validation"], self.budget)
+        yield from self._kept_shards("validation")
+        if held_out["unseen"] >= VALIDATION_FLOOR:
+            yield from self._kept_shards("unseen")
+        elif self.budget.unseen_tokens:
+            self.corpus.data.say(
+                f"{self.corpus.source}: the text ends before a third split: fidelity is of validation states"
+            )
 
-    def _validation_shards(self) -> Iterator[Shard]:
-        """Yield the validation shards; their states stand in the order of `held_out`."""
-        texts = self._held_out
+    def _kept_shards(self, split: Kept) -> Iterator[Shard]:
+        """Yield the shards of the validation or the unseen texts; their states stand in the texts' order."""
+        texts = self._texts[split]
         ends = np.cumsum([len(text.source_at) for text in texts])
-        x, y = (np.empty((ends[-1], side.shape[1]), np.float32) for side in self._validation)
-        self._validation = x, y
+        x, y = (np.empty((ends[-1], width), np.float32) for width in self._widths)
+        self._states[split] = x, y
         for chosen in by_length([len(text.source_ids) for text in texts], self._shard_rows):
             slots = [np.arange(ends[i] - len(texts[i].source_at), ends[i]) for i in chosen]
             places = np.concatenate(slots)
-            yield Shard("validation", [texts[i] for i in chosen], np.arange(len(places)), places)
+            yield Shard(split, [texts[i] for i in chosen], np.arange(len(places)), places)
 
     def add(self, shard: Shard, read: ShardStates) -> float:
         """Take in what was read of a shard, in the shards' order: the share of the fit that is done."""
-        if read.moments is not None:
+        if shard.split == "fit":
+            assert read.moments is not None
             self.moments.merge(read.moments)
             self.sample.put(shard.slots, read.x, read.y)
         else:
-            for side, kept in zip(self._validation, (read.x, read.y), strict=True):
+            for side, kept in zip(self._states[shard.split], (read.x, read.y), strict=True):
                 side[shard.slots] = kept
         return min(1.0, self.moments.n / self.budget.fit_tokens)
 
     def states(self) -> PairedStates:
         """Return the paired states, once every shard is added."""
-        x, y = self._validation
-        validation = torch.from_numpy(x), torch.from_numpy(y)
+        x, y = self._states["validation"]
+        unseen = self._states.get("unseen")
         return PairedStates(
-            self.moments, self.sample, validation, self._held_out, self.moments.n,
-            self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
+            self.moments, self.sample, (torch.from_numpy(x), torch.from_numpy(y)), self._texts["validation"],
+            self.moments.n, self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
+            None if unseen is None else (torch.from_numpy(unseen[0]), torch.from_numpy(unseen[1])),
+            self._texts["unseen"] if unseen is not None else [],
         )  # fmt: skip
 
 

@@ -8,14 +8,10 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lrt_bench.submissions import code_limits
+
 BASES = {"Mapping", "LinearMapping", "FixedLinear", "NetworkMapping"}
 MODULES = ("lrt_bench", "lrt_bench.errors")  # and lrt_bench.mappings with all below it
-USUAL = {
-    "__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "lrt_bench", "math",
-    "numpy", "operator", "random", "torch", "typing", "warnings",
-}  # fmt: skip
-MAX_TEXT = 4000
-MAX_NUMBERS = 256
 MAX_CLASSES = 50
 
 
@@ -57,7 +53,7 @@ def _read(data: bytes, report: CodeReport) -> None:
     tree = ast.parse(text)
     _find_class(tree, report)
     _check_imports(tree, report)
-    _check_data(list(ast.walk(tree)), report)
+    report.problems += list(dict.fromkeys(code_limits.problems(text, tree, list(ast.walk(tree)))))
 
 
 def _running(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -73,7 +69,6 @@ def _running(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _check_imports(tree: ast.Module, report: CodeReport) -> None:
-    unusual = set()
     for node in _running(tree.body):
         modules = []
         if isinstance(node, ast.Import):
@@ -87,27 +82,6 @@ def _check_imports(tree: ast.Module, report: CodeReport) -> None:
                     f"line {node.lineno}: {module} is not there in the runner: import from lrt_bench or "
                     "lrt_bench.mappings"
                 )
-            elif root not in USUAL:
-                unusual.add(module or root)
-    if unusual:
-        report.notes.append(f"mapping.py imports {', '.join(sorted(unusual))}: a reviewer will ask what for")
-
-
-def _check_data(every: list[ast.AST], report: CodeReport) -> None:
-    """Look at numbers and texts that a method brings along: it learns from states."""
-    numbers = 0
-    for node in every:
-        if isinstance(node, ast.Constant):
-            if isinstance(node.value, str | bytes) and len(node.value) > MAX_TEXT:
-                report.problems.append(
-                    f"line {node.lineno}: a text of {len(node.value)} characters: data is not code"
-                )
-            numbers += isinstance(node.value, int | float | complex) and not isinstance(node.value, bool)
-    if numbers > MAX_NUMBERS:
-        report.problems.append(
-            f"{numbers} numbers in it, more than {MAX_NUMBERS}: what a method knows it learns from states; "
-            "fitted weights go on the weights track"
-        )
 
 
 def _find_class(tree: ast.Module, report: CodeReport) -> None:

@@ -19,19 +19,30 @@ from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.tasks import VectorTask
 from lrt_bench.errors import SubmissionError, UserError, one_line
 from lrt_bench.evaluation.bench.pair_bench import PairBench
-from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
-from lrt_bench.results.schema.records import AuditRecord
-from lrt_bench.submissions.exchange import LONGEST_MESSAGE, Answered, Bases, Code, Fitted, fit_in_sandbox
+from lrt_bench.results.schema.records import AuditCheck, AuditCheckName, AuditRecord
+from lrt_bench.submissions.audits import (
+    Loss,
+    Yardstick,
+    largest_difference,
+    mean_cosine,
+    own_references,
+    ridge_loss,
+)
+from lrt_bench.submissions.exchange import LONGEST_MESSAGE, Answered, Code, Fitted, Runner, fit_in_sandbox
 from lrt_bench.submissions.folder import Submission, load
 from lrt_bench.submissions.queries import Queries
 from lrt_bench.submissions.sandbox.launcher import Limits, SandboxError, check_isolation
+from lrt_bench.submissions.sandbox.memory import counts_memory
+from lrt_bench.submissions.views import View, redrafted, stretched, turned
 
+ALONE = 1e-3  # of a usual answer: rounding in batches of other sizes stays below
 SAME = 1e-6  # two fits with one seed agree to this: float32 rounding, nothing more
 TOO_LARGE = 1e3  # times the target's largest state
-DROP = 0.1  # how much nearer to the native vectors than in other bases a fit may be without a flag
+DROP = 0.1  # how much nearer to the native vectors a fit may be than in other bases, where no score tells
 
 
 @dataclass
@@ -48,6 +59,7 @@ class SubmissionRow(Row):
     submission: Submission = field(kw_only=True)
     limits: Limits = field(default_factory=Limits)
     isolate: bool = True
+    _references: dict[str, Reference] | None = field(default=None, init=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -95,6 +107,10 @@ class SubmissionRow(Row):
             message = f"submission {self.name}: weights/{bench.pair.name}.safetensors: {error}"
             raise SubmissionError(message) from error
 
+    def compare_with(self, references: dict[str, Reference]) -> None:
+        """Take the native references, which the audits score with."""
+        self._references = references
+
     def _fitted(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         if self.isolate:
             check_isolation()
@@ -107,14 +123,17 @@ class SubmissionRow(Row):
         self.mappings = [_mapping(fit, queries) for fit in fits]
         self.rule = "A v" if fits[0].linear else Mapping.rule
         by_task = transferred(bench, tasks, self.mappings)
-        self.audit = self._audited(bench, tasks, queries, fits, by_task)
+        self.audit = self._audited(bench, queries, fits, by_task)
         return by_task
 
-    def _fit(self, bench: PairBench, queries: Queries, seed: int, bases: Bases | None = None) -> Fitted:
+    def _runner(self, seed: int) -> Runner:
         code = Code(self.submission.code, self.submission.class_name)
+        return Runner(code, self.limits, self.isolate, seed)
+
+    def _fit(self, bench: PairBench, queries: Queries, seed: int, view: View | None = None) -> Fitted:
         what = f"submission {self.name} on {bench.pair.name}"
         try:
-            fitted = fit_in_sandbox(code, bench.states, queries, seed, self.limits, self.isolate, bases)
+            fitted = fit_in_sandbox(self._runner(seed), bench.states, queries, view)
         except SandboxError as error:
             raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
         x, y = bench.states.validation
@@ -124,42 +143,75 @@ class SubmissionRow(Row):
         return fitted
 
     def _audited(
-        self,
-        bench: PairBench,
-        tasks: Sequence[VectorTask],
-        queries: Queries,
-        fits: list[Fitted],
-        by_task: Vectors,
+        self, bench: PairBench, queries: Queries, fits: list[Fitted], by_task: Vectors
     ) -> AuditRecord:
-        """One of the seeds again, and a fit with it on states shown in other bases.
+        """One of the seeds again, and fits with it on states that are shown otherwise.
 
-        Which seed, and which bases, nobody can know beforehand: code that could would answer for them.
+        Which seed, and how the states are shown, nobody can know beforehand: code that could would answer for
+        them.
         """
         drawn = secrets.randbelow(len(fits))
-        by_task = {name: vectors[drawn : drawn + 1] for name, vectors in by_task.items()}
-        difference = fits[drawn].distance(self._fit(bench, queries, bench.seed + drawn))
-        states = bench.states
-        bases = Bases.drawn(states.d_source, states.d_target, secrets.randbits(32))
-        elsewhere = _mapping(self._fit(bench, queries, bench.seed + drawn, bases), queries)
-        turned = transferred(bench, tasks, [elsewhere])
-        native = {task.name: bench.inputs.target_states(task).vector for task in tasks}
-        cosine, rotated, agreement = (
-            _mean_cosine(*sides)
-            for sides in (
-                (by_task, native),
-                (turned, native),
-                ({k: v[0] for k, v in by_task.items()}, turned),
+        fit, seed = fits[drawn], bench.seed + drawn
+        self._check_row_by_row(bench, queries, fit, seed)
+        difference = fit.distance(self._fit(bench, queries, seed))
+        moments = bench.states.moments
+        views: dict[AuditCheckName, View] = {
+            "bases": turned(moments), "draft": redrafted(moments, len(bench.states.sample)),
+        }  # fmt: skip
+        if fit.equivariance == "linear":
+            views["linear"] = stretched(moments)
+        by_view = {
+            name: transferred(
+                bench, queries.tasks, [_mapping(self._fit(bench, queries, seed, view), queries)]
             )
-        )
+            for name, view in views.items()
+        }
+        native = {task.name: bench.inputs.target_states(task).vector for task in queries.tasks}
+        one = {name: vectors[drawn : drawn + 1] for name, vectors in by_task.items()}
+        cosine, rotated = mean_cosine(one, native), mean_cosine(by_view["bases"], native)
+        checks = self._checks(bench, by_task, by_view, views)
         return AuditRecord(
             isolated=self.isolate,
             deterministic=difference <= SAME,
             seed_difference=min(difference, 1e300),
             cosine=cosine,
             rotated_cosine=rotated,
-            rotation_agreement=agreement,
-            rotation_flag=rotated < cosine - DROP,
+            rotation_agreement=mean_cosine(one, by_view["bases"]),
+            rotation_flag=any(check.flag for check in checks) if checks else rotated < cosine - DROP,
+            checks=checks,
+            row_by_row=None if fit.left is None else True,
+            memory_counted=counts_memory() if self.isolate else None,
         )
+
+    def _checks(
+        self, bench: PairBench, by_task: Vectors, by_view: dict[AuditCheckName, Vectors],
+        views: dict[AuditCheckName, View],
+    ) -> tuple[AuditCheck, ...]:  # fmt: skip
+        if not bench.choice_sweep.tasks:
+            return ()
+        if self._references is None:
+            self._references = own_references(bench)
+        yardstick = Yardstick(bench, self._references)
+        loss = Loss(yardstick, yardstick.errors(by_task))
+        allowed = {"draft": ridge_loss(yardstick, views["draft"])}
+        checks = [loss.check(name, vectors, allowed.get(name, 0.0)) for name, vectors in by_view.items()]
+        return tuple(check for check in checks if check is not None)
+
+    def _check_row_by_row(self, bench: PairBench, queries: Queries, fit: Fitted, seed: int) -> None:
+        """Raise SubmissionError where a state's answer depends on the other states that are asked about."""
+        if fit.left is None or fit.mapped is None:
+            return
+        what = f"submission {self.name} on {bench.pair.name}"
+        try:
+            again = self._runner(seed).answers(fit.left, queries(), bench.target.width)
+        except SandboxError as error:
+            raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
+        difference = largest_difference(fit.mapped, again)
+        if not difference <= ALONE:
+            raise SubmissionError(
+                f"{what}: its answer to a state differs by {difference:.2g} in other company: a map is a "
+                "function of one state, without chance"
+            )
 
 
 def _check_size(what: str, mapped: Tensor, own: Tensor) -> None:
@@ -174,15 +226,6 @@ def _mapping(fit: Fitted, queries: Queries) -> Mapping:
         return fit.linear
     assert fit.mapped is not None
     return Answered(queries(), fit.mapped, fit.parameters)
-
-
-def _mean_cosine(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Mean over tasks of the cosine between the first seed's vectors; 0 for a zero vector."""
-    cosines = []
-    for name, vector in one.items():
-        a, b = (side.reshape(-1, side.shape[-1])[0].double() for side in (vector, other[name]))
-        cosines.append(float(torch.nn.functional.cosine_similarity(a, b, dim=0)))
-    return sum(cosines) / max(len(cosines), 1)
 
 
 def submission_rows(

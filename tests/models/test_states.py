@@ -16,7 +16,7 @@ from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.sites import Site
 from lrt_bench.models.state_cache import StateMemory
-from lrt_bench.models.states import collect
+from lrt_bench.models.states import collect, paired_states
 from lrt_bench.nano.grammar import documents
 
 
@@ -180,3 +180,22 @@ def test_states_read_again_are_not_run_again(nano):
     model.states(texts[1], [2, 3])  # another layer with it
     assert len(ran) == 5
     handle.remove()
+
+
+def test_unseen_states_are_of_documents_that_no_fit_reads(sites):
+    """Fidelity's own split: no text is in two of the three, and what a method is given lacks it."""
+    found = collect(*sites, Corpus("nano"), Budget(4000, 500, 1000, 500))
+    plain = collect(*sites, Corpus("nano"), Budget(4000, 500, 1000))
+    validation = {tuple(text.source_ids) for text in found.validation_text}
+    unseen = {tuple(text.source_ids) for text in found.unseen_text}
+    assert unseen
+    assert not unseen & validation
+    x, y = found.unseen
+    assert len(x) == len(y) == sum(len(text.source_at) for text in found.unseen_text) >= 500
+    again = np.concatenate([y for _, _, y in paired_states(*sites, found.unseen_text, 1000)])
+    assert np.allclose(np.sort(again[:, 0]), np.sort(y[:, 0].numpy()), atol=1e-5)
+    assert torch.equal(found.validation[0], plain.validation[0])  # the other two splits are what they were
+    assert torch.equal(found.moments.s_xy, plain.moments.s_xy)
+    assert plain.unseen is None
+    assert found.copy().unseen is None
+    assert found.copy().unseen_text == []

@@ -304,9 +304,16 @@ def _listed(values: dict[str, Any]) -> str:
     """Names and values in a line: fvu 0.012, bands (1-1 0.001, 2-8 0.02)."""
     parts = []
     for name, value in values.items():
-        shown = f"({_listed(value)})" if isinstance(value, dict) else value
-        parts.append(f"{name} {shown:.4g}" if isinstance(value, float) else f"{name} {shown}")
+        parts.append(f"{name} {_shown(value)}")
     return ", ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({_listed(value)})"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _lm_eval(metric: LmEvalScores) -> str:

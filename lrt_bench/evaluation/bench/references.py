@@ -151,12 +151,12 @@ class FidelityReferences:
 
     @functools.cached_property
     def own_states(self) -> OwnStates:
-        """The target's validation states."""
-        return OwnStates(self.source.states().validation[1])
+        """The target's states that no fit was given."""
+        return OwnStates(self.source.states().held_out[1])
 
     @functools.cached_property
     def stitching(self) -> Stitching | None:
         """The texts on which maps are stitched; None where no task asks for it."""
         rows = sum(task.card.stitch_rows for task in self.inputs.of_kind(FidelityTask))
-        texts = self.source.states().validation_text[:rows]
+        texts = self.source.states().held_out_text[:rows]
         return Stitching(self.inputs.source, self.inputs.target, texts) if rows else None

@@ -38,6 +38,7 @@ from lrt_bench.results.storage import Result
 from lrt_bench.steering.refusal_selection import AlphaChoice
 
 MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
+UNSEEN = ("unseen_source", "unseen_target")
 
 
 @dataclass(frozen=True)
@@ -142,17 +143,21 @@ class PackedStates:
         arrays = {name: getattr(states.moments, name).numpy() for name in MOMENTS}
         arrays |= {"x": np.asarray(states.sample.x[:size]), "y": np.asarray(states.sample.y[:size])}
         arrays |= dict(zip(("source", "target"), (v.numpy() for v in states.validation), strict=True))
-        names = ("validation_text", "tokens", "coverage", "digest", "seconds")
+        if states.unseen is not None:
+            arrays |= dict(zip(UNSEEN, (v.numpy() for v in states.unseen), strict=True))
+        names = ("validation_text", "unseen_text", "tokens", "coverage", "digest", "seconds")
         return cls(arrays, {name: getattr(states, name) for name in names})
 
     def unpacked(self) -> PairedStates:
         """Return the paired states; the sample stays in its file, read-only, and the rest is copied."""
         moments = {name: torch.from_numpy(self.arrays[name].copy()) for name in MOMENTS}
         sides = torch.from_numpy(self.arrays["source"].copy()), torch.from_numpy(self.arrays["target"].copy())
+        kept = [torch.from_numpy(self.arrays[name].copy()) for name in UNSEEN if name in self.arrays]
         return PairedStates(
             Moments(self.others["tokens"], **moments),
             Sample.of(self.arrays["x"], self.arrays["y"]),
             sides,
+            unseen=(kept[0], kept[1]) if kept else None,
             **self.others,
         )
 

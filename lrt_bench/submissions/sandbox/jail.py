@@ -21,9 +21,11 @@ import ctypes
 import json
 import os
 import resource
+import select
 import signal
 import struct
 import sys
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 NOBODY = 65534
@@ -42,6 +44,7 @@ ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 CAP_VERSION_3 = 0x20080522
+EMPTY, LOWER = ".empty", ".lower"  # of overlays, while they are made
 STAGE = b"/dev"  # exists everywhere, and nothing that the cell needs is looked up in it later
 FILE_LIMIT = 512_000_000
 GRACE = 5  # seconds of processor time
@@ -51,6 +54,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 class JailError(Exception):
     """A step that this machine refuses."""
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Descriptors of what the cell may see, each with its path: detached mounts of folders, open files."""
+
+    folders: list[tuple[int, str]]
+    files: list[tuple[int, str]]
 
 
 def checked(result: int, what: str) -> int:
@@ -178,17 +189,13 @@ def clone_tree(path: str, attributes: int) -> int:
     return fd
 
 
-def take_trees(plan: dict[str, Any]) -> list[tuple[int, str, bool]]:
-    """(descriptor, path in the cell, whether a folder) of everything that the cell may see."""
-    trees = []
-    for source, inside in plan["binds"]:
-        trees.append(
-            (clone_tree(source, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV), inside, os.path.isdir(source))
-        )
-    # a device can be written through a read-only mount; its times, which the machine shares, cannot be set
-    attributes = ATTR_RDONLY | ATTR_NOSUID | ATTR_NOEXEC
-    devices = [(clone_tree(path, attributes), path, False) for path in plan["devices"]]
-    return trees + devices
+def take_trees(plan: dict[str, Any]) -> Trees:
+    """Take descriptors of all that the cell may see, while this identity can still reach them."""
+    attributes = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
+    return Trees(
+        [(clone_tree(path, attributes), path) for path in plan["binds"]],
+        [(os.open(path, os.O_RDONLY | os.O_CLOEXEC), path) for path in plan["copies"]],
+    )
 
 
 def become_inner() -> None:
@@ -226,22 +233,17 @@ def drop_everything() -> None:
     checked(prctl(PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
 
 
-def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: bytes) -> None:
-    """Build an empty root in memory, the allowed trees and files in it, nothing else."""
+def build_root(plan: dict[str, Any], trees: Trees, files: bytes) -> None:
+    """Build an empty root in memory, the allowed trees and files in it, nothing else. It has no device."""
     mount(b"tmpfs", STAGE, b"tmpfs", MS_NOSUID | MS_NODEV, b"size=%d,mode=755" % plan["root_bytes"])
     os.chdir(STAGE)
-    for fd, inside, folder in trees:
-        target = inside.lstrip("/")
-        if folder:
-            os.makedirs(target, exist_ok=True)
-        else:
-            os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-            open(target, "a").close()
-        syscall(
-            MOVE_MOUNT, f"move_mount {inside}", fd, b"", AT_FDCWD, os.fsencode(target),
-            ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH),
-        )  # fmt: skip
-        os.close(fd)
+    os.mkdir(EMPTY)
+    os.mkdir(LOWER)
+    for fd, inside in trees.folders:
+        attach_folder(fd, inside.lstrip("/"))
+    os.rmdir(LOWER)  # EMPTY stays: it is the upper layer of every overlay, and a removed one lists nothing
+    for fd, inside in trees.files:
+        copy_file(fd, inside.lstrip("/"))
     for inside in plan["hidden"]:
         if os.path.isdir(inside.lstrip("/")):
             mount(
@@ -259,8 +261,47 @@ def build_root(plan: dict[str, Any], trees: list[tuple[int, str, bool]], files: 
     os.makedirs("scratch")
     options = b"size=%d,nr_inodes=1024,mode=700" % plan["scratch_bytes"]
     mount(b"tmpfs", b"scratch", b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+    open("scratch/null", "w").close()
+    os.symlink("/scratch/null", "dev/null")
     mount_proc()
     change_root()
+
+
+def attach_folder(fd: int, target: str) -> None:
+    """Put a read-only overlay of a detached folder in the cell.
+
+    Its inodes are the cell's own: locks, notices and times on them reach neither the machine nor another
+    cell. Where the kernel refuses an overlay of this file system, the folder itself is attached, read-only.
+    """
+    os.makedirs(target, exist_ok=True)
+    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH)
+    lower = os.fsencode(LOWER)
+    syscall(MOVE_MOUNT, f"move_mount {target}", fd, b"", AT_FDCWD, lower, flags)
+    os.close(fd)
+    layers = b"lowerdir=%b/%b:%b/%b,userxattr" % (STAGE, os.fsencode(EMPTY), STAGE, lower)
+    try:
+        mount(b"overlay", os.fsencode(target), b"overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, layers)
+    except JailError:
+        syscall(
+            MOVE_MOUNT,
+            f"move_mount {target}",
+            AT_FDCWD,
+            lower,
+            AT_FDCWD,
+            os.fsencode(target),
+            ctypes.c_uint(0),
+        )
+        return
+    checked(libc.umount2(lower, MNT_DETACH), "umount of an overlay's lower folder")
+
+
+def copy_file(fd: int, target: str) -> None:
+    """Write a copy of a file, as executable as it is."""
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    with open(fd, "rb") as source, open(target, "wb") as copy:
+        os.fchmod(copy.fileno(), 0o555 if os.fstat(source.fileno()).st_mode & 0o111 else 0o444)
+        while part := source.read(1 << 20):
+            copy.write(part)
 
 
 def mount_proc() -> None:
@@ -297,16 +338,19 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (soft, value))
 
 
-def start_runner(plan: dict[str, Any], status: int, output: int) -> NoReturn:
-    """Become the runner: standard input and descriptor 3 are its only ways in and out."""
+def start_runner(plan: dict[str, Any], status: int, output: int, sink: int) -> NoReturn:
+    """Become the runner: standard input and descriptor 3 are its only ways in and out.
+
+    sink : what it prints goes there, and init throws it away.
+    """
     os.setsid()
-    nothing = os.open("/dev/null", os.O_RDWR)
     os.dup2(status, 62, inheritable=False)  # closed by the start of the runner's program
     os.dup2(output, 63, inheritable=False)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
+    os.dup2(sink, 61)
+    os.dup2(61, 1)
+    os.dup2(61, 2)
     os.dup2(63, 3, inheritable=True)
-    os.closerange(4, 62)
+    os.closerange(4, 62)  # the sink's other descriptors too
     os.closerange(64, 4096)
     os.chdir("/scratch")
     set_limits(plan["limits"])
@@ -318,9 +362,7 @@ def start_runner(plan: dict[str, Any], status: int, output: int) -> NoReturn:
     os._exit(1)
 
 
-def run_init(
-    plan: dict[str, Any], trees: list[tuple[int, str, bool]], gate: tuple[int, int], ends: tuple[int, int]
-) -> int:
+def run_init(plan: dict[str, Any], trees: Trees, gate: tuple[int, int], ends: tuple[int, int]) -> int:
     """Process 1 of the cell: build, start the runner, wait for it.
 
     Its return is the cell's end.
@@ -332,17 +374,34 @@ def run_init(
     prctl(PR_SET_DUMPABLE, 0)
     total = sum(size for _, size in plan["files"])
     build_root(plan, trees, read_exactly(0, total))
+    printed, sink = os.pipe()
     runner = os.fork()
     if runner == 0:
-        start_runner(plan, *ends)
+        start_runner(plan, *ends, sink)
     drop_everything()
-    for fd in (0, *ends):
+    for fd in (0, sink, *ends):
         os.close(fd)
+    return wait_for(runner, printed)
+
+
+def wait_for(runner: int, printed: int) -> int:
+    """Throw away what is printed until the runner ends; return its exit code."""
+    ended = os.pidfd_open(runner)
+    watched = [ended, printed]
     while True:
-        pid, status = os.wait()
-        if pid == runner:
-            code = os.waitstatus_to_exitcode(status)
-            return 128 - code if code < 0 else code
+        ready = select.select(watched, [], [], 1)[0]
+        if printed in ready and not os.read(printed, 1 << 16):
+            watched.remove(printed)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return 1
+            if pid == runner:
+                code = os.waitstatus_to_exitcode(status)
+                return 128 - code if code < 0 else code
+            if pid == 0:
+                break
 
 
 def main(status: int, output: int) -> int:
@@ -366,7 +425,8 @@ def main(status: int, output: int) -> int:
         except (JailError, OSError) as error:
             os.write(status, str(error).encode())
         os._exit(code)
-    for fd in (0, output, to_init[0], to_outside[1], *(tree[0] for tree in trees)):
+    taken = [fd for fd, _ in (*trees.folders, *trees.files)]
+    for fd in (0, output, to_init[0], to_outside[1], *taken):
         os.close(fd)
     if os.read(to_outside[0], 1) == b"x":
         os.write(to_init[1], b"x")

@@ -13,6 +13,8 @@ import importlib.util
 import itertools
 import json
 import os
+import platform
+import secrets
 import selectors
 import shutil
 import signal
@@ -29,15 +31,20 @@ from typing import Any
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.submissions.sandbox.memory import MemoryGroup
+from lrt_bench.submissions.sandbox.seccomp import SECCOMP, filter_program
 
 GIB = 2**30
 HERE = Path(__file__).parent
 OWN_FILES = ("__init__.py", "_version.py", "errors.py", "mappings/*.py")  # all that a submission may import
 NEEDED = ("torch", "numpy", "safetensors")
 SYSTEM = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/nix/store")
-READABLE = ("/etc/ld.so.cache", "/sys/devices/system/cpu")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+READABLE = (
+    "/etc/ld.so.cache",
+    *(f"/sys/devices/system/cpu/{name}" for name in ("online", "possible", "present")),
+)
 CHUNK = 1 << 18
+ROOT_BYTES = 16 * 2**20  # of the cell's root in memory, beside the copies of single files
 SWITCHES = (  # of the kernel: its name, the value that forbids user namespaces, one that allows them
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
@@ -63,7 +70,8 @@ ENDINGS = {
 class Limits:
     """What one fit may use.
 
-    `memory` counts addresses, the interpreter and torch (about 1 GiB) included.
+    `memory` counts addresses, the interpreter and torch (about 1 GiB) included; and memory, where a control
+    group can be had (`memory.MemoryGroup`).
     """
 
     seconds: float = 300.0
@@ -111,7 +119,10 @@ def _site_folders() -> list[str]:
 
 @functools.cache
 def _view() -> dict[str, Any]:
-    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote."""
+    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote.
+
+    binds : folders, which the cell has an overlay of its own over. copies : single files.
+    """
     wanted = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib"]
     wanted += [*SYSTEM, *_site_folders(), PYTHON[0], *READABLE]
     binds: list[str] = []
@@ -123,12 +134,14 @@ def _view() -> dict[str, Any]:
             path = os.path.realpath(path)
         if os.path.exists(path) and not any(_inside(path, bound) for bound in binds):
             binds = [bound for bound in binds if not _inside(bound, path)] + [path]
+    copies = [path for path in binds if not os.path.isdir(path)]
     hidden = [f"{folder}/lrt_bench" for folder in _site_folders()]
     return {
-        "binds": [(path, path) for path in binds],
+        "binds": [path for path in binds if path not in copies],
+        "copies": copies,
         "links": [link for link in links if not any(_inside(link[0], bound) for bound in binds)],
         "hidden": hidden,
-        "devices": [path for path in DEVICES if os.path.exists(path)],
+        "root_bytes": ROOT_BYTES + sum(os.stat(path).st_size for path in copies),
     }
 
 
@@ -169,6 +182,7 @@ class SandboxProcess:
         self._buffer = bytearray()
         self._ended = False
         self._folder: str | None = None
+        self._memory: MemoryGroup | None = None
         self._outgoing: Iterator[bytes] = iter(())
         self._pending = memoryview(b"")
         files = _own_files() | {"/submission/mapping.py": self.code}
@@ -189,15 +203,18 @@ class SandboxProcess:
         return self
 
     def _start_in_cell(self, files: dict[str, bytes], output: int, status: int) -> None:
+        # Libraries open two devices as they are imported. The cell has plain files of its own in their place.
+        files = files | {"/dev/urandom": secrets.token_bytes(4096)}
         plan = _view() | {
             "files": [(path, len(data)) for path, data in files.items()],
-            "root_bytes": 16 * 2**20,
             "scratch_bytes": self.limits.scratch,
             "limits": self.limits.resources(),
             "command": [*PYTHON, "/lrt/runner.py"],
         }
         command = [*PYTHON, str(HERE / "jail.py"), str(status), str(output)]
         self._process = _launch(command, pass_fds=(status, output))
+        self._memory = MemoryGroup(self.limits.memory)
+        self._memory.take(self._process.pid)  # it waits for its plan, so all of the cell is in the group
         orders = self._orders("/lrt", "/submission", "/scratch")
         self.send([frame(json.dumps(plan).encode()), *files.values(), orders])
 
@@ -229,7 +246,8 @@ class SandboxProcess:
             "paths": [own, *_site_folders()],
             "mapping": f"{submission}/mapping.py",
             "scratch": scratch,
-            "filter": self.isolate,
+            "filter": filter_program(platform.machine()) if self.isolate else [],
+            "seccomp": SECCOMP.get(platform.machine(), 0),
         }
         return frame(json.dumps(orders).encode())
 
@@ -252,6 +270,8 @@ class SandboxProcess:
             self._process.stdin.close()
         os.close(self._output)
         os.close(self._status)
+        if self._memory:
+            self._memory.remove()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -1,24 +1,26 @@
 """Runs inside the sandbox: the only importer of a stranger's code.
 
-Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input (its orders, the
-moments and validation states, the sample in pieces, an empty frame) and writes one reply to descriptor 3:
+Started by `jail.py` as ``python -I -S runner.py``. It reads frames from standard input, its orders first, and
+writes one reply to descriptor 3. Its work is one of two:
 
-- a linear map: a line of JSON, then weight and bias as one safetensors stream;
-- any other map: a line of JSON once the fit has ended; then it reads one frame of source states and writes
-  the mapped ones as one safetensors stream;
-- a failure: a line of JSON that says what failed.
+- fit: it reads the moments and validation states, the sample in pieces, an empty frame. A linear map is told
+  as a line of JSON, then weight and bias as one safetensors stream; any other map as a line of JSON, then
+  what the fit left (`carry`);
+- answer: it reads what a fit left and one frame of source states, and writes a line of JSON and the mapped
+  states as one safetensors stream. It never reads what maps are fitted on.
 
-It is given states alone: no vectors, labels, prompts, results or names of a pair. What it sends is checked by
-the scorer, who trusts none of it.
+A failure is a line of JSON that says what failed. It is given states alone: no vectors, labels, prompts,
+results or names of a pair. What it sends is checked by the scorer, who trusts none of it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import io
 import json
 import os
-import platform
+import pickle
 import struct
 import sys
 from collections.abc import Iterator
@@ -35,43 +37,10 @@ if TYPE_CHECKING:
 OUT = 3
 LINEAR_TOLERANCE = 1e-3  # of the output's size: float32 rounding stays far below
 
-# Calls that a map of states has no use for: new processes and programs, sockets, other processes' memory,
-# mounts and namespaces, memory that its limits do not count. name -> numbers on (x86_64, aarch64).
-REFUSED = {
-    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
-    "socket": (41, 198), "socketpair": (53, 199), "ptrace": (101, 117),
-    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
-    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "unshare": (272, 97), "setns": (308, 268),
-    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "open_tree": (428, 428),
-    "move_mount": (429, 429), "fsopen": (430, 430), "mount_setattr": (442, 442), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "semget": (64, 190), "fanotify_init": (300, 262), "vmsplice": (278, 75),
-    "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "mq_open": (240, 180),
-}  # fmt: skip
-MACHINES = {"x86_64": (0, 0xC000003E, 56, 317), "aarch64": (1, 0xC00000B7, 220, 277)}
-CLONE3, CLONE_THREAD = 435, 0x10000
-ALLOW, REFUSE, NOT_THERE, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x80000000  # errno EPERM, errno ENOSYS
 
-
-def filter_calls() -> None:
-    """Put a seccomp filter over every thread, a second wall; threads stay possible."""
-    if platform.machine() not in MACHINES:
-        return
-    column, architecture, clone, seccomp = MACHINES[platform.machine()]
-    refused = sorted({numbers[column] or 0 for numbers in REFUSED.values()} - {0})
-    load, equal, above, ask, back = 0x20, 0x15, 0x35, 0x45, 0x06
-    program = [
-        (load, 0, 0, 4), (equal, 1, 0, architecture), (back, 0, 0, KILL),
-        (load, 0, 0, 0), (above, 0, 1, 0x40000000), (back, 0, 0, REFUSE),
-        (equal, 0, 1, CLONE3), (back, 0, 0, NOT_THERE),  # the C library then uses clone
-        (equal, 0, 4, clone), (load, 0, 0, 16), (ask, 0, 1, CLONE_THREAD), (back, 0, 0, ALLOW),
-        (back, 0, 0, REFUSE),
-    ]  # fmt: skip
-    for number in refused:
-        program += [(equal, 0, 1, number), (back, 0, 0, REFUSE)]
-    program.append((back, 0, 0, ALLOW))
-    packed = b"".join(struct.pack("=HBBI", *step) for step in program)
+def filter_calls(steps: list[list[int]], seccomp: int) -> None:
+    """Put a seccomp filter over every thread, a second wall."""
+    packed = b"".join(struct.pack("=HBBI", *step) for step in steps)
     code = ctypes.create_string_buffer(packed, len(packed))
 
     class Program(ctypes.Structure):
@@ -79,7 +48,7 @@ def filter_calls() -> None:
 
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(38, ctypes.c_ulong(1), *(ctypes.c_ulong(0),) * 3)  # no_new_privs, which a filter wants
-    whole = Program(len(program), ctypes.cast(code, ctypes.c_void_p))
+    whole = Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
     every_thread = ctypes.c_ulong(1)
     if libc.syscall(ctypes.c_long(seccomp), ctypes.c_ulong(1), every_thread, ctypes.byref(whole)) != 0:
         raise OSError(ctypes.get_errno(), "seccomp filter")
@@ -195,74 +164,163 @@ def import_mapping(path: str, name: str) -> type[Mapping]:
     return method
 
 
-def is_linear(mapping: Mapping, states: States) -> bool:
-    """Tell whether a map is linear: by its class, or by a weight and bias that its outputs agree with."""
+def linear_parts(mapping: Mapping, states: States) -> tuple[Tensor, Tensor] | None:
+    """Return the weight and bias of a linear map, each read once: by its class, or where outputs agree."""
     from torch import Tensor
 
     from lrt_bench.mappings.base import LinearMapping
 
-    if isinstance(mapping, LinearMapping):
-        return True
     weight, bias = getattr(mapping, "weight", None), getattr(mapping, "bias", None)
+    if isinstance(mapping, LinearMapping):
+        return _fixed(weight), _fixed(bias)
     want = (states.d_target, states.d_source)
     if not (isinstance(weight, Tensor) and isinstance(bias, Tensor)):
-        return False
+        return None
     if tuple(weight.shape) != want or tuple(bias.shape) != want[:1]:
-        return False
+        return None
+    weight, bias = _fixed(weight), _fixed(bias)
     x = states.validation[0][:64].clone()
     said = mapping(x).double()
-    meant = x.double() @ weight.double().T + bias.double()
-    return bool((said - meant).norm() <= LINEAR_TOLERANCE * said.norm())
+    meant = x.double() @ weight.T + bias
+    agrees = bool((said - meant).norm() <= LINEAR_TOLERANCE * said.norm())
+    return (weight, bias) if agrees else None
 
 
-def reply(mapping: Mapping, states: States) -> None:
-    """Write the fitted map, or its answers to the queries, to the scorer."""
+def _fixed(tensor: Any) -> Tensor:
+    fixed: Tensor = tensor.detach().double().contiguous().clone()
+    return fixed
+
+
+def carry(mapping: Mapping) -> bytes:
+    """Return what a fit left: eight bytes that say how long the rest is, the rest, its tensors.
+
+    The rest is a pickle without tensors and arrays. Only a cell ever opens it; the scorer counts the tensors.
+    """
+    import numpy as np
     import safetensors.torch
     import torch
 
-    about = {"stochastic": bool(mapping.stochastic)}
+    tensors: list[torch.Tensor] = []
+    places: dict[int, int] = {}
+    held: list[Any] = []  # alive while their identities are in use
+
+    class Carrier(pickle.Pickler):
+        def persistent_id(self, item: Any) -> Any:
+            is_array = isinstance(item, np.ndarray) and item.dtype.kind in "fiub"
+            if not isinstance(item, torch.Tensor) and not is_array:
+                return None
+            if id(item) not in places:
+                places[id(item)] = len(tensors)
+                held.append(item)
+                tensor = torch.from_numpy(item.copy()) if is_array else item.detach().cpu()
+                tensors.append(tensor.contiguous().clone())
+            kind = "array" if is_array else "parameter" if isinstance(item, torch.nn.Parameter) else "tensor"
+            return kind, places[id(item)], not is_array and item.requires_grad
+
+    rest = io.BytesIO()
+    Carrier(rest, protocol=5).dump(mapping)
+    named = {f"t{index}": tensor for index, tensor in enumerate(tensors)}
+    return len(rest.getvalue()).to_bytes(8, "little") + rest.getvalue() + safetensors.torch.save(named)
+
+
+def uncarry(rest: bytes, tensors: bytes) -> Mapping:
+    """Make the mapping again that `carry` wrote."""
+    import safetensors.torch
+    import torch
+
+    named = safetensors.torch.load(tensors)
+    made: dict[int, Any] = {}
+
+    class Opener(pickle.Unpickler):
+        def persistent_load(self, place: Any) -> Any:
+            kind, index, requires_grad = place
+            if index not in made:
+                tensor = named[f"t{index}"]
+                made[index] = {
+                    "array": lambda: tensor.numpy(),
+                    "parameter": lambda: torch.nn.Parameter(tensor, requires_grad),
+                    "tensor": lambda: tensor.requires_grad_(requires_grad),
+                }[kind]()
+            return made[index]
+
+    mapping: Mapping = Opener(io.BytesIO(rest)).load()
+    return mapping
+
+
+def fit(method: type[Mapping], states: States, seed: int, step: Step) -> None:
+    """Fit, and write the map, or what the fit left, to the scorer."""
+    import safetensors.torch
+    import torch
+
+    step.name = "__init__"
+    mapping = method()
+    mapping.seed = seed
+    step.name = "fit"
+    mapping.fit(states)
+    step.name = "__call__"
+    about = {
+        "stochastic": bool(mapping.stochastic),
+        "equivariance": getattr(mapping, "equivariance", "orthogonal"),
+    }
     with torch.no_grad():
-        if is_linear(mapping, states):
-            tensors = {
-                name: getattr(mapping, name).detach().double().contiguous().clone()
-                for name in ("weight", "bias")
-            }
-            say(kind="linear", parameters=0, **about)
-            write_all(safetensors.torch.save(tensors))
-            return
-        say(kind="queries", parameters=int(mapping.n_parameters), **about)
-        queries = safetensors.torch.load(read_frame())["h"]
-        mapped = [mapping(part).float() for part in queries.split(8192)]
-        write_all(safetensors.torch.save({"mapped": torch.cat(mapped).contiguous()}))
+        parts = linear_parts(mapping, states)
+    if parts is not None:
+        say(kind="linear", **about)
+        write_all(safetensors.torch.save(dict(zip(("weight", "bias"), parts, strict=True))))
+        return
+    step.name = "what fit leaves cannot be carried to where queries are answered: keep it in tensors; it"
+    left = carry(mapping)
+    say(kind="left", **about)
+    write_all(left)
+
+
+def answer(step: Step) -> None:
+    """Write a fitted map's answers to the scorer."""
+    import safetensors.torch
+    import torch
+
+    rest, tensors, frame = read_frame(), read_frame(), read_frame()
+    step.name = "what fit left"
+    mapping = uncarry(rest, tensors)
+    step.name = "__call__"
+    with torch.no_grad():
+        queries = safetensors.torch.load(frame)["h"]
+        mapped = torch.cat([mapping(part).float() for part in queries.split(8192)]).contiguous()
+    say(kind="mapped")
+    write_all(safetensors.torch.save({"mapped": mapped}))
+
+
+@dataclass
+class Step:
+    """What is being done, for the line that a failure is told in."""
+
+    name: str = "import"
 
 
 def work(orders: dict[str, Any]) -> None:
-    """Read the states, import the submission, fit it, reply."""
+    """Read the states, import the submission, fit it or let it answer, reply."""
     import random
 
     import numpy as np
     import torch
 
     torch.set_num_threads(orders["threads"])
-    states = read_states()
+    states = read_states() if orders["work"] == "fit" else None
     if orders["filter"]:
-        filter_calls()
+        filter_calls(orders["filter"], orders["seccomp"])
     seed = orders["seed"]
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    step = "import"
+    step = Step()
     try:
         method = import_mapping(orders["mapping"], orders["class"])
-        step = "__init__"
-        mapping = method()
-        mapping.seed = seed
-        step = "fit"
-        mapping.fit(states)
-        step = "__call__"
-        reply(mapping, states)
+        if states is not None:
+            fit(method, states, seed, step)
+        else:
+            answer(step)
     except BaseException as error:
-        say(kind="failure", message=_failure(step, error, orders["mapping"]))
+        say(kind="failure", message=_failure(step.name, error, orders["mapping"]))
 
 
 def _failure(step: str, error: BaseException, path: str) -> str:

@@ -1,0 +1,1 @@
+"""Checks of the submissions' audits that take too long for the tests."""
