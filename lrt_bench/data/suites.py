@@ -137,6 +137,7 @@ class BehaviourSpec(Strict):
     splits : of a concept's pairs into halves; a row's vector from one half is set against native from the
         other.
     positions : the tokens that are steered (`steering.continuation`).
+    without_readout : whether shares without the readout's direction are measured too, at twice the cost.
     """
 
     alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.25, 0.25)
@@ -145,6 +146,7 @@ class BehaviourSpec(Strict):
     first: Annotated[float, Field(ge=0, le=1)] = 0.25
     splits: Annotated[int, Field(ge=1, le=16)] = 4
     positions: Literal["all", "but-last", "last"] = "all"
+    without_readout: bool = False
 
     @field_validator("alphas")
     @classmethod

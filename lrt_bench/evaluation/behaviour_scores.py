@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from lrt_bench.data.tasks import ChoiceTask
+from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import RandomDirections, Row
@@ -20,6 +21,7 @@ from lrt_bench.results.schema.behaviour import (
     DamageRecord,
     TaskBehaviour,
     behaviour_score,
+    clear_of_chance,
     control_score,
     ratio,
     slope_free_r2,
@@ -81,21 +83,29 @@ def task_behaviour(
     halves = row.half_vectors(bench, task, vectors)
     measured = reference.whole.divergence(halves)
     divergence = references.per_prompt(measured)
-    bare = references.per_prompt(reference.without_readout.divergence(without(halves, reference.readout)))
+    clear, effect = clear_of_chance(
+        reference.native,
+        reference.ceiling,
+        reference.chance,
+        replicates=bench.suite.bootstrap,
+        seed=bench.seed,
+    )
+    ceiling_share = ratio(reference.ceiling[None], reference.native)
+    without_readout, without_readout_ceiling = _without_readout(references, reference, halves)
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     alphas = np.asarray(bench.suite.alphas)
     return TaskBehaviour(
         task=task.name,
         prompts=reference.whole.prompts,
         failures=reference.failures,
-        clear=reference.clear and ratio(reference.ceiling[None], reference.native) is not None,
-        effect=reference.effect,
+        clear=clear and ceiling_share is not None,
+        effect=effect,
         share=ratio(divergence, reference.native),
-        ceiling_share=ratio(reference.ceiling[None], reference.native),
+        ceiling_share=ceiling_share,
         first_share=_part(measured, reference.whole, slice(1)),
         later_share=_part(measured, reference.whole, slice(1, None)),
-        without_readout=ratio(bare, reference.bare_native),
-        without_readout_ceiling=ratio(reference.bare_ceiling[None], reference.bare_native),
+        without_readout=without_readout,
+        without_readout_ceiling=without_readout_ceiling,
         readout_share=reference.readout_share,
         unembedding_share=reference.unembedding_share,
         slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
@@ -105,6 +115,17 @@ def task_behaviour(
         native=_floats(reference.native),
         ceiling=_floats(reference.ceiling),
     )
+
+
+def _without_readout(
+    references: BehaviourReferences, reference: BehaviourReference, halves: Tensor
+) -> tuple[float | None, float | None]:
+    """Share and ceiling without the readout's direction; None for both where they are not asked for."""
+    bare = reference.without_readout
+    if bare is None:
+        return None, None
+    row = references.per_prompt(bare.behaviour.divergence(without(halves, reference.readout)))
+    return ratio(row, bare.native), ratio(bare.ceiling[None], bare.native)
 
 
 def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None:

@@ -131,6 +131,14 @@ class RandomDirections(Row):
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         return both_ways(bench.random_directions(), tasks)
 
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the directions that chance is measured by, each in one sense: [directions, groups, d].
+
+        Behaviour has no sign that would have to cancel: a direction's opposite is one more draw.
+        """
+        assert bench.behaviour is not None
+        return bench.behaviour.chance
+
 
 class Shuffled(Row):
     """The same fit on states paired at random, several shuffles: what a map owes to the pairing.

@@ -13,7 +13,7 @@ worse than none. The first token counts beside the ones after it (`weighted`).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ from lrt_bench.steering.continuation import Positions, steered_tokens, write_gre
 from lrt_bench.steering.divergences import Divergence, hellinger
 from lrt_bench.steering.sweep import unit
 
+ZERO = b""  # the name of the vector that steers nothing
 HELD = 2**22  # logits over the vocabulary that are held at a time, for each of the two sides
 
 
@@ -123,27 +124,26 @@ class Behaviour:
             for places in forwards(site.model, lengths, rows)
             for _, batch in halving(lambda part: self._batch([texts[i] for i in part], native), places)
         ]
-        self.unsteered = self._measured(torch.zeros_like(native)[None], self._to_native)[0]
+        self.unsteered = self._measured(torch.zeros_like(native)[None])[0]
+        self._known = {ZERO: self.unsteered}  # D of rows that were measured, by their vectors' bytes
 
     @torch.inference_mode()
     def divergence(self, vectors: Tensor) -> Tensor:
         """D(native, row) under each row's vectors [v, groups, d]: [v, p, alphas, tokens + 1, kinds], float64.
 
+        Vectors that were measured before are not measured again: rows share halves, and chance is a row too.
         A row whose vectors are all zero is the unsteered model's to the bit. Raises UserError on a vector
         that is not finite.
         """
         self._check(vectors)
-        zero = ~vectors.flatten(1).any(1)
-        divergences = self.unsteered[None].repeat(len(vectors), 1, 1, 1, 1)
-        if not bool(zero.all()):
-            divergences[~zero] = self._measured(vectors[~zero], self._to_native)
-        return divergences
-
-    @torch.inference_mode()
-    def effect(self, vectors: Tensor) -> Tensor:
-        """D(row, unsteered) along native's text, shaped as `divergence`: how much a row changes at all."""
-        self._check(vectors)
-        return self._measured(vectors, self._to_unsteered)
+        names = [
+            row.contiguous().numpy().tobytes() if bool(row.any()) else ZERO for row in vectors.float().cpu()
+        ]
+        new = {name: v for v, name in enumerate(names) if name not in self._known}
+        if new:
+            measured = self._measured(vectors[list(new.values())])
+            self._known.update(zip(new, measured, strict=True))
+        return torch.stack([self._known[name] for name in names])
 
     def _check(self, vectors: Tensor) -> None:
         if not torch.isfinite(vectors).all():
@@ -200,12 +200,12 @@ class Behaviour:
         kept = final.view(len(vectors), *batch.read.shape, -1)[:, batch.real.to(final.device)]
         return model.finish(kept.flatten(0, 1)[:, None])[:, 0].view(len(vectors), kept.shape[1], -1)
 
-    def _measured(self, vectors: Tensor, compare: Callable[[_Batch, Tensor], Tensor]) -> Tensor:
-        """Return what `compare` gives for every text under each row, laid out as `divergence` says."""
+    def _measured(self, vectors: Tensor) -> Tensor:
+        """Return D(native, row) of every text under each row, laid out as `divergence` says."""
         shape = (len(vectors), self.prompts, len(self._steps), self.setting.tokens + 1, self.setting.kinds)
         divergences = torch.zeros(shape, dtype=torch.float64)
         for batch in self._batches:
-            compared = functools.partial(_compared_rows, compare, batch, vectors)
+            compared = functools.partial(self._to_native, batch, vectors)
             together = max(1, self.rows // len(batch.texts))
             places = [text.prompt for text in batch.texts], [text.alpha for text in batch.texts]
             for start in range(0, len(vectors), together):
@@ -216,14 +216,9 @@ class Behaviour:
                     divergences[part[0] : part[-1] + 1, places[0], places[1]] = laid
         return divergences
 
-    def _to_native(self, batch: _Batch, vectors: Tensor) -> Tensor:
-        """D(native, row) at each token that is read: [v, n, kinds]."""
-        return self._between(batch.native[None], self._final(batch, vectors))
-
-    def _to_unsteered(self, batch: _Batch, vectors: Tensor) -> Tensor:
-        """D(row, unsteered) at each token that is read: [v, n, kinds]."""
-        unsteered = self._final(batch, torch.zeros_like(vectors[:1]))
-        return self._between(self._final(batch, vectors), unsteered)
+    def _to_native(self, batch: _Batch, vectors: Tensor, rows: Sequence[int]) -> Tensor:
+        """D(native, row) of some rows at each token that is read: [v, n, kinds]."""
+        return self._between(batch.native[None], self._final(batch, vectors[list(rows)]))
 
     @torch.inference_mode()
     def _between(self, reference: Tensor, other: Tensor) -> Tensor:
@@ -248,13 +243,6 @@ class Behaviour:
     def _kinds(self, reference: Tensor, other: Tensor) -> Tensor:
         """Every divergence of log-probabilities [n, vocabulary]: [n, kinds]."""
         return torch.stack([divergence(reference, other) for divergence in self.setting.divergences], -1)
-
-
-def _compared_rows(
-    compare: Callable[[_Batch, Tensor], Tensor], batch: _Batch, vectors: Tensor, rows: Sequence[int]
-) -> Tensor:
-    """`compare` of some of the rows."""
-    return compare(batch, vectors[list(rows)])
 
 
 def weighted(divergence: Tensor, first: float) -> Tensor:

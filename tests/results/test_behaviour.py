@@ -48,14 +48,31 @@ def test_the_score_sets_shares_beside_their_ceilings_on_clear_tasks():
     assert control_score(tasks, dict.fromkeys("abc")) is None
 
 
-def test_what_moves_no_further_than_chance_is_not_clear():
+@pytest.mark.parametrize(
+    ("ceiling", "chance", "wanted"),
+    [
+        (0.2, 1.2, True),  # the half is nearer than nothing and than chance
+        (1.0, 1.2, False),  # as far as no steering
+        (0.5, 0.5, False),  # as far as a random direction
+        (0.2, 0.0, False),  # a random direction is nearer
+    ],
+)
+def test_a_task_is_clear_where_the_half_is_nearer_than_nothing_and_than_chance(ceiling, chance, wanted):
     rng = np.random.default_rng(0)
-    random = rng.uniform(0.5, 1.5, (8, 40))
-    for far, wanted in ((1.0, False), (5.0, True)):
-        clear, (low, high) = clear_of_chance(rng.uniform(0.5, 1.5, 40) * far, random, replicates=500, seed=1)
-        assert clear is wanted
-        assert low < high
-        assert clear == (low > 0)
+    blur = rng.uniform(0.8, 1.2, 40)
+    random = chance * blur * rng.uniform(0.9, 1.1, (8, 1))
+    clear, (low, high) = clear_of_chance(blur, ceiling * blur, random, replicates=500, seed=1)
+    assert clear is wanted
+    assert low <= high
+    assert clear == (low > 0)
+
+
+def test_one_stray_direction_of_chance_keeps_a_task_from_being_clear():
+    native, ceiling = np.full(40, 1.0), np.full(40, 0.3)
+    chance = np.full((8, 40), 1.1)
+    assert clear_of_chance(native, ceiling, chance, replicates=500, seed=1)[0]
+    chance[0] = 0.1  # one direction in eight comes nearer to native than the half does
+    assert not clear_of_chance(native, ceiling, chance, replicates=500, seed=1)[0]
 
 
 def test_a_constant_factor_does_not_change_the_slope_free_r2():

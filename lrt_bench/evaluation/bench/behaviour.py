@@ -16,7 +16,7 @@ from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
 from lrt_bench.results.metrics import Array
-from lrt_bench.results.schema.behaviour import clear_of_chance, ratio
+from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.behaviour import Behaviour, Setting, weighted
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.damage import DamageUnit, NeutralText, damage_unit
@@ -27,39 +27,45 @@ UNIT_GUESS = 0.65  # spreads: about a unit of damage on the embedded family; the
 
 
 @dataclass(frozen=True)
+class WithoutReadout:
+    """The target under native steering without the readout's direction; arrays as `BehaviourReference`'s."""
+
+    behaviour: Behaviour
+    native: Array
+    ceiling: Array
+
+
+@dataclass(frozen=True)
 class BehaviourReference:
     """What a task's rows are compared with; arrays [prompts] sum over alphas, tokens weighted.
 
     Attributes
     ----------
-    whole, without_readout
-        The target under native steering, whole and with the readout's direction projected out of both sides.
+    whole
+        The target under native steering.
     native, ceiling
         D(native, unsteered) and D(native, native of the other half), [prompts].
-    bare_native, bare_ceiling
-        The same without the readout's direction.
+    chance
+        D(native, random direction), [directions, prompts].
+    without_readout
+        The same with the readout's direction projected out of both sides; None where it is not asked for.
     readout
         The readout's direction [d_target], zeros where there is none.
     readout_share, unembedding_share
         Shares of the controls that know unembeddings only: the readout, and the unembeddings' map.
     damage
         What native does to neutral text (`BehaviourReferences.damage`).
-    clear, effect
-        Whether native moves predictions further than random directions do, and the interval of its lead.
     """
 
     whole: Behaviour
-    without_readout: Behaviour
     native: Array
     ceiling: Array
-    bare_native: Array
-    bare_ceiling: Array
+    chance: Array
+    without_readout: WithoutReadout | None
     readout: Tensor
     readout_share: float | None
     unembedding_share: float | None
     damage: float | None
-    clear: bool
-    effect: tuple[float, float]
     failures: int
 
 
@@ -116,6 +122,11 @@ class BehaviourReferences:
         pairs = [states.halves(split) for split in range(self.spec.splits)]
         return [sides for first, second in pairs for sides in ((first, second), (second, first))]
 
+    @property
+    def chance(self) -> Tensor:
+        """The random directions, each the same for every group: [directions, groups, d_target]."""
+        return self.random[:, None].expand(-1, self.groups, -1)
+
     def own_halves(self, task: ChoiceTask) -> Tensor:
         """Native vectors of the halves that rows' vectors are from, [groups, d_target]."""
         return torch.stack([own.vector for own, _ in self.halves(self.inputs.target_states(task))])
@@ -167,27 +178,29 @@ class BehaviourReferences:
         readout = choice_readout(target.model, self.sweep.of(task).encoded)
         setting = Setting(spec.alphas, self.unit.length, spec.tokens, positions=spec.positions)
         whole = Behaviour(target, prompts, other, group, setting, self.batch_size)
-        bare = Behaviour(target, prompts, without(other, readout), group, setting, self.batch_size)
         native = self.per_prompt(whole.unsteered)
-        chance = self.per_prompt(whole.effect(self.random[:, None].expand(-1, self.groups, -1)))
-        clear, effect = clear_of_chance(native, chance, replicates=self.bootstrap, seed=self.seed)
+        bare = None
+        if spec.without_readout:
+            behaviour = Behaviour(target, prompts, without(other, readout), group, setting, self.batch_size)
+            bare = WithoutReadout(
+                behaviour,
+                self.per_prompt(behaviour.unsteered),
+                self._compared(behaviour, without(own, readout))[0],
+            )
         controls = [
             vectors if vectors is None else ratio(self._compared(whole, vectors), native)
             for vectors in (self._by_readout(readout), self._by_unembeddings(task))
         ]
         return BehaviourReference(
             whole=whole,
-            without_readout=bare,
             native=native,
             ceiling=self._compared(whole, own)[0],
-            bare_native=self.per_prompt(bare.unsteered),
-            bare_ceiling=self._compared(bare, without(own, readout))[0],
+            chance=self.per_prompt(whole.divergence(self.chance)),
+            without_readout=bare,
             readout=readout,
             readout_share=controls[0],
             unembedding_share=controls[1],
             damage=self.damage(self.inputs.target_states(task).vector[None]),
-            clear=clear,
-            effect=effect,
             failures=len(task.choices) - len(prompts),
         )
 

@@ -60,7 +60,8 @@ class TaskBehaviour(Record):
     Divergences are sums over alphas for each prompt, the first token and the mean later one weighted.
 
     divergence : D(native, row), one list a fit seed; native : D(native, unsteered); ceiling : D(native,
-        native of the other half). clear : whether native moves predictions further than random directions do.
+        native of the other half). clear, effect : whether native of the other half is nearer to native than
+        no steering and random directions are, and the interval of its margin (`clear_of_chance`).
     """
 
     task: Name
@@ -136,19 +137,23 @@ def ratio(row: Array, native: Array) -> float | None:
 
 
 def clear_of_chance(
-    native: Array, random: Array, *, replicates: int, seed: int
+    native: Array, ceiling: Array, chance: Array, *, replicates: int, seed: int
 ) -> tuple[bool, tuple[float, float]]:
-    """Whether native moves predictions further than random directions, by the bootstrap over both.
+    """Whether the other half's native vector is nearer to native than no steering and random directions are.
 
-    native [prompts], random [directions, prompts] : D(steered, unsteered). Native's mean less what 97.5% of
-    random directions stay below (their mean and 1.96 standard deviations) has an interval above 0.
+    native, ceiling [prompts] : D(native, unsteered) and D(native, native of the other half); chance
+    [directions, prompts] : D(native, random direction). The margin is the lesser of native's mean and of what
+    97.5% of random directions stay above (their mean less 1.96 standard deviations), less the ceiling's mean;
+    its interval, by the bootstrap over prompts and directions, must lie above 0. Returns the verdict and
+    that interval.
     """
     rng = np.random.default_rng([seed, 606])
     prompts = rng.integers(0, len(native), (replicates, len(native)))
-    directions = rng.integers(0, len(random), (replicates, len(random)))
-    means = random[:, prompts].mean(2)[directions, np.arange(replicates)[:, None]]
-    floor = means.mean(1) + NORMAL_97_5 * means.std(1, ddof=1)
-    low, high = interval(native[prompts].mean(1) - floor)
+    directions = rng.integers(0, len(chance), (replicates, len(chance)))
+    means = chance[:, prompts].mean(2)[directions, np.arange(replicates)[:, None]]
+    floor = means.mean(1) - NORMAL_97_5 * means.std(1, ddof=1)
+    margin = np.minimum(native[prompts].mean(1), floor) - ceiling[prompts].mean(1)
+    low, high = interval(margin)
     return low > 0, (low, high)
 
 
