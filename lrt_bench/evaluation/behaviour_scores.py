@@ -47,6 +47,9 @@ def behaviour_record(
     references, spec = bench.behaviour, bench.suite.behaviour
     if references is None or spec is None or not bench.choice_sweep.tasks:
         return None
+    references.measure({
+        task.name: row.half_vectors(bench, task, vectors[task.name]) for task in bench.choice_sweep.tasks
+    })  # fmt: skip
     tasks = tuple(
         task_behaviour(bench, row, task, vectors[task.name], deltas[task.name])
         for task in bench.choice_sweep.tasks
