@@ -95,7 +95,7 @@ class BehaviourReferences:
     seed: int
     batch_size: int
     _references: dict[str, BehaviourReference] = field(default_factory=dict, init=False, repr=False)
-    _damages: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by vectors' bytes
+    _damages: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by a vector's bytes
 
     @functools.cached_property
     def text(self) -> NeutralText:
@@ -142,15 +142,18 @@ class BehaviourReferences:
         """Mean damage of vectors [v, d_target] over the alphas, nats a token; None for a zero vector."""
         if not bool(vectors.any(1).all()):
             return None
-        name = vectors.numpy().tobytes()
-        if name not in self._damages:
-            self._damages[name] = self._damage(vectors)
-        return self._damages[name]
+        names = [vector.numpy().tobytes() for vector in vectors.cpu().contiguous()]
+        new = {name: v for v, name in enumerate(names) if name not in self._damages}
+        if new:
+            measured = self._damage(vectors[list(new.values())])
+            self._damages.update(zip(new, measured.tolist(), strict=True))
+        return sum(self._damages[name] for name in names) / len(names)
 
-    def _damage(self, vectors: Tensor) -> float:
+    def _damage(self, vectors: Tensor) -> Tensor:
+        """Return each vector's mean damage over the alphas: [v]."""
         steps = torch.tensor(self.spec.alphas) * self.unit.length
         offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
-        return float(self.text.damage(offsets).mean())
+        return self.text.damage(offsets).view(len(vectors), -1).mean(1)
 
     def _by_unembeddings(self, task: ChoiceTask) -> Tensor | None:
         """Source vectors of the halves, carried by the unembeddings' map: [groups, d_target]."""
