@@ -73,6 +73,8 @@ def test_one_stray_direction_of_chance_keeps_a_task_from_being_clear():
     assert clear_of_chance(native, ceiling, chance, replicates=500, seed=1)[0]
     chance[0] = 0.1  # one direction in eight comes nearer to native than the half does
     assert not clear_of_chance(native, ceiling, chance, replicates=500, seed=1)[0]
+    chance[0] = 60.0  # one that breaks the model comes near to nothing
+    assert clear_of_chance(native, ceiling, chance, replicates=500, seed=1)[0]
 
 
 def test_a_constant_factor_does_not_change_the_slope_free_r2():

@@ -143,16 +143,20 @@ def clear_of_chance(
 
     native, ceiling [prompts] : D(native, unsteered) and D(native, native of the other half); chance
     [directions, prompts] : D(native, random direction). The margin is the lesser of native's mean and of what
-    97.5% of random directions stay above (their mean less 1.96 standard deviations), less the ceiling's mean;
-    its interval, by the bootstrap over prompts and directions, must lie above 0. Returns the verdict and
-    that interval.
+    97.5% of random directions stay above, less the ceiling's mean; its interval, by the bootstrap over
+    prompts and directions, must lie above 0. Returns the verdict and that interval.
+
+    Random directions are seldom nearer to native than no steering, but a few are many times as far: their
+    spread is that of those below the median, or one direction that breaks the model would hide all tasks.
     """
     rng = np.random.default_rng([seed, 606])
     prompts = rng.integers(0, len(native), (replicates, len(native)))
     directions = rng.integers(0, len(chance), (replicates, len(chance)))
     means = chance[:, prompts].mean(2)[directions, np.arange(replicates)[:, None]]
-    floor = means.mean(1) - NORMAL_97_5 * means.std(1, ddof=1)
-    margin = np.minimum(native[prompts].mean(1), floor) - ceiling[prompts].mean(1)
+    median = np.median(means, axis=1)
+    below = np.minimum(means - median[:, None], 0)
+    spread = np.sqrt(2 * np.square(below).sum(1) / (len(chance) - 1))  # half of a normal's squares lie below
+    margin = np.minimum(native[prompts].mean(1), median - NORMAL_97_5 * spread) - ceiling[prompts].mean(1)
     low, high = interval(margin)
     return low > 0, (low, high)
 
