@@ -122,8 +122,7 @@ class CorpusSpec(Strict):
     @property
     def budget(self) -> Budget:
         """How much of it a fit may read and keep."""
-        unseen = self.validation_tokens
-        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens, unseen)
+        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens)
 
     def corpus(self, data: Data) -> Corpus:
         """Make the corpus, its ids read from `data`."""
@@ -138,6 +137,7 @@ class BehaviourSpec(Strict):
     splits : of a concept's pairs into halves; a row's vector from one half is set against native from the
         other.
     positions : the tokens that are steered (`steering.continuation`).
+    prompts : of a task's scored ones that behaviour is measured on, evenly spaced; all of them by default.
     without_readout : whether shares without the readout's direction are measured too, at twice the cost.
     """
 
@@ -147,6 +147,7 @@ class BehaviourSpec(Strict):
     first: Annotated[float, Field(ge=0, le=1)] = 0.25
     splits: Annotated[int, Field(ge=1, le=16)] = 4
     positions: Literal["all", "but-last", "last"] = "all"
+    prompts: Annotated[int, Field(ge=1, le=10_000)] | None = None
     without_readout: bool = False
 
     @field_validator("alphas")

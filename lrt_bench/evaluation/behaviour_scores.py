@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
 from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.results.metrics import MIN_CEILING, Array, TaskErrors
 from lrt_bench.results.schema.behaviour import (
@@ -91,16 +93,29 @@ def behaviour_record(bench: PairBench, measured: Sequence[MeasuredTask]) -> Beha
     )
 
 
-def measured_task(
-    bench: PairBench, row: Row, task: ChoiceTask, vectors: Tensor, deltas: ChoiceDeltas
-) -> MeasuredTask | None:
-    """Measure a row's behaviour on one task; vectors [seeds, d_target] are those of all pairs.
+def measured_tasks(
+    bench: PairBench, row: Row, vectors: Vectors, deltas: Dictionary[str, ChoiceDeltas]
+) -> dict[str, MeasuredTask]:
+    """Measure a row's behaviour on each choice task, all at once; nothing where the suite measures none.
 
-    None where the suite measures none.
+    vectors {task: [seeds, d_target]} are those of all pairs.
     """
+    tasks = bench.choice_sweep.tasks
+    if bench.behaviour is None or not tasks:
+        return {}
+    bench.behaviour.measure({
+        task.name: row.half_vectors(bench, task, vectors[task.name]) for task in tasks
+    })  # fmt: skip
+    return {
+        task.name: _measured_task(bench, row, task, vectors[task.name], deltas[task.name]) for task in tasks
+    }
+
+
+def _measured_task(
+    bench: PairBench, row: Row, task: ChoiceTask, vectors: Tensor, deltas: ChoiceDeltas
+) -> MeasuredTask:
     references = bench.behaviour
-    if references is None:
-        return None
+    assert references is not None
     reference = references.of(task)
     halves = row.half_vectors(bench, task, vectors)
     measured = reference.whole.divergence(halves)

@@ -21,7 +21,7 @@ from lrt_bench.evaluation.behaviour_scores import (
     MeasuredTask,
     behaviour_record,
     gate,
-    measured_task,
+    measured_tasks,
 )
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
@@ -228,12 +228,11 @@ class PairJob:
     ) -> dict[str, MeasuredTask]:
         """Return the row's behaviour on each choice task; nothing where the suite measures none."""
         sweep, references = self.bench.choice_sweep, self.references()
-        measured = {}
-        for task in sweep.tasks:
-            deltas = ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
-            if one := measured_task(self.bench, row, task, vectors[task.name], deltas):
-                measured[task.name] = one
-        return measured
+        deltas = {
+            task.name: ChoiceDeltas(sweep.delta(m[task.name]), references[task.name].native)
+            for task in sweep.tasks
+        }
+        return measured_tasks(self.bench, row, vectors, deltas)
 
     def _lm_eval(self, row: Row, vectors: dict[str, Tensor]) -> tuple[LmEvalScores, ...]:
         """lm-eval's tasks under the row's vectors of the steerable concepts, where they are asked for."""

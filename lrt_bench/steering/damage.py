@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ NATS = 0.5  # of damage that one unit does: half a unit does about .1
 DIRECTIONS = 64  # their median then lies within a few percent of all directions'
 TOKENS, TEXT = 128, 16  # of neutral text that are read, and of one text at most
 CLOSE = 0.01  # relative distance to the wanted damage at which the search ends
+FIRST, NEAR = 16, 0.1  # directions that the search begins with, and the distance at which all take over
 STEPS = 24  # of the search, each way
 CURVE = (0.25, 0.5)  # lengths, in units, at which the curve is read too
 REPLICATES = 1000  # of the bootstrap over directions
@@ -130,20 +131,12 @@ def damage_unit(
         raise UserError(f"unit of alpha: the states' spread is {guess:g}: all tokens have one state there")
     generator = torch.Generator().manual_seed(seed + 4243)
     drawn = _orthogonal(directions, width, generator)
-    measured: dict[float, Array] = {}
-
-    def excess(length: float) -> float:
-        """Log of the median damage over the wanted one."""
-        if length not in measured:
-            measured[length] = text.damage(drawn * length).numpy()
-        median = float(np.median(measured[length]))
-        if not math.isfinite(median):
-            raise UserError(NO_LENGTH)
-        return math.log(max(median, 1e-30) / nats)
-
-    length = _search(excess, guess)
+    few = _Excess(text, drawn[:FIRST], nats)
+    excess = _Excess(text, drawn, nats)
+    length = _search(excess, _search(few, guess, NEAR), CLOSE)
     for part in CURVE:
         excess(part * length)
+    measured = excess.measured
     lengths = sorted(measured)
     table = np.stack([measured[each] for each in lengths])  # [lengths, directions]
     own = np.array([_crossing(np.log(lengths), np.log(np.maximum(row, 1e-30) / nats)) for row in table.T])
@@ -154,6 +147,27 @@ def damage_unit(
     return DamageUnit(
         nats, length, (low, high), directions, text.tokens, tuple(lengths), medians, lower, upper
     )
+
+
+@dataclass
+class _Excess:
+    """Log of the median damage of some directions over the wanted one, as a function of their length.
+
+    measured : damage of each direction, by length.
+    """
+
+    text: NeutralText
+    directions: Tensor
+    nats: float
+    measured: dict[float, Array] = field(default_factory=dict)
+
+    def __call__(self, length: float) -> float:
+        if length not in self.measured:
+            self.measured[length] = self.text.damage(self.directions * length).numpy()
+        median = float(np.median(self.measured[length]))
+        if not math.isfinite(median):
+            raise UserError(NO_LENGTH)
+        return math.log(max(median, 1e-30) / self.nats)
 
 
 def _orthogonal(count: int, width: int, generator: torch.Generator) -> Tensor:
@@ -170,7 +184,7 @@ def _orthogonal(count: int, width: int, generator: torch.Generator) -> Tensor:
     return torch.cat(bases)[:count].float()
 
 
-def _search(excess: Callable[[float], float], guess: float) -> float:
+def _search(excess: Callable[[float], float], guess: float, close: float) -> float:
     """Return the length at which `excess` is 0, by a bracket and then by secants that stay inside of it."""
     low = high = guess
     for _ in range(STEPS):
@@ -185,7 +199,7 @@ def _search(excess: Callable[[float], float], guess: float) -> float:
         raise UserError(NO_LENGTH)
     length = high
     for step in range(STEPS):
-        if abs(excess(length)) <= CLOSE:
+        if abs(excess(length)) <= close:
             break
         share = -excess(low) / (excess(high) - excess(low))
         share = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -31,6 +32,17 @@ def jensen_shannon(reference: Tensor, other: Tensor) -> Tensor:
 def hellinger(reference: Tensor, other: Tensor) -> Tensor:
     """Squared Hellinger distance, sum (sqrt p - sqrt q)^2 / 2: symmetric, at most 1."""
     return ((reference / 2).exp() - (other / 2).exp()).square().sum(-1) / 2
+
+
+def roots(logits: Tensor) -> Tensor:
+    """Square roots of the probabilities of logits [n, vocabulary], which are overwritten."""
+    halves = logits.sub_(logits.amax(-1, keepdim=True)).mul_(0.5).exp_()
+    return halves.div_(torch.linalg.vector_norm(halves, dim=-1, keepdim=True))
+
+
+def root_distance(reference: Tensor, other: Tensor) -> Tensor:
+    """`hellinger` of two distributions' square roots [n, vocabulary]; the second is overwritten."""
+    return torch.linalg.vector_norm(other.sub_(reference), dim=-1).square_().div_(2)
 
 
 def log_ratio_variance(reference: Tensor, other: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from lrt_bench.data.corpus import encode
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.tasks import SideEffectTask
 from lrt_bench.models.loading import Models
-from lrt_bench.steering.behaviour import Behaviour, Setting
+from lrt_bench.steering.behaviour import Concept, behaviours
 from lrt_bench.steering.damage import NeutralText, damage_unit
 from lrt_bench.steering.divergences import DIVERGENCES
+from lrt_bench.steering.steered_texts import Setting
 from scripts.protocol.rows import PAIRS, SEED, Case, load_case, rungs
 
 ALPHAS = (-1.0, -0.5, -0.25, 0.25, 0.5, 1.0)
@@ -45,7 +46,8 @@ def measure(case: Case, out: Path) -> None:
         if path.exists():
             continue
         prompts = case.prompts[task]
-        behaviour = Behaviour(case.target, prompts, case.native(task)[None], [0] * len(prompts), setting)
+        concept = Concept(prompts, case.native(task)[None], [0] * len(prompts))
+        [behaviour] = behaviours(case.target, [concept], setting)
         arrays = {
             name: behaviour.divergence(vectors[task][:, None]).float().numpy()
             for name, vectors in rows.items()

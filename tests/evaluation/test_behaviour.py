@@ -213,7 +213,7 @@ def test_a_run_has_the_plain_scripts_share(nano, tiny_task, tmp_path, pair):
         row[p], whole[p] = (
             (spec.first * part[..., 0] + (1 - spec.first) * part[..., 1:].mean(-1)).sum() for part in sides
         )
-    assert result.tasks[0].share == pytest.approx(1 - row.sum() / whole.sum(), abs=1e-5)
+    assert result.tasks[0].share == pytest.approx(1 - row.sum() / whole.sum(), abs=1e-5, rel=1e-5)
     np.testing.assert_allclose(result.tasks[0].energy, whole, rtol=1e-3, atol=1e-7)
 
 

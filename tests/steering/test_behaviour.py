@@ -12,10 +12,11 @@ from lrt_bench.errors import UserError
 from lrt_bench.models.decoders.planted import plant
 from lrt_bench.models.loading import load_model
 from lrt_bench.models.sites import Site
-from lrt_bench.steering.behaviour import Behaviour, Setting, share, weighted
+from lrt_bench.steering.behaviour import Concept, behaviours, share, weighted
 from lrt_bench.steering.concepts import concept_states
 from lrt_bench.steering.continuation import POSITIONS, steered_tokens, write_greedily
 from lrt_bench.steering.divergences import DIVERGENCES
+from lrt_bench.steering.steered_texts import Setting
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -26,6 +27,11 @@ LENGTH, TOKENS = 3.0, 4
 
 def prompts_of(model):
     return [tokenized(model.tokenizer, text) for text in TEXTS]
+
+
+def behaviour_of(site, prompts, native, group, setting, rows=64):
+    [behaviour] = behaviours(site, [Concept(prompts, native, group)], setting, rows)
+    return behaviour
 
 
 def draw(width, count, seed=0):
@@ -41,7 +47,7 @@ def test_the_share_of_a_concept_is_the_plain_scripts(nano, size, layer, length):
     row = 0.8 * native / native.norm() + 0.6 * draw(site.width, 1)[0] / site.width**0.5
     prompts = [tokenized(model.tokenizer, prompt.prompt) for prompt in task.choices[:4]]
     setting = Setting((-1.0, 0.5), length, TOKENS)
-    behaviour = Behaviour(site, prompts, native[None], [0] * len(prompts), setting)
+    behaviour = behaviour_of(site, prompts, native[None], [0] * len(prompts), setting)
     divergences = behaviour.divergence(row[None, None])[0, ..., 0]
     lengths = [alpha * length for alpha in setting.alphas]
     expected, unsteered = plain_divergences(
@@ -62,7 +68,7 @@ def test_every_divergence_and_position_on_other_architectures(random_model, arch
     site = Site(model, 2)
     native, row = draw(site.width, 2)
     setting = Setting((-1.0, 1.0), LENGTH, TOKENS, tuple(DIVERGENCES.values()), positions)
-    behaviour = Behaviour(site, prompts_of(model), native[None], [0, 0, 0], setting, rows=2)
+    behaviour = behaviour_of(site, prompts_of(model), native[None], [0, 0, 0], setting, rows=2)
     own = behaviour.divergence(row[None, None])[0]
     for place, kind in enumerate(DIVERGENCES):
         expected, unsteered = plain_divergences(
@@ -86,13 +92,13 @@ def test_what_is_written_is_what_whole_forwards_write(random_model):
     offsets = 4 * draw(site.width, 3)
     greedy = write_greedily(site, prompts_of(model), offsets, 6, rows=2)
     for prompt, offset, text in zip(prompts_of(model), offsets, greedy, strict=True):
-        assert prompt + text == written(model.module, model.tokenizer, prompt, 2, offset, 6, "all")
+        assert text.ids == written(model.module, model.tokenizer, prompt, 2, offset, 6, "all")
 
 
 def test_no_steering_is_zero_and_native_is_one(nano):
     site = Site(nano("S"), 2)
     native = draw(96, 2)
-    behaviour = Behaviour(site, prompts_of(nano("S")), native, [0, 1, 0], Setting((-1.0, 1.0), 150.0, 3))
+    behaviour = behaviour_of(site, prompts_of(nano("S")), native, [0, 1, 0], Setting((-1.0, 1.0), 150.0, 3))
     divergences = behaviour.divergence(torch.stack([torch.zeros(2, 96), native, native * 7]))
     assert torch.equal(divergences[0], behaviour.unsteered)
     assert behaviour.unsteered.sum() > 0.1
@@ -104,10 +110,10 @@ def test_each_prompt_is_compared_with_the_reference_of_its_group(nano):
     site, prompts = Site(nano("S"), 2), prompts_of(nano("S"))
     native, row = draw(96, 2), draw(96, 2, seed=1)
     setting = Setting((-1.0, 1.0), 150.0, 3)
-    both = Behaviour(site, prompts, native, [0, 1, 0], setting).divergence(row[None])[0]
+    both = behaviour_of(site, prompts, native, [0, 1, 0], setting).divergence(row[None])[0]
     for group in (0, 1):
         chosen = [p for p, own in enumerate([0, 1, 0]) if own == group]
-        behaviour = Behaviour(
+        behaviour = behaviour_of(
             site, [prompts[p] for p in chosen], native[group : group + 1], [0] * len(chosen), setting
         )
         alone = behaviour.divergence(row[None, group : group + 1])[0]
@@ -118,9 +124,9 @@ def test_neither_the_batch_size_nor_the_block_of_tokens_matters(nano, monkeypatc
     site, prompts = Site(nano("S"), 2), prompts_of(nano("S"))
     native, rows = draw(96, 1), draw(96, 3, seed=1)[:, None]
     setting = Setting((-1.0, 1.0), 150.0, 3)
-    whole = Behaviour(site, prompts, native, [0, 0, 0], setting).divergence(rows)
-    monkeypatch.setattr("lrt_bench.steering.behaviour.HELD", 1536 * 2)
-    small = Behaviour(site, prompts, native, [0, 0, 0], setting, rows=1).divergence(rows)
+    whole = behaviour_of(site, prompts, native, [0, 0, 0], setting).divergence(rows)
+    monkeypatch.setattr("lrt_bench.steering.steered_texts.BLOCK", 1536 * 2)
+    small = behaviour_of(site, prompts, native, [0, 0, 0], setting, rows=1).divergence(rows)
     torch.testing.assert_close(small, whole, rtol=1e-3, atol=1e-6)
 
 
@@ -129,8 +135,8 @@ def test_planted_models_behave_alike(nano):
     planted = plant("widening", base)
     native, row = draw(96, 1), draw(96, 1, seed=1)
     setting = Setting((-1.0, 1.0), 150.0, 3)
-    own = Behaviour(Site(base, 2), prompts_of(base), native, [0, 0, 0], setting)
-    moved = Behaviour(Site(planted, 2), prompts_of(base), native @ planted.basis.T, [0, 0, 0], setting)
+    own = behaviour_of(Site(base, 2), prompts_of(base), native, [0, 0, 0], setting)
+    moved = behaviour_of(Site(planted, 2), prompts_of(base), native @ planted.basis.T, [0, 0, 0], setting)
     torch.testing.assert_close(
         moved.divergence(row[None] @ planted.basis.T), own.divergence(row[None]), rtol=5e-3, atol=1e-5
     )
@@ -141,22 +147,22 @@ def test_a_text_that_ends_is_read_up_to_its_end(random_folder):
     model = load_model(str(random_folder("llama")))
     site, prompts, native = Site(model, 2), prompts_of(model)[:1], draw(48, 1)
     setting = Setting((1.0,), LENGTH, 4)
-    whole = Behaviour(site, prompts, native, [0], setting)
-    text = write_greedily(site, prompts, LENGTH * native / native.norm(), 4)[0]
+    whole = behaviour_of(site, prompts, native, [0], setting)
+    text = write_greedily(site, prompts, LENGTH * native / native.norm(), 4)[0].ids[len(prompts[0]) :]
     assert text[0] != text[1]
     model.ends = frozenset([text[1]])
-    cut = Behaviour(site, prompts, native, [0], setting)
+    cut = behaviour_of(site, prompts, native, [0], setting)
     torch.testing.assert_close(cut.unsteered[..., :2, 0], whole.unsteered[..., :2, 0], rtol=1e-4, atol=1e-6)
     assert not cut.unsteered[..., 2:, 0].any()
 
 
 def test_what_cannot_be_measured_is_refused(nano):
     site, prompts = Site(nano("S"), 2), prompts_of(nano("S"))
-    behaviour = Behaviour(site, prompts, draw(96, 1), [0, 0, 0], Setting((1.0,), 150.0, 2))
+    behaviour = behaviour_of(site, prompts, draw(96, 1), [0, 0, 0], Setting((1.0,), 150.0, 2))
     with pytest.raises(UserError, match="NaN"):
         behaviour.divergence(torch.full((1, 1, 96), torch.nan))
     with pytest.raises(UserError, match="it reads 128"):
-        Behaviour(site, [[1] * 127], draw(96, 1), [0], Setting((1.0,), 150.0, 2))
+        behaviour_of(site, [[1] * 127], draw(96, 1), [0], Setting((1.0,), 150.0, 2))
     with pytest.raises(ValueError, match="none of them 0"):
         Setting((0.0, 1.0), 150.0, 2)
 

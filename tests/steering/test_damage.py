@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from massive import massive
 from plain_behaviour import divergence, forward, log_softmax, tokenized
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.decoders.planted import plant
-from lrt_bench.models.decoders.transformers_model import TransformersModel
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.damage import DIRECTIONS, NeutralText, damage_unit
 from lrt_bench.steering.sweep import unit
@@ -26,25 +26,6 @@ TEXTS = [
 
 def encoded(model, texts=TEXTS):
     return [tokenized(model.tokenizer, text) for text in texts]
-
-
-def massive(tokenizer, count):
-    """A small random Llama of which `count` dimensions of the states are 30 times as large."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=1600, hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, bos_token_id=0, eos_token_id=1,
-    )  # fmt: skip
-    module = LlamaForCausalLM(config)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(4)
-        module.lm_head.weight *= 5
-        module.model.embed_tokens.weight[:, :count] *= 30
-    return TransformersModel(f"massive-{count}", f"massive-{count}", module, tokenizer)
 
 
 def test_damage_is_the_plain_scripts(random_model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,10 +18,11 @@ from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
 from lrt_bench.results.metrics import Array
 from lrt_bench.results.schema.behaviour import ratio
-from lrt_bench.steering.behaviour import Behaviour, Setting, weighted
+from lrt_bench.steering.behaviour import Behaviour, Concept, behaviours, measure, weighted
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.damage import DamageUnit, NeutralText, damage_unit
 from lrt_bench.steering.readout import choice_readout, unembedding_map, without
+from lrt_bench.steering.steered_texts import Setting
 from lrt_bench.steering.sweep import unit
 
 UNIT_GUESS = 0.65  # spreads: about a unit of damage on the embedded family; the search begins there
@@ -71,7 +73,7 @@ class BehaviourReference:
 
 @dataclass(frozen=True, eq=False)
 class BehaviourReferences:
-    """Behaviour of one pair's target, task by task, each made when it is first asked for.
+    """Behaviour of one pair's target, all tasks' references made when one is first asked for.
 
     Parameters
     ----------
@@ -93,6 +95,7 @@ class BehaviourReferences:
     seed: int
     batch_size: int
     _references: dict[str, BehaviourReference] = field(default_factory=dict, init=False, repr=False)
+    _damages: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)  # by a vector's bytes
 
     @functools.cached_property
     def text(self) -> NeutralText:
@@ -139,9 +142,18 @@ class BehaviourReferences:
         """Mean damage of vectors [v, d_target] over the alphas, nats a token; None for a zero vector."""
         if not bool(vectors.any(1).all()):
             return None
+        names = [vector.numpy().tobytes() for vector in vectors.cpu().contiguous()]
+        new = {name: v for v, name in enumerate(names) if name not in self._damages}
+        if new:
+            measured = self._damage(vectors[list(new.values())])
+            self._damages.update(zip(new, measured.tolist(), strict=True))
+        return sum(self._damages[name] for name in names) / len(names)
+
+    def _damage(self, vectors: Tensor) -> Tensor:
+        """Return each vector's mean damage over the alphas: [v]."""
         steps = torch.tensor(self.spec.alphas) * self.unit.length
         offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
-        return float(self.text.damage(offsets).mean())
+        return self.text.damage(offsets).view(len(vectors), -1).mean(1)
 
     def _by_unembeddings(self, task: ChoiceTask) -> Tensor | None:
         """Source vectors of the halves, carried by the unembeddings' map: [groups, d_target]."""
@@ -152,13 +164,29 @@ class BehaviourReferences:
         return torch.stack([own.vector for own, _ in halves]) @ weight.T
 
     def of(self, task: ChoiceTask) -> BehaviourReference:
-        """Return one task's references, measured at the first call."""
-        if task.name not in self._references:
-            self._references[task.name] = self._reference(task)
+        """Return one task's references; those of all tasks are measured at the first call."""
+        if not self._references:
+            self._references.update(self._measured())
         return self._references[task.name]
 
-    def _prompts(self, task: ChoiceTask) -> list[list[int]]:
-        """Return the task's scored prompts that leave room for what is written, or raise UserError."""
+    def measure(self, halves: Dictionary[str, Tensor]) -> None:
+        """Measure rows' vectors {task: [rows, groups, d_target]} in common batches.
+
+        What `divergence` of the tasks' behaviours is asked for afterwards then is known already.
+        """
+        asked = [(self.of(task), halves[task.name]) for task in self.sweep.tasks if task.name in halves]
+        measure([(reference.whole, vectors) for reference, vectors in asked])
+        measure([
+            (reference.without_readout.behaviour, without(vectors, reference.readout))
+            for reference, vectors in asked
+            if reference.without_readout is not None
+        ])  # fmt: skip
+
+    def _prompts(self, task: ChoiceTask) -> tuple[list[list[int]], int]:
+        """Return the prompts that behaviour is measured on, evenly spaced among the task's scored ones.
+
+        With them how many are lost: what is written leaves no room for them. Raises UserError where all are.
+        """
         model, tokens = self.inputs.target.model, self.spec.tokens
         encoded = [row.ids for row in self.sweep.of(task).encoded]
         prompts = [ids for ids in encoded if len(ids) <= model.context - tokens]
@@ -167,47 +195,82 @@ class BehaviourReferences:
                 f"suite: behaviour.tokens {tokens}: no prompt of {task.name} leaves room for them in "
                 f"{model.name}, which reads {model.context}; give fewer"
             )
-        return prompts
+        count = min(len(prompts), self.spec.prompts or len(prompts))
+        chosen = [prompts[place * len(prompts) // count] for place in range(count)]
+        return chosen, len(task.choices) - len(prompts)
 
-    def _reference(self, task: ChoiceTask) -> BehaviourReference:
-        spec, target = self.spec, self.inputs.target
-        prompts = self._prompts(task)
-        group = [place % self.groups for place in range(len(prompts))]
-        other = torch.stack([other.vector for _, other in self.halves(self.inputs.target_states(task))])
-        own = self.own_halves(task)
-        readout = choice_readout(target.model, self.sweep.of(task).encoded)
-        setting = Setting(spec.alphas, self.unit.length, spec.tokens, positions=spec.positions)
-        whole = Behaviour(target, prompts, other, group, setting, self.batch_size)
-        native = self.per_prompt(whole.unsteered)
-        bare = None
-        if spec.without_readout:
-            behaviour = Behaviour(target, prompts, without(other, readout), group, setting, self.batch_size)
-            bare = WithoutReadout(
-                behaviour,
-                self.per_prompt(behaviour.unsteered),
-                self._compared(behaviour, without(own, readout))[0],
-            )
-        controls = [
-            vectors if vectors is None else ratio(self._compared(whole, vectors), native)
-            for vectors in (self._by_readout(readout), self._by_unembeddings(task))
+    def _measured(self) -> dict[str, BehaviourReference]:
+        """Measure every task's references: what native writes, chance, ceilings and readout controls."""
+        tasks, spec = self.sweep.tasks, self.spec
+        prompts = [self._prompts(task) for task in tasks]
+        native = [
+            torch.stack([other.vector for _, other in self.halves(self.inputs.target_states(task))])
+            for task in tasks
         ]
+        readouts = [choice_readout(self.inputs.target.model, self.sweep.of(task).encoded) for task in tasks]
+        ids = [chosen for chosen, _ in prompts]
+        wholes = self._behaviours(ids, native)
+        bares: list[Behaviour] | list[None] = [None] * len(tasks)
+        if spec.without_readout:
+            bares = self._behaviours(ids, [without(*sides) for sides in zip(native, readouts, strict=True)])
+        rows = [self._controls(task, readout) for task, readout in zip(tasks, readouts, strict=True)]
+        measure([
+            (whole, torch.cat([self.chance, *(row[None] for row in own if row is not None)]))
+            for whole, own in zip(wholes, rows, strict=True)
+        ])  # fmt: skip
+        return {
+            task.name: self._reference(task, whole, bare, own, readout, lost)
+            for task, whole, bare, own, readout, (_, lost) in zip(
+                tasks, wholes, bares, rows, readouts, prompts, strict=True
+            )
+        }
+
+    def _behaviours(self, prompts: list[list[list[int]]], native: list[Tensor]) -> list[Behaviour]:
+        """Return behaviours of several tasks, prompts dealt to groups in turn."""
+        spec = self.spec
+        setting = Setting(spec.alphas, self.unit.length, spec.tokens, positions=spec.positions)
+        concepts = [
+            Concept(ids, vectors, [place % self.groups for place in range(len(ids))])
+            for ids, vectors in zip(prompts, native, strict=True)
+        ]
+        return behaviours(self.inputs.target, concepts, setting, self.batch_size)
+
+    def _controls(self, task: ChoiceTask, readout: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return native of the other half, the readout and the unembeddings' map, [groups, d_target] each.
+
+        None where there is no readout, or no such map.
+        """
+        by_readout = readout.expand(self.groups, -1) if bool(readout.any()) else None
+        return self.own_halves(task), by_readout, self._by_unembeddings(task)
+
+    def _reference(
+        self,
+        task: ChoiceTask,
+        whole: Behaviour,
+        bare: Behaviour | None,
+        rows: tuple[Tensor, Tensor | None, Tensor | None],
+        readout: Tensor,
+        lost: int,
+    ) -> BehaviourReference:
+        native, own = self.per_prompt(whole.unsteered), rows[0]
+        shares = [row if row is None else ratio(self._compared(whole, row), native) for row in rows[1:]]
+        without_readout = None
+        if bare is not None:
+            ceiling = self._compared(bare, without(own, readout))[0]
+            without_readout = WithoutReadout(bare, self.per_prompt(bare.unsteered), ceiling)
         return BehaviourReference(
             whole=whole,
             native=native,
             ceiling=self._compared(whole, own)[0],
             chance=self.per_prompt(whole.divergence(self.chance)),
-            without_readout=bare,
+            without_readout=without_readout,
             readout=readout,
-            readout_share=controls[0],
-            unembedding_share=controls[1],
+            readout_share=shares[0],
+            unembedding_share=shares[1],
             damage=self.damage(self.inputs.target_states(task).vector[None]),
-            failures=len(task.choices) - len(prompts),
+            failures=lost,
         )
 
     def _compared(self, behaviour: Behaviour, vectors: Tensor) -> Array:
         """D(native, row) of one row's vectors [groups, d_target]: [1, prompts]."""
         return self.per_prompt(behaviour.divergence(vectors[None]))
-
-    def _by_readout(self, readout: Tensor) -> Tensor | None:
-        """Return the readout for every group [groups, d_target]; None where there is none."""
-        return readout.expand(self.groups, -1) if bool(readout.any()) else None
