@@ -1,11 +1,9 @@
 """How often the intervals hold the truth, and how often ranks show steps that are none: ``make coverage``.
 
-Boards are simulated from measured cells, a cell being one pair on one task. The shares of
-docs/findings/data/tasks.csv (354 cells, five methods that differ) are the concepts that could have been asked
-for. Each cell gets the prompts of the cell of leaderboard/results whose shares are nearest, its errors scaled
-to the cell's own shares, and for a method with two fits the spread between them. A board draws cells, prompts
-of each cell and fits; the truth is known: the mean over all cells (new concepts), or over the drawn cells
-with all their prompts and without the luck of a fit (these tasks).
+Boards are simulated from the measured cells of leaderboard/results, a cell being one pair on one task, as
+five methods that differ score on it: the concepts that could have been asked for. A board draws cells,
+prompts of each cell and fits; the truth is known: the mean over all cells (new concepts), or over the drawn
+cells with all their prompts and without the luck of a fit (these tasks).
 
     python -m benchmarks.coverage [--boards 2000] [--write]
 
@@ -15,7 +13,6 @@ with all their prompts and without the luck of a fit (these tasks).
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,7 +29,6 @@ from lrt_bench.results.statistics.inference import GateSample, TaskSample
 from lrt_bench.results.storage import read_result
 
 ROOT = Path(__file__).parents[1]
-SHARES = ROOT / "docs/findings/data/tasks.csv"
 RESULTS = ROOT / "leaderboard/results/nano"
 PAGE = ROOT / "docs/statistics.md"
 METHODS = ("affine-paper", "orthogonal", "affine", "autoencoder", "mlp")
@@ -90,20 +86,10 @@ def read_profiles(folder: Path = RESULTS) -> list[Profile]:
     return profiles
 
 
-def read_population(shares: Path = SHARES, results: Path = RESULTS) -> Population:
-    """The measured cells. Raises UserError where a cell lacks one of the methods."""
-    cells: dict[tuple[str, str], dict[str, float]] = {}
-    with shares.open(newline="") as file:
-        for row in csv.DictReader(file):
-            share = float(row["steering_r2"]) / max(float(row["ceiling_r2"]), MIN_CEILING)
-            cells.setdefault((row["pair"], row["task"]), {})[row["mapping"]] = min(max(share, -1.0), 1.0)
-    try:
-        table = np.array([[cell[name] for name in METHODS] for cell in cells.values()])
-    except KeyError as error:
-        raise UserError(f"{shares}: a cell lacks {error}: run `make findings`") from error
+def read_population(results: Path = RESULTS) -> Population:
+    """The measured cells: each concept on each pair, as the methods score on it."""
     profiles = read_profiles(results)
-    distance = np.square(table[:, None] - np.array([one.shares for one in profiles])).sum(-1)
-    return Population(table, tuple(profiles[place] for place in distance.argmin(1)))
+    return Population(np.stack([one.shares for one in profiles]), tuple(profiles))
 
 
 @dataclass(frozen=True)

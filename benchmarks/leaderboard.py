@@ -20,6 +20,8 @@ import numpy as np
 
 from benchmarks.record import Line, Settings
 from lrt_bench.results.metrics import TaskErrors, transfer_score
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import TaskSample
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "leaderboard" / "results" / "nano" / "S-L"
@@ -55,11 +57,15 @@ def rescored(record: dict[str, Any], rng: np.random.Generator, name: str) -> dic
     for task in record["tasks"]:
         factor = scale * rng.uniform(0.5, 1.5, np.shape(task["error"]))
         task["error"] = [[float(f"{v:.9g}") for v in row] for row in np.array(task["error"]) * factor]
-        errors[task["task"]] = TaskErrors(*(np.array(task[part]) for part in ARRAYS))
-        task["steering_r2"] = errors[task["task"]].r2
+        scored = TaskErrors(*(np.array(task[part]) for part in ARRAYS))
+        task["share"] = scored.r2
+        if task["steerable"]:
+            errors[task["task"]] = scored
     record["mapping"]["name"] = name
     record["transfer_score"] = transfer_score(errors)
-    record["steering_r2"] = statistics.mean(task["steering_r2"] for task in record["tasks"])
+    samples = {task: TaskSample.of_errors(one) for task, one in errors.items()}
+    record["ci95"] = inference.new_concepts(samples)
+    record["ci95_these_tasks"] = None
     return record
 
 

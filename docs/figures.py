@@ -17,7 +17,8 @@ from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.storage import read_result
 
 ROOT = Path(__file__).parent.parent
-PAIRS = ("S-L", "S-L-mid", "L-S", "planted-rotation")
+PAIRS = ("S-L-early", "M-L-early", "L-M-early", "S-L", "planted-rotation")
+FIRST = PAIRS[0]
 
 
 def _cell(row: RankedRow | None) -> str:
@@ -35,17 +36,17 @@ def table(results: Path) -> str:
     }
     by_name = {pair: {row.result.mapping.name: row for row in rows} for pair, rows in pairs.items()}
     lines = [
-        f"| row | {' | '.join(PAIRS)} | rank on S-L | steering R2 | r(D) | FVU |",
+        f"| row | {' | '.join(PAIRS)} | rank on {FIRST} | groups | steering R2 | FVU |",
         "| --- |" + " ---: |" * (len(PAIRS) + 4),
     ]
-    for row in pairs["S-L"]:
+    for row in pairs[FIRST]:
         result = row.result
         name = f"*{result.mapping.name}*" if result.mapping.control else result.mapping.name
         scores = " | ".join(_cell(by_name[pair].get(result.mapping.name)) for pair in PAIRS)
         place = "" if row.rank is None else f"{row.rank}{' =' if row.tied else ''}"
         lines.append(
-            f"| {name} | {scores} | {place} | {number(result.steering_r2)} "
-            f"| {number(result.correlation_delta)} | {number(result.fvu)} |"
+            f"| {name} | {scores} | {place} | {' '.join(row.place.letters) if row.place else ''} "
+            f"| {number(result.steering_r2)} | {number(result.fvu)} |"
         )
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.evaluation.bench.behaviour import BehaviourReference, BehaviourReferences
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
+from lrt_bench.evaluation.protocol import DISTURBED
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.results.metrics import MIN_CEILING, Array, TaskErrors
 from lrt_bench.results.schema.behaviour import (
@@ -50,6 +51,8 @@ class MeasuredTask:
     counts, effect
         Whether native is clear of chance on the task, and the interval of its lead, as a share of native's
         own divergence.
+    failures
+        Prompts that cannot be scored, or leave no room for what is written.
     beside
         What the result says beside the share.
     """
@@ -57,6 +60,7 @@ class MeasuredTask:
     errors: TaskErrors
     counts: bool
     effect: tuple[float, float]
+    failures: int
     beside: TaskBehaviour
 
     @property
@@ -135,10 +139,11 @@ def _measured_task(
         readout_share=reference.readout_share,
         unembedding_share=reference.unembedding_share,
         slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
-        damage=references.damage(vectors),
+        # it takes as long as a row's shares, and nobody asks what a control costs but native and chance
+        damage=None if row.control and row.name not in DISTURBED else references.damage(vectors),
         native_damage=reference.damage,
     )
-    return MeasuredTask(errors, clear, effect, beside)
+    return MeasuredTask(errors, clear, effect, reference.failures, beside)
 
 
 def _without_readout(

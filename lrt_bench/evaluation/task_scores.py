@@ -67,11 +67,14 @@ def choice_record(
     # random directions are steered both ways; what has a sign is told of those that were drawn
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
+    sweep = bench.choice_sweep.of(task)
     squares = TaskErrors(error, energy, reference.split_error, reference.split_energy)
     moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
     errors, counted, effect = squares, reference.steerable and moves, reference.effect
+    failures = len(task.choices) - len(sweep.encoded)
     if behaviour is not None:
         errors, counted, effect = behaviour.errors, behaviour.counts, behaviour.effect
+        failures = behaviour.failures
     prompts = len(errors.energy)
     return TaskRecord(
         task=task.name,
@@ -79,7 +82,7 @@ def choice_record(
         digest=task.digest,
         concept=task.concept,
         prompts=prompts,
-        failures=len(task.choices) - prompts,
+        failures=failures,
         steerable=counted and errors.ceiling > metrics.MIN_CEILING,
         native_effect=effect,
         ceiling_r2=squares.ceiling if moves else None,

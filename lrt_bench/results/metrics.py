@@ -140,8 +140,12 @@ def transfer_score(tasks: Dictionary[str, TaskErrors]) -> float | None:
     """100 x the mean over tasks of the share over its ceiling, clipped to [-1, 1]; None without a task."""
     if not tasks:
         return None
-    shares = [min(max(task.r2 / max(task.ceiling, MIN_CEILING), -1.0), 1.0) for task in tasks.values()]
-    return 100 * sum(shares) / len(shares)
+    return 100 * sum(share_of_ceiling(task) for task in tasks.values()) / len(tasks)
+
+
+def share_of_ceiling(task: TaskErrors) -> float:
+    """One task's share over its ceiling, clipped to [-1, 1]."""
+    return min(max(task.r2 / max(task.ceiling, MIN_CEILING), -1.0), 1.0)
 
 
 def bootstrap_scores(

@@ -59,15 +59,10 @@ RANK = 8
 
 
 def pairs() -> list[PairSpec]:
-    """Every pair of nano-full, and those of nano that join other layers."""
-    by_sites = {_sites(pair): pair for pair in find_suite(SUITE).pairs}
-    for pair in find_suite("nano").pairs:
-        by_sites.setdefault(_sites(pair), pair.model_copy(update={"name": f"nano-{pair.name}"}))
-    return list(by_sites.values())
-
-
-def _sites(pair: PairSpec) -> tuple[Any, ...]:
-    return pair.source, pair.source_layer, pair.target, pair.target_layer
+    """Every pair of nano-full, and the known answer of nano; its early pairs are not measured yet."""
+    known = [pair for pair in find_suite("nano").pairs if pair.target.startswith("planted-")]
+    named = [pair.model_copy(update={"name": f"nano-{pair.name}"}) for pair in known]
+    return [*find_suite(SUITE).pairs, *named]
 
 
 def maps_of(bench: PairBench) -> Iterator[tuple[str, LinearMapping, PairedStates]]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from lrt_bench.results.metrics import TaskErrors, transfer_score
+from lrt_bench.results.statistics import inference
+from lrt_bench.results.statistics.inference import TaskSample
 
 ARRAYS = ("error", "energy", "split_error", "split_energy")
 
@@ -33,6 +35,9 @@ def rescored(record: dict[str, Any], share: float, seed: int = 0) -> dict[str, A
     counted = [task for task in made["tasks"] if task["steerable"]]
     for name in ("steering_r2", "correlation_delta"):
         made[name] = float(np.mean([task[name] for task in counted]))
+    samples = {name: TaskSample.of_errors(one) for name, one in errors.items()}
+    made["ci95"] = inference.new_concepts(samples)
+    made["ci95_these_tasks"] = inference.these_tasks(samples, replicates=200)
     made["not_steerable"] = [task["task"] for task in made["tasks"] if not task["steerable"]]
     return made
 

@@ -188,6 +188,11 @@ def energies(change):
 BAD = {
     "a NaN": (lambda r: r | {"transfer_score": float("nan")}, "transfer_score"),
     "a score that its tasks do not give": (lambda r: r | {"transfer_score": 99.9}, "but its tasks give"),
+    "an interval beside its score": (lambda r: r | {"ci95": [-99.0, -98.0]}, "does not hold the score"),
+    "more certainty than its tasks allow": (
+        lambda r: r | {"ci95": [r["transfer_score"]] * 2},
+        "differ too much for less than",
+    ),
     "a name of ten thousand letters": (mapping(name="x" * 10_000), "mapping.name"),
     "a name that turns the writing round": (mapping(name="a\u202eb"), "mapping.name"),
     "a script as its link": (mapping(link="javascript:alert(1)"), "mapping.link"),

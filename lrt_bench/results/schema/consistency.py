@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,12 @@ def contradiction(result: Result, arrays: dict[str, Array]) -> str | None:
         Of each steerable task, [fits + 3, prompts] as `TaskErrors.of_rows` takes them.
     """
     errors = {name: TaskErrors.of_rows(array) for name, array in arrays.items()}
-    return _of_mapping(result) or _of_tasks(result, errors) or _of_headline(result, errors)
+    return (
+        _of_mapping(result)
+        or _of_tasks(result, errors)
+        or _of_headline(result, errors)
+        or _of_intervals(result, errors)
+    )
 
 
 def _of_mapping(result: Result) -> str | None:
@@ -66,6 +72,27 @@ def _of_headline(result: Result, errors: dict[str, TaskErrors]) -> str | None:
         value, mean = getattr(result, name), _mean(result, name)
         if (value is None) != (mean is None) or not (value is None or _near(value, mean)):
             return f"field {name}: {value}, but the mean over its steerable tasks is {mean}"
+    return None
+
+
+def _of_intervals(result: Result, errors: dict[str, TaskErrors]) -> str | None:
+    """Whether both intervals hold the score, and the one over concepts is no narrower than the tasks' spread.
+
+    Computing an interval again for every file would take most of a board's time; a claim of more certainty
+    than two standard errors of the mean over tasks is refused without that.
+    """
+    score = result.transfer_score
+    for name in ("ci95", "ci95_these_tasks"):
+        ends = getattr(result, name)
+        if ends is not None and (score is None or not ends[0] - ROUNDING <= score <= ends[1] + ROUNDING):
+            return f"field {name}: [{ends[0]:.2f}, {ends[1]:.2f}] does not hold the score {score}"
+    if result.ci95 is None or len(errors) < 2:
+        return None
+    shares = [metrics.share_of_ceiling(task) for task in errors.values()]
+    least = 200 * statistics.stdev(shares) / len(shares) ** 0.5  # two standard errors, in points
+    width = result.ci95[1] - result.ci95[0]
+    if width < 0.9 * least - ROUNDING:
+        return f"field ci95: {width:.2f} wide, but its tasks differ too much for less than {least:.2f}"
     return None
 
 
