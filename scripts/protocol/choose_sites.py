@@ -2,9 +2,9 @@
 
     python -m scripts.protocol.choose_sites --seed 1 --out build/sites
 
-First every candidate on eight prompts a task (`look`), then those of `--full` on all, with every map and both
-fit seeds. A cell that lies there is not computed again. The prompts are those that tasks keep for choosing
-(`select`), so that what is ranked later was not chosen on the prompts that rank it.
+First every candidate on eight prompts a task (`look`), then those that looked best (`--full`) on all, with
+every map and both fit seeds. A cell that lies there is not computed again. The prompts are those that tasks
+keep for choosing (`select`), so that what is ranked later was not chosen on the prompts that rank it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,23 @@ NEW = (
 CANDIDATES = (
     "S3-L2", "S3-L1", "S2-L2", "S3-L3", "M2-L2", "M3-L2", "S2-L1", "L2-M1", "S3-M1", "L3-S1", "M3-L3",
     "L3-M1", "S2-M1", "S2-L3", "L2-S1", "S2-M2", "L3-M2", "S3-M2", "M3-L1", "L4-M2", "S3-L5", "S3-L4",
-    "M2-L3", "L3-S2", "S2-L4", "S2-L5",
+    "M2-L3", "L3-S2", "L2-S2", "M3-S2", "S2-L4", "S2-L5",
 )  # fmt: skip
 MAPS = ("affine", "orthogonal", "mlp")
 ALL_MAPS = (*MAPS, "ridge", "low-rank", "affine-paper", "autoencoder")
+LOOKED_BEST = (
+    "M3-L2",
+    "L3-M2",
+    "M3-L1",
+    "S3-L2",
+    "S3-L5",
+    "M3-L3",
+    "S3-L1",
+    "S3-M2",
+    "L3-S2",
+    "L2-S2",
+    "M3-S2",
+)
 CONTROLS = ("random", "shuffled")  # the readout's and the unembeddings' shares stand in every record
 TABLE = Path("docs/protocol.md")
 
@@ -120,7 +133,7 @@ def _cells(
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/sites"))
 @click.option("--csv", type=click.Path(path_type=Path), default=Path("docs/protocol-sites.csv"))
 @click.option("--page", type=click.Path(path_type=Path), default=TABLE)
-@click.option("--full", multiple=True, help="Pairs to measure in full, after the look at all.")
+@click.option("--full", multiple=True, default=LOOKED_BEST, help="Pairs to measure in full.")
 @click.option("--only", multiple=True, help="Pairs to look at; all candidates by default.")
 @click.option("--table-only", is_flag=True, help="Write the page's table from the CSV, measure nothing.")
 def main(

@@ -114,6 +114,7 @@ def _over(share: float, ceiling: float) -> float:
 class Site:
     """What one pair tests, over its clear tasks.
 
+    clear_by_logs : how many tasks would count by `log_margin_low`.
     scores : 100 x mean share over the ceiling of each row; saturated : share of tasks on which every map is
         above 90; parted : whether mlp, affine, orthogonal and the weakest map are all separated.
     neighbours : maps from best to worst, each step with whether the paired tests part it.
@@ -123,6 +124,7 @@ class Site:
     pair: str
     tasks: int
     not_clear: tuple[str, ...]
+    clear_by_logs: int
     ceiling: float
     scores: dict[str, float]
     saturated: float
@@ -161,6 +163,7 @@ def site_of(measured: Sequence[Measured]) -> Site | None:
         pair=clear[0].pair,
         tasks=len(measured),
         not_clear=tuple(one.task for one in measured if not one.clear),
+        clear_by_logs=sum(one.log_margin_low > 0 for one in measured),
         ceiling=float(np.mean([one.ceiling for one in clear])),
         scores=scores,
         saturated=float(np.mean([min(one.shares[row] for row in maps) > SATURATED for one in clear])),
@@ -210,7 +213,8 @@ def read(path: Path) -> list[Measured]:
     measured = []
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            stage, pair, task, prompts, *numbers = (line.pop(name) for name in FIXED)
+            stage, pair, task, prompts, low, log_low, ceiling = (line.pop(name) for name in FIXED)
             shares = {row: float(value) for row, value in line.items() if value}
-            measured.append(Measured(stage, pair, task, int(prompts), *map(float, numbers), shares))
+            numbers = float(low), float(log_low), float(ceiling)
+            measured.append(Measured(stage, pair, task, int(prompts), *numbers, shares))
     return measured

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from scripts.protocol.site_scores import PARTED, READOUTS, Measured, Site, site_of
 from scripts.protocol.table import fill
 
-CHOSEN: tuple[str, ...] = ()  # the pairs that are ranked
+CHOSEN = ("M3-L2", "M3-L1", "S3-L2", "L2-S2")  # the pairs that are ranked
+TOGETHER = "mean of the bold"
 MOST_CONTROL = 60.0  # points that a readout control may reach
 FEWEST_CLEAR = 20
 MOST_SATURATED = 1 / 3
@@ -26,6 +29,27 @@ def by_pair(measured: Sequence[Measured]) -> dict[str, list[Measured]]:
         groups.setdefault((one.pair, one.stage), []).append(one)
     pairs = dict.fromkeys(pair for pair, _ in groups)
     return {pair: groups.get((pair, "full")) or groups[pair, "look"] for pair in pairs}
+
+
+def together(groups: dict[str, list[Measured]]) -> list[Measured]:
+    """Return the mean over the chosen pairs of each task, which is clear where it is on all of them."""
+    tasks: dict[str, list[Measured]] = {}
+    for pair in CHOSEN:
+        for one in groups.get(pair, ()):
+            tasks.setdefault(one.task, []).append(one)
+    return [
+        Measured(
+            ones[0].stage,
+            TOGETHER,
+            task,
+            ones[0].prompts,
+            min(one.margin_low for one in ones),
+            min(one.log_margin_low for one in ones),
+            float(np.mean([one.ceiling for one in ones])),
+            {row: float(np.mean([one.shares[row] for one in ones])) for row in ones[0].shares},
+        )
+        for task, ones in tasks.items()
+    ]
 
 
 def failures(site: Site) -> list[str]:
@@ -48,20 +72,23 @@ def sites_table(measured: Sequence[Measured]) -> str:
     ]
     groups = by_pair(measured)
     order = sorted(groups, key=lambda pair: (groups[pair][0].stage != "full", _place(pair)))
-    for pair in order:
-        site = site_of(groups[pair])
-        prompts = max(one.prompts for one in groups[pair])
-        if site is None:
-            lines.append(f"| {pair} | {prompts} | fewer than 2 |" + " |" * 9)
-            continue
-        weakest = min(site.maps, key=site.maps.__getitem__)
-        name = f"**{pair}**" if pair in CHOSEN else pair
-        shown = " | ".join(f"{site.scores[row]:.0f}" for row in (*READOUTS, *PARTED))
-        lines.append(
-            f"| {name} | {prompts} | {site.clear} | {site.ceiling:.2f} | {shown} | "
-            f"{weakest} {site.maps[weakest]:.0f} | {site.saturated:.0%} | {', '.join(failures(site))} |"
-        )
+    lines += [_line(pair, groups[pair]) for pair in order]
+    if set(CHOSEN) <= set(groups):
+        lines.append(_line(TOGETHER, together(groups)))
     return "\n".join(lines) + "\n"
+
+
+def _line(pair: str, measured: Sequence[Measured]) -> str:
+    site, prompts = site_of(measured), max(one.prompts for one in measured)
+    if site is None:
+        return f"| {pair} | {prompts} | fewer than 2 |" + " |" * 9
+    weakest = min(site.maps, key=site.maps.__getitem__)
+    name = f"**{pair}**" if pair in CHOSEN else pair
+    shown = " | ".join(f"{site.scores[row]:.0f}" for row in (*READOUTS, *PARTED))
+    return (
+        f"| {name} | {prompts} | {site.clear} ({site.clear_by_logs}) | {site.ceiling:.2f} | {shown} | "
+        f"{weakest} {site.maps[weakest]:.0f} | {site.saturated:.0%} | {', '.join(failures(site))} |"
+    )
 
 
 def _place(pair: str) -> tuple[str, str, str, str]:
