@@ -174,6 +174,15 @@ def rows_table(measured: dict[str, Measured], chosen: Candidate) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fill(page: Path, tables: dict[str, str]) -> None:
+    """Write tables between the marks that name them; others stay as they are."""
+    text = page.read_text(encoding="utf-8")
+    filled = BLOCK.sub(
+        lambda match: match[1] + tables[match["name"]] if match["name"] in tables else match[0], text
+    )
+    page.write_text(filled, encoding="utf-8")
+
+
 @click.command()
 @click.option("--measured", type=click.Path(path_type=Path), default=Path("build/protocol"))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/protocol.md"))
@@ -189,8 +198,7 @@ def main(measured: Path, out: Path, divergence: str, later: int, strength: float
         "settings": settings_table(results, chosen),
         "rows": rows_table(results, chosen),
     }
-    text = out.read_text(encoding="utf-8")
-    out.write_text(BLOCK.sub(lambda match: match[1] + tables[match["name"]], text), encoding="utf-8")
+    fill(out, tables)
 
 
 if __name__ == "__main__":
