@@ -84,15 +84,16 @@ def margin_low(native: Array, ceiling: Array, random: Array, seed: int) -> tuple
 
 def measured_tasks(stage: str, pair: str, rows: Sequence[Result], seed: int) -> list[Measured]:
     """Return every task of a pair, from the records of its rows."""
-    by_row = {row.mapping.name: _tasks(row) for row in rows}
+    by_row = {row.mapping.name: {task.task: task for task in row.tasks} for row in rows}
+    beside = next(_beside(row) for row in rows)
     measured = []
     for name, random in by_row["random"].items():
         errors = random.errors
         ceiling = errors.ceiling
         own = {row: _over(tasks[name].errors.r2, ceiling) for row, tasks in by_row.items()}
         controls = {
-            "readout": _over(random.readout_share or 0.0, ceiling),
-            "unembedding": _over(random.unembedding_share or 0.0, ceiling),
+            "readout": _over(beside[name].readout_share or 0.0, ceiling),
+            "unembedding": _over(beside[name].unembedding_share or 0.0, ceiling),
         }
         low, log_low = margin_low(errors.energy, errors.split_error, errors.error, seed)
         measured.append(
@@ -101,7 +102,7 @@ def measured_tasks(stage: str, pair: str, rows: Sequence[Result], seed: int) -> 
     return measured
 
 
-def _tasks(row: Result) -> dict[str, TaskBehaviour]:
+def _beside(row: Result) -> dict[str, TaskBehaviour]:
     assert row.behaviour is not None
     return {task.task: task for task in row.behaviour.tasks}
 
