@@ -17,7 +17,7 @@ from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.storage import read_result
 
 ROOT = Path(__file__).parent.parent
-PAIRS = ("S-L-early", "M-L-early", "L-M-early", "S-L", "planted-rotation")
+PAIRS = ("S-L-early", "M-L-early", "L-S-early", "S-L", "planted-rotation")
 FIRST = PAIRS[0]
 
 

@@ -149,7 +149,7 @@ def test_shipped_suites_name_tasks_that_exist(name):
 
 def test_the_default_suite_is_the_promised_one():
     suite = find_suite("nano")
-    early, others = ["S-L-early", "M-L-early", "L-M-early"], ["S-L", "planted-rotation"]
+    early, others = ["S-L-early", "M-L-early", "L-S-early"], ["S-L", "planted-rotation"]
     assert [pair.name for pair in suite.pairs] == early + others
     assert len(suite.alphas) == 7
     assert sum(task.card.kind == "choice" for task in suite.read_tasks()) >= 24
