@@ -122,7 +122,8 @@ class CorpusSpec(Strict):
     @property
     def budget(self) -> Budget:
         """How much of it a fit may read and keep."""
-        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens)
+        unseen = self.validation_tokens
+        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens, unseen)
 
     def corpus(self, data: Data) -> Corpus:
         """Make the corpus, its ids read from `data`."""
