@@ -15,7 +15,7 @@ from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.protocol import DISTURBED
 from lrt_bench.evaluation.rows import RandomDirections, Row
-from lrt_bench.results.metrics import MIN_CEILING, Array, TaskErrors
+from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.schema.behaviour import (
     OUTPUT_LEVEL,
     BehaviourRecord,
@@ -48,6 +48,8 @@ class MeasuredTask:
     ----------
     errors
         Divergences from the natively steered model: the row's, the unsteered model's, the other half's.
+    gate
+        What decides whether the task counts.
     counts, effect
         Whether native is clear of chance on the task, and the interval of its lead, as a share of native's
         own divergence.
@@ -58,20 +60,16 @@ class MeasuredTask:
     """
 
     errors: TaskErrors
+    gate: GateSample
     counts: bool
     effect: tuple[float, float]
     failures: int
     beside: TaskBehaviour
 
     @property
-    def moves(self) -> bool:
-        """Whether native steering changes any prediction."""
-        return float(self.errors.energy.sum()) > 0
-
-    @property
     def scored(self) -> bool:
         """Whether the task is part of the score."""
-        return self.counts and self.moves and self.errors.ceiling > MIN_CEILING
+        return self.counts and self.errors.counts
 
 
 def behaviour_record(bench: PairBench, measured: Sequence[MeasuredTask]) -> BehaviourRecord | None:
@@ -107,21 +105,28 @@ def measured_tasks(
     tasks = bench.choice_sweep.tasks
     if bench.behaviour is None or not tasks:
         return {}
-    bench.behaviour.measure({
-        task.name: row.half_vectors(bench, task, vectors[task.name]) for task in tasks
-    })  # fmt: skip
-    return {
-        task.name: _measured_task(bench, row, task, vectors[task.name], deltas[task.name]) for task in tasks
+    made = {
+        task.name: RowVectors(vectors[task.name], row.half_vectors(bench, task, vectors[task.name]))
+        for task in tasks
     }
+    bench.behaviour.measure({name: one.halves for name, one in made.items()})
+    return {task.name: _measured_task(bench, row, task, made[task.name], deltas[task.name]) for task in tasks}
+
+
+@dataclasses.dataclass(frozen=True)
+class RowVectors:
+    """A row's vectors on a task: of all pairs [seeds, d_target], and of halves [seeds, groups, d_target]."""
+
+    whole: Tensor
+    halves: Tensor
 
 
 def _measured_task(
-    bench: PairBench, row: Row, task: ChoiceTask, vectors: Tensor, deltas: ChoiceDeltas
+    bench: PairBench, row: Row, task: ChoiceTask, vectors: RowVectors, deltas: ChoiceDeltas
 ) -> MeasuredTask:
     references = bench.behaviour
     assert references is not None
-    reference = references.of(task)
-    halves = row.half_vectors(bench, task, vectors)
+    reference, halves = references.of(task), vectors.halves
     measured = reference.whole.divergence(halves)
     bare, bare_ceiling = _without_readout(references, reference, halves)
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
@@ -129,7 +134,8 @@ def _measured_task(
     errors = TaskErrors(
         references.per_prompt(measured), reference.native, reference.ceiling, reference.native
     )
-    clear, effect = counts(task.name, gate(reference), seed=bench.seed)
+    gate = GateSample(reference.native, reference.ceiling, reference.chance)
+    clear, effect = counts(task.name, gate, seed=bench.seed)
     beside = TaskBehaviour(
         task=task.name,
         first_share=_part(measured, reference.whole, slice(1)),
@@ -140,10 +146,10 @@ def _measured_task(
         unembedding_share=reference.unembedding_share,
         slope_free_r2=slope_free_r2(deltas.row[drawn], deltas.native, alphas),
         # it takes as long as a row's shares, and nobody asks what a control costs but native and chance
-        damage=None if row.control and row.name not in DISTURBED else references.damage(vectors),
+        damage=None if row.control and row.name not in DISTURBED else references.damage(vectors.whole),
         native_damage=reference.damage,
     )
-    return MeasuredTask(errors, clear, effect, reference.failures, beside)
+    return MeasuredTask(errors, gate, clear, effect, reference.failures, beside)
 
 
 def _without_readout(
@@ -155,11 +161,6 @@ def _without_readout(
         return None, None
     row = references.per_prompt(bare.behaviour.divergence(without(halves, reference.readout)))
     return ratio(row, bare.native), ratio(bare.ceiling[None], bare.native)
-
-
-def gate(reference: BehaviourReference) -> GateSample:
-    """Return what decides whether a task counts."""
-    return GateSample(reference.native, reference.ceiling, reference.chance)
 
 
 def _part(measured: Tensor, behaviour: Behaviour, tokens: slice) -> float | None:

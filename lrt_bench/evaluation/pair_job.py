@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,6 @@ from lrt_bench.evaluation.behaviour_scores import (
     ChoiceDeltas,
     MeasuredTask,
     behaviour_record,
-    gate,
     measured_tasks,
 )
 from lrt_bench.evaluation.bench.pair_bench import PairBench
@@ -183,7 +183,7 @@ class PairJob:
         effects = [side_effect_scores(bench, task, vectors) for task in neutral]
         refusing = bench.inputs.of_kind(RefusalTask) if measured(row) else []
         refusal = [refusal_scores(bench, row, task, vectors, self.scorers) for task in refusing]
-        score = _score(tasks, bench)
+        score = _score(tasks, behaviour, bench)
         counted = [task for task in tasks if task.steerable]
         result = Result(
             key=self.key(row),
@@ -294,12 +294,12 @@ class _Score:
     new_concepts: Ends = None
 
 
-def _score(tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
+def _score(tasks: Sequence[TaskRecord], behaviour: Dictionary[str, MeasuredTask], bench: PairBench) -> _Score:
     value = metrics.transfer_score({record.task: record.errors for record in tasks if record.steerable})
     if value is None:
         return _Score(None)
     replicates, seed = bench.suite.bootstrap, bench.seed
-    samples = _samples(tasks, bench)
+    samples = _samples(tasks, behaviour)
     return _Score(
         value,
         inference.these_tasks(samples, replicates=replicates, seed=seed),
@@ -307,12 +307,12 @@ def _score(tasks: Sequence[TaskRecord], bench: PairBench) -> _Score:
     )
 
 
-def _samples(tasks: Sequence[TaskRecord], bench: PairBench) -> dict[str, TaskSample]:
+def _samples(tasks: Sequence[TaskRecord], behaviour: Dictionary[str, MeasuredTask]) -> dict[str, TaskSample]:
     """Tasks as inference takes them; of behaviour also those that did not count, but might have."""
     samples = {}
-    for record, task in zip(tasks, bench.choice_sweep.tasks, strict=True):
-        decides = None if bench.behaviour is None else gate(bench.behaviour.of(task))
-        passes = decides is None or inference.counts(task.name, decides, seed=bench.seed)[0]
-        if record.steerable or (not passes and sum(record.energy) > 0):
-            samples[record.task] = TaskSample.of_errors(record.errors, decides)
+    for record in tasks:
+        measured = behaviour.get(record.task)
+        might = measured is not None and measured.errors.moves and not measured.counts
+        if record.steerable or might:
+            samples[record.task] = TaskSample.of_errors(record.errors, measured.gate if measured else None)
     return samples

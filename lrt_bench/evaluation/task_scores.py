@@ -19,7 +19,7 @@ from lrt_bench.evaluation.rows import NativeSplit, RandomDirections, Row
 from lrt_bench.evaluation.scorers.text import score_text
 from lrt_bench.mappings import LinearMapping
 from lrt_bench.results import metrics
-from lrt_bench.results.metrics import Array, TaskErrors
+from lrt_bench.results.metrics import Array
 from lrt_bench.results.schema.records import FidelityScores, GenerationScores, SideEffectScores, TaskRecord
 from lrt_bench.steering.generation import Written, offsets_for
 
@@ -60,32 +60,28 @@ def choice_record(
     scored = bench.choice_sweep.scored(m)
     alphas = np.asarray(bench.suite.alphas)
     native_m = reference.baseline[:, None] + wanted
-    error = np.square(delta - wanted).sum(2)
-    energy = np.square(wanted).sum(1)
     correlation, mse = metrics.by_alpha(scored, native_m)
     correlation_delta, mse_delta = metrics.by_alpha(delta, wanted)
     # random directions are steered both ways; what has a sign is told of those that were drawn
     drawn = slice(bench.suite.random_directions) if isinstance(row, RandomDirections) else slice(None)
     slope, native_slope = metrics.slopes(scored[drawn], alphas), metrics.slopes(native_m, alphas)
     sweep = bench.choice_sweep.of(task)
-    squares = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-    moves = float(reference.split_energy.sum()) > 0 and float(energy.sum()) > 0
-    errors, counted, effect = squares, reference.steerable and moves, reference.effect
+    squares = reference.errors(delta, wanted)
+    errors, counts, effect = squares, reference.steerable and squares.counts, reference.effect
     failures = len(task.choices) - len(sweep.encoded)
     if behaviour is not None:
-        errors, counted, effect = behaviour.errors, behaviour.counts, behaviour.effect
+        errors, counts, effect = behaviour.errors, behaviour.scored, behaviour.effect
         failures = behaviour.failures
-    prompts = len(errors.energy)
     return TaskRecord(
         task=task.name,
         version=task.card.version,
         digest=task.digest,
         concept=task.concept,
-        prompts=prompts,
+        prompts=len(errors.energy),
         failures=failures,
-        steerable=counted and errors.ceiling > metrics.MIN_CEILING,
+        steerable=counts,
         native_effect=effect,
-        ceiling_r2=squares.ceiling if moves else None,
+        ceiling_r2=squares.ceiling if squares.moves else None,
         steering_r2=metrics.steering_r2(delta, wanted),
         over_steering_r2=over_steering_r2(bench, m, over),
         correlation=metrics.mean_of([r for r, alpha in zip(correlation, alphas, strict=True) if alpha]),
@@ -103,8 +99,8 @@ def choice_record(
         reachable=_reachable(row, native_vector),
         curve_alphas=bench.choice_sweep.swept[: m.shape[-1]],
         curve=_tuple(m[drawn].double().mean((0, 1)).numpy()),
-        share=None if behaviour is None or not behaviour.moves else errors.r2,
-        ceiling_share=None if behaviour is None or not behaviour.moves else errors.ceiling,
+        share=None if behaviour is None or not errors.moves else errors.r2,
+        ceiling_share=None if behaviour is None or not errors.moves else errors.ceiling,
         error=tuple(_tuple(seed) for seed in errors.error),
         energy=_tuple(errors.energy),
         split_error=_tuple(errors.split_error),

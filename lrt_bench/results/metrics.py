@@ -126,6 +126,16 @@ class TaskErrors:
         return cls(rows[:-3], rows[-3], rows[-2], rows[-1])
 
     @property
+    def moves(self) -> bool:
+        """Whether native steering moves anything: without it neither share is defined."""
+        return float(self.energy.sum()) > 0 and float(self.split_energy.sum()) > 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether a score can be made of it: native moves something, and its halves agree."""
+        return self.moves and self.ceiling > MIN_CEILING
+
+    @property
     def r2(self) -> float:
         """1 - error / energy over prompts and alphas, the errors averaged over seeds; at most 1."""
         return float(1 - self.error.sum() / len(self.error) / self.energy.sum())
@@ -140,12 +150,12 @@ def transfer_score(tasks: Dictionary[str, TaskErrors]) -> float | None:
     """100 x the mean over tasks of the share over its ceiling, clipped to [-1, 1]; None without a task."""
     if not tasks:
         return None
-    return 100 * sum(share_of_ceiling(task) for task in tasks.values()) / len(tasks)
+    return 100 * sum(over_ceiling(task.r2, task.ceiling) for task in tasks.values()) / len(tasks)
 
 
-def share_of_ceiling(task: TaskErrors) -> float:
-    """One task's share over its ceiling, clipped to [-1, 1]."""
-    return min(max(task.r2 / max(task.ceiling, MIN_CEILING), -1.0), 1.0)
+def over_ceiling(share: float, ceiling: float) -> float:
+    """Return a share over its ceiling, which is at least `MIN_CEILING`, clipped to [-1, 1]."""
+    return min(max(share / max(ceiling, MIN_CEILING), -1.0), 1.0)
 
 
 def bootstrap_scores(

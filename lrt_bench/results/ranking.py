@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
@@ -52,7 +52,6 @@ class RankedRow:
         `unranked` tells why it has none.
     tied : whether another row has the same rank.
     samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
-    errors : of the tasks that count.
     place : what paired tests over tasks say of it; None where it has no rank.
     """
 
@@ -61,18 +60,12 @@ class RankedRow:
     tied: bool
     unranked: str | None
     samples: Array | None
-    errors: dict[str, TaskErrors] = field(default_factory=dict, repr=False)
     place: separation.Place | None = None
 
     @property
     def ci95(self) -> tuple[float, float] | None:
         """Of the score, had other concepts of the same kind been asked for."""
         return self.result.ci95
-
-    @property
-    def ci95_these_tasks(self) -> tuple[float, float] | None:
-        """Of the score, had other prompts of the same tasks and other fit seeds been drawn."""
-        return self.result.ci95_these_tasks
 
 
 def ranked(results: Sequence[Result]) -> list[RankedRow]:
@@ -105,7 +98,7 @@ def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
         why = None if mapping.control else excluded[mapping.name]
         tied = place is not None and held[mapping.track, place.best] > 1
         rank = None if place is None else place.best
-        made.append(RankedRow(row.result, rank, tied, why, samples.get(mapping.name), row.errors, place))
+        made.append(RankedRow(row.result, rank, tied, why, samples.get(mapping.name), place))
     return sorted(made, key=_order)
 
 

@@ -56,7 +56,7 @@ def own_references(bench: PairBench) -> dict[str, Reference]:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """Scores vectors as the Transfer Score does, on the steerable choice tasks."""
+    """Scores vectors by steering R2 over its ceiling, on the choice tasks that are steerable by it."""
 
     bench: PairBench
     references: Dictionary[str, Reference]
@@ -67,11 +67,8 @@ class Yardstick:
         errors_of = {}
         for name, m in sweep.propensities(vectors, over=False).items():
             reference = self.references[name]
-            error = np.square(sweep.delta(m) - reference.native).sum(2)
-            energy = np.square(reference.native).sum(1)
-            errors = TaskErrors(error, energy, reference.split_error, reference.split_energy)
-            moves = float(energy.sum()) > 0 and float(reference.split_energy.sum()) > 0
-            if reference.steerable and moves and errors.ceiling > metrics.MIN_CEILING:
+            errors = reference.errors(sweep.delta(m))
+            if reference.steerable and errors.counts:
                 errors_of[name] = errors
         return errors_of
 

@@ -5,9 +5,10 @@ Nothing here imports a submission. A submission that fails is a counted failure 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class SubmissionRow(Row):
             self.mappings, self.audit = [self._weights(bench)], None
             self.rule = "A v"
             x, y = bench.states.validation
-            _check_size(f"submission {self.name} on {bench.pair.name}", self.mappings[0](x), y)
+            _check_size(self._on(bench), self.mappings[0](x), y)
             by_task = transferred(bench, tasks, self.mappings)
         else:
             by_task = self._fitted(bench, tasks)
@@ -126,16 +127,17 @@ class SubmissionRow(Row):
         self.audit = self._audited(bench, queries, fits, by_task)
         return by_task
 
+    def _on(self, bench: PairBench) -> str:
+        return f"submission {self.name} on {bench.pair.name}"
+
     def _runner(self, seed: int) -> Runner:
         code = Code(self.submission.code, self.submission.class_name)
         return Runner(code, self.limits, self.isolate, seed)
 
     def _fit(self, bench: PairBench, queries: Queries, seed: int, view: View | None = None) -> Fitted:
-        what = f"submission {self.name} on {bench.pair.name}"
-        try:
+        what = self._on(bench)
+        with _failures_of(what):
             fitted = fit_in_sandbox(self._runner(seed), bench.states, queries, view)
-        except SandboxError as error:
-            raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
         x, y = bench.states.validation
         mapped = fitted.linear(x) if fitted.linear else fitted.mapped
         assert mapped is not None
@@ -201,17 +203,24 @@ class SubmissionRow(Row):
         """Raise SubmissionError where a state's answer depends on the other states that are asked about."""
         if fit.left is None or fit.mapped is None:
             return
-        what = f"submission {self.name} on {bench.pair.name}"
-        try:
+        what = self._on(bench)
+        with _failures_of(what):
             again = self._runner(seed).answers(fit.left, queries(), bench.target.width)
-        except SandboxError as error:
-            raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
         difference = largest_difference(fit.mapped, again)
         if not difference <= ALONE:
             raise SubmissionError(
                 f"{what}: its answer to a state differs by {difference:.2g} in other company: a map is a "
                 "function of one state, without chance"
             )
+
+
+@contextlib.contextmanager
+def _failures_of(what: str) -> Iterator[None]:
+    """Turn a cell's failure into one line of the submission's."""
+    try:
+        yield
+    except SandboxError as error:
+        raise SubmissionError(f"{what}: {one_line(str(error), LONGEST_MESSAGE)}") from error
 
 
 def _check_size(what: str, mapped: Tensor, own: Tensor) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lrt_bench.results.metrics import MIN_CEILING, NORMAL_97_5, Array, interval
+from lrt_bench.results.metrics import NORMAL_97_5, Array, interval, over_ceiling
 from lrt_bench.results.schema.behaviour import TaskBehaviour
 from lrt_bench.results.statistics.separation import FALSE_STEPS, separate
 from lrt_bench.results.storage import Result
@@ -90,10 +90,10 @@ def measured_tasks(stage: str, pair: str, rows: Sequence[Result], seed: int) -> 
     for name, random in by_row["random"].items():
         errors = random.errors
         ceiling = errors.ceiling
-        own = {row: _over(tasks[name].errors.r2, ceiling) for row, tasks in by_row.items()}
+        own = {row: over_ceiling(tasks[name].errors.r2, ceiling) for row, tasks in by_row.items()}
         controls = {
-            "readout": _over(beside[name].readout_share or 0.0, ceiling),
-            "unembedding": _over(beside[name].unembedding_share or 0.0, ceiling),
+            "readout": over_ceiling(beside[name].readout_share or 0.0, ceiling),
+            "unembedding": over_ceiling(beside[name].unembedding_share or 0.0, ceiling),
         }
         low, log_low = margin_low(errors.energy, errors.split_error, errors.error, seed)
         measured.append(
@@ -105,10 +105,6 @@ def measured_tasks(stage: str, pair: str, rows: Sequence[Result], seed: int) -> 
 def _beside(row: Result) -> dict[str, TaskBehaviour]:
     assert row.behaviour is not None
     return {task.task: task for task in row.behaviour.tasks}
-
-
-def _over(share: float, ceiling: float) -> float:
-    return float(np.clip(share / max(ceiling, MIN_CEILING), -1, 1))
 
 
 @dataclass(frozen=True)

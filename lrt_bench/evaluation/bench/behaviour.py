@@ -81,8 +81,6 @@ class BehaviourReferences:
         Of the target's states; the search for the unit of alpha begins near it.
     random
         Unit directions of the `random` control [directions, d_target].
-    bootstrap
-        Replicates of the intervals.
     """
 
     spec: BehaviourSpec
@@ -91,7 +89,6 @@ class BehaviourReferences:
     source: StatesSource
     spread: float
     random: Tensor
-    bootstrap: int
     seed: int
     batch_size: int
     _references: dict[str, BehaviourReference] = field(default_factory=dict, init=False, repr=False)

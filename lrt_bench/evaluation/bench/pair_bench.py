@@ -76,7 +76,7 @@ class PairBench:
             return None
         return BehaviourReferences(
             suite.behaviour, self.inputs, self.choice_sweep, self.states_source, self.spread,
-            self.random_directions(), suite.bootstrap, self.seed, self.batch_size,
+            self.random_directions(), self.seed, self.batch_size,
         )  # fmt: skip
 
     @functools.cached_property

@@ -15,7 +15,7 @@ from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
 from lrt_bench.evaluation.fidelity import OwnStates, Stitching
-from lrt_bench.results.metrics import Array, is_steerable, slopes
+from lrt_bench.results.metrics import Array, TaskErrors, is_steerable, slopes
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.refusal_selection import AlphaChoice, validate_alphas
 from lrt_bench.steering.sweep import unit
@@ -47,6 +47,15 @@ class Reference:
     baseline: Array
     steerable: bool
     effect: tuple[float, float]
+
+    def errors(self, delta: Array, wanted: Array | None = None) -> TaskErrors:
+        """Return what steering R2 is made of, for a row's D [seeds, prompts, scored alphas].
+
+        wanted : what D is compared with [prompts, scored alphas]; by default that of the native vector.
+        """
+        wanted = self.native if wanted is None else wanted
+        error, energy = np.square(delta - wanted).sum(2), np.square(wanted).sum(1)
+        return TaskErrors(error, energy, self.split_error, self.split_energy)
 
     @property
     def split_error(self) -> Array:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from lrt_bench.results.metrics import MIN_CEILING, Array, slopes
+from lrt_bench.results.metrics import Array, over_ceiling, slopes
 from lrt_bench.results.schema.bounds import Count, Name
 from lrt_bench.results.schema.records import Record
 
@@ -103,7 +103,7 @@ def ratio(row: Array, native: Array) -> float | None:
 def control_score(ceilings: Dictionary[str, float], shares: Dictionary[str, float | None]) -> float | None:
     """Return a control's score: 100 x the mean of its share over the ceiling, on the tasks with a ceiling."""
     kept = [
-        min(max(share / max(ceiling, MIN_CEILING), -1.0), 1.0)
+        over_ceiling(share, ceiling)
         for task, ceiling in ceilings.items()
         if (share := shares[task]) is not None
     ]

@@ -88,7 +88,7 @@ def _of_intervals(result: Result, errors: dict[str, TaskErrors]) -> str | None:
             return f"field {name}: [{ends[0]:.2f}, {ends[1]:.2f}] does not hold the score {score}"
     if result.ci95 is None or len(errors) < 2:
         return None
-    shares = [metrics.share_of_ceiling(task) for task in errors.values()]
+    shares = [metrics.over_ceiling(task.r2, task.ceiling) for task in errors.values()]
     least = 200 * statistics.stdev(shares) / len(shares) ** 0.5  # two standard errors, in points
     width = result.ci95[1] - result.ci95[0]
     if width < 0.9 * least - ROUNDING:
