@@ -24,7 +24,8 @@ from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, di
 from lrt_bench.mappings.base import Spectrum
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.states import PairedStates
-from lrt_bench.results.schema.records import AuditRecord, MappingRecord
+from lrt_bench.results.schema.audit_records import AuditRecord
+from lrt_bench.results.schema.records import MappingRecord
 
 T = TypeVar("T")
 MAPPING_TRACKS = ("corpus", "task-aware")

@@ -32,7 +32,7 @@ COLUMNS = {
     "output_level": (YES_NO, "whether one of these two reaches 80: the pair tests the output alone"),
     "steering_r2": (REAL, "1 acts like the native vector, 0 like no steering"),
     "correlation_delta": (REAL, "Pearson correlation of steering effects with the native ones"),
-    "fvu": (REAL, "fraction of the target states' variance unexplained, on validation text"),
+    "fvu": (REAL, "fraction of the target states' variance unexplained, on text that no fit was given"),
     "source_model": (TEXT, "source model"),
     "source_layer": (WHOLE, "layer, counted from 1, after whose block its states are read"),
     "source_layers": (TEXT, "all of its layers, as 1+2, where several stand side by side"),

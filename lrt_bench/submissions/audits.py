@@ -31,7 +31,7 @@ from lrt_bench.mappings import FixedLinear
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.results import metrics
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.schema.records import AuditCheck, AuditCheckName
+from lrt_bench.results.schema.audit_records import AuditCheck, AuditCheckName
 from lrt_bench.submissions.exchange import shown
 from lrt_bench.submissions.views import View
 

@@ -24,7 +24,7 @@ from lrt_bench.evaluation.bench.references import Reference, Vectors
 from lrt_bench.evaluation.rows import Row, transferred
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.mappings import Mapping
-from lrt_bench.results.schema.records import AuditCheck, AuditCheckName, AuditRecord
+from lrt_bench.results.schema.audit_records import AuditCheck, AuditCheckName, AuditRecord
 from lrt_bench.submissions.audits import (
     Loss,
     Yardstick,

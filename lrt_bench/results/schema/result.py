@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lrt_bench.results.schema.audit_records import AuditRecord
 from lrt_bench.results.schema.behaviour import BehaviourRecord
 from lrt_bench.results.schema.bounds import R2, Correlation, Count, Name, TransferScore
 from lrt_bench.results.schema.records import (
     CONTROL_NAMES,
-    AuditRecord,
     Cost,
     FidelityScores,
     GenerationScores,
