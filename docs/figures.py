@@ -19,6 +19,7 @@ from lrt_bench.results.storage import read_result
 ROOT = Path(__file__).parent.parent
 PAIRS = ("S-L-early", "M-L-early", "L-S-early", "S-L", "planted-rotation")
 FIRST = PAIRS[0]
+HELD_AGAINST = ("readout", "affine", "mlp")
 
 
 def _cell(row: RankedRow | None) -> str:
@@ -48,7 +49,16 @@ def table(results: Path) -> str:
             f"| {name} | {scores} | {place} | {' '.join(row.place.letters) if row.place else ''} "
             f"| {number(result.steering_r2)} | {number(result.fvu)} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _beside_readout(by_name)])
+
+
+def _beside_readout(by_name: dict[str, dict[str, RankedRow]]) -> str:
+    """Return a sentence on each pair's readout control, beside the maps that it is held against."""
+    parts = []
+    for pair in PAIRS[:-1]:
+        scores = [f"{number(by_name[pair][name].result.transfer_score, 1)}" for name in HELD_AGAINST]
+        parts.append(f"{scores[0]} on `{pair}`, where `affine` has {scores[1]} and `mlp` {scores[2]}")
+    return f"`readout` alone has {'; '.join(parts)}."
 
 
 @click.command()
