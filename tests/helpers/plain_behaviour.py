@@ -24,7 +24,7 @@ def forward(module, ids, layer, offset, steered):
     def steer(block, arguments, output):
         states = output[0] if isinstance(output, tuple) else output
         kept["states"] = states[0].clone()
-        added = torch.tensor(steered, dtype=states.dtype)[None, :, None] * offset
+        added = torch.tensor(steered, dtype=states.dtype)[None, :, None] * offset.to(states.dtype)
         moved = states + added
         return (moved, *output[1:]) if isinstance(output, tuple) else moved
 
@@ -105,11 +105,11 @@ def plain_divergences(  # noqa: PLR0913 (a flat restatement of the definition)
     of_row, of_nothing = np.zeros(shape), np.zeros(shape)
     for p, prompt in enumerate(prompts):
         for a, length in enumerate(lengths):
-            steer = torch.from_numpy(length * native / np.linalg.norm(native)).float()
+            steer = torch.from_numpy(length * native / np.linalg.norm(native))
             ids = written(module, tokenizer, prompt, layer, steer, tokens, positions)
             steered = mask(positions, len(prompt), len(ids))
             norm = np.linalg.norm(row)
-            other = torch.from_numpy(length * row / norm if norm else row).float()
+            other = torch.from_numpy(length * row / norm if norm else row)
             read = slice(len(prompt) - 1, len(ids))
             reference, rows, bare = (
                 log_softmax(forward(module, ids, layer, offset, steered)[0][read])
