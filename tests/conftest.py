@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+# A process imports the code that lies beside a model's weights from the one folder it first used for that:
+# every test of a worker shares this one, and no two workers write to the same.
+os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="lrt-bench-model-code-")
 
 import pytest
 import torch

@@ -356,13 +356,12 @@ def with_code(folder, tmp_path):
     return folder, trace
 
 
-def test_a_models_own_code_runs_only_where_it_is_allowed(with_code, monkeypatch, tmp_path):
+def test_a_models_own_code_runs_only_where_it_is_allowed(with_code, monkeypatch):
     folder, trace = with_code
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
     message = one_line(folder)
     assert "--trust-remote-code" in message
     assert not trace.exists()
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     model = load_model(str(folder), trust_remote_code=True)
     assert trace.exists()
     assert type(model.module).__name__ == "OwnForCausalLM"

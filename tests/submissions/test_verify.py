@@ -154,9 +154,8 @@ def test_bad_input_is_one_line(what, tmp_path, small_run, small_suite, packed):
 
 
 @pytest.fixture
-def own_code(random_folder, tmp_path, monkeypatch):
+def own_code(random_folder, tmp_path):
     """Results of a model whose code lies beside it, on another corpus and a task that is not the suite's."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     model = tmp_path / "own"
     shutil.copytree(random_folder("llama"), model)
     auto_map = {"AutoConfig": "configuration_own.Own", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
