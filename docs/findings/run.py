@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.cli.terminal import tables as report
+from lrt_bench.cli.terminal.progress import progress
 from lrt_bench.data.suites import Suite, find_suite, narrowed
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
@@ -31,14 +31,14 @@ def with_tokens(suite: Suite, tokens: int) -> Suite:
 
 def evaluate(suite: Suite, out: Path) -> None:
     """Every cell of a suite, with a progress bar."""
-    with report.progress() as update:
+    with progress() as update:
         Evaluation(suite, RunConfig(out=out), report=update).run()
 
 
 def sweep(suite: Suite, out: Path) -> None:
     """Every layer to every layer of the suite's pairs."""
     models = Models("float32", "cpu", None, {})
-    with report.progress() as update:
+    with progress() as update:
         for pair in suite.pairs:
             tasks = [task for task in suite.tasks_of(pair) if task.card.kind == "choice"]
             LayerSweep(suite, pair, tasks, out=out, report=update).run(models)

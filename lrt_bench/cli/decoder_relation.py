@@ -12,6 +12,7 @@ import click
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
+    from lrt_bench.cli.terminal.layout import Listing
     from lrt_bench.evaluation.decoder_relation.relation import Matching, Relation
     from lrt_bench.models.autoencoders.sae import SparseAutoencoder
     from lrt_bench.models.sites import Features
@@ -54,13 +55,14 @@ def decoder_relation(
     as_json: bool,
 ) -> None:
     """Least squares between two decoders, both ways, beside permuted and random rows (paper, figure 2)."""
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.formats import write
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.evaluation.decoder_relation.relation import relate
     from lrt_bench.models.autoencoders.sae_files import load_sae
 
     saes = load_sae(source_sae), load_sae(target_sae)
     rows, matching = [sae.w_dec for sae in saes], None
-    with report.progress() as update:
+    with progress() as update:
         if match == "activations":
             update("matching", 0, 1)
             sites = [
@@ -82,7 +84,7 @@ def decoder_relation(
     if as_json:
         click.echo(json.dumps(record, indent=1, allow_nan=False))
         return
-    report.print_rows([_row(relation) for relation in relations])
+    write([_listing(relations)], "table")
     if matching is not None:
         click.echo(f"{record['matched']} features matched, median correlation {record['correlation']:.3f}")
     for relation in relations:
@@ -142,6 +144,15 @@ def _record(
         for relation in relations
     ]
     return record
+
+
+def _listing(relations: list[Relation]) -> Listing:
+    from lrt_bench.cli.terminal.layout import Column, Listing
+
+    rows = [_row(relation) for relation in relations]
+    columns = [Column(name, True, place) for place, name in enumerate(rows[0])]
+    columns[0] = Column("direction", least=20)
+    return Listing(tuple(columns), [tuple(row.values()) for row in rows], rows)
 
 
 def _row(relation: Relation) -> dict[str, str]:

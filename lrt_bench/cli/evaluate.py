@@ -127,19 +127,19 @@ def _run(config: RunConfig, as_json: bool) -> None:
     side_effects = _side_effects(config)
     engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
     scorers, submissions = _scorers(config), _submissions(config, suite)
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.answer import print_outcome
+    from lrt_bench.cli.terminal.drawing import Drawing
+    from lrt_bench.cli.terminal.pairs import as_rows
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.evaluation.evaluation import Evaluation
 
-    with report.progress() as update, report.Drawing() as drawing:
+    with progress() as update, Drawing() as drawing:
         evaluation = Evaluation(suite, config, update, drawing.add, submissions, side_effects, scorers, data)
         cells = engine.run(evaluation)
     if as_json:
-        rows = report.as_rows(cells, evaluation.failures)
-        click.echo(json.dumps(rows, indent=1, allow_nan=False))
+        click.echo(json.dumps(as_rows(cells, evaluation.failures), indent=1, allow_nan=False))
     else:
-        report.print_tables(cells)
-        report.print_failures(evaluation.failures)
-        report.print_paths(cells, drawing.paths)
+        print_outcome(cells, evaluation.failures, drawing.paths)
     if evaluation.failures:
         sys.exit(1)
 

@@ -47,12 +47,12 @@ def _build(results: Path, out: Path, ledger: Path | None) -> Board:
     """Read, check against the ledger, render, and say what was made."""
     # one thread a process: the work is shared out to processes, and their threads would fight for the cores
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.leaderboard.entries import read_board
     from lrt_bench.leaderboard.site import build_site, check_replaceable
 
     check_replaceable(out)
-    with report.progress() as update:
+    with progress() as update:
         board = read_board(results, update)
         lines = _states(board, results, ledger)
         files = build_site(board, lines, out, update)

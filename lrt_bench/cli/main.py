@@ -5,9 +5,7 @@ Heavy imports wait until a command needs them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +13,7 @@ from lrt_bench._version import __version__
 from lrt_bench.cli.decoder_relation import decoder_relation
 from lrt_bench.cli.evaluate import evaluate
 from lrt_bench.cli.leaderboard import leaderboard
+from lrt_bench.cli.options import Format, format_option
 from lrt_bench.cli.report import reports
 from lrt_bench.cli.submit import submit, verify
 from lrt_bench.cli.sweep_layers import sweep_layers
@@ -37,59 +36,60 @@ main.add_command(reports)
 
 
 @main.command(name="list")
-@click.argument("what", type=click.Choice(["suites", "pairs", "tasks", "mappings"]))
-@click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@click.argument("what", required=False)
+@format_option()
 @one_line_errors
-def list_(what: str, as_json: bool) -> None:
-    """List the suites, pairs, tasks or mappings that ship with lrt-bench."""
-    rows = _described(what)
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    from lrt_bench.cli.terminal import tables as report
+def list_(what: str | None, form: Format) -> None:
+    """List the suites, pairs, tasks or mappings that ship with lrt-bench; alone, how many of each."""
+    from lrt_bench.cli.terminal.formats import write
+    from lrt_bench.cli.terminal.lists import listings, whole
 
-    report.print_rows(rows, leave_out=("digest",))
-
-
-def _described(what: str) -> list[dict[str, Any]]:
-    if what == "mappings":
-        from lrt_bench.mappings.names import BUILT_IN
-
-        return [{"name": name, "description": entry[2]} for name, entry in BUILT_IN.items()]
-    if what == "tasks":
-        from lrt_bench.data.task_reading.task_folders import describe_tasks
-
-        return describe_tasks()
-    from lrt_bench.data.suites import describe_pairs, describe_suites
-
-    return describe_suites() if what == "suites" else describe_pairs()
+    write(listings(what), form, whole(what))
 
 
 @main.command()
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
+@format_option()
 @one_line_errors
-def show(result: Path, as_json: bool) -> None:
-    """Show one result file: its scores, its tasks, its fidelity, its cost."""
+def show(result: Path, form: Format) -> None:
+    """Show one result file in full, or a folder of results: a table a pair."""
+    from lrt_bench.cli.terminal.formats import write
+
+    if result.is_dir():
+        from lrt_bench.cli.terminal.pairs import folder_listings
+
+        write(folder_listings(result), form)
+        return
+    from lrt_bench.cli.terminal.one_result import result_listings
     from lrt_bench.results.storage import read_result
 
     record = read_result(result)
-    if as_json:
+    if form == "json":
         click.echo(record.model_dump_json(indent=1))
-        return
-    from lrt_bench.cli.terminal import tables as report
-
-    report.print_result(record)
+    else:
+        write(result_listings(record), form)
 
 
 @main.command()
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
+@format_option("markdown")
 @one_line_errors
-def summary(results: Path) -> None:
-    """Print a folder of results as Markdown, for a pull request or a report."""
-    from lrt_bench.leaderboard.markdown import markdown
+def summary(results: Path, form: Format) -> None:
+    """Print a folder of results as Markdown, for a pull request or a report, or as --format says."""
+    if form == "markdown":
+        from lrt_bench.leaderboard.markdown import markdown
 
-    click.echo(markdown(results), nl=False)
+        click.echo(markdown(results), nl=False)
+        return
+    from lrt_bench.cli.terminal.formats import write
+    from lrt_bench.cli.terminal.pairs import board_listings
+    from lrt_bench.leaderboard.entries import read_board
+    from lrt_bench.results.frame import records
+
+    board = read_board(results)
+    for problem in board.problems:
+        click.echo(f"left out: {problem}", err=True)
+    write(board_listings(records(board.frame())), form)
 
 
 @main.command()

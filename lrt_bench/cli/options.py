@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Format = Literal["table", "markdown", "latex", "csv", "json"]
+FORMATS: tuple[Format, ...] = ("table", "markdown", "latex", "csv", "json")
 
 TEXT = (
     click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id."),
@@ -73,3 +76,24 @@ def layers(value: str) -> tuple[int, ...] | Literal["all"]:
     if not all(part.isdecimal() for part in parts):
         raise click.BadParameter(f"{value!r}: give all, or layers with commas between: 1,2,3")
     return tuple(map(int, parts))
+
+
+def format_option(default: Format = "table") -> Callable[[Command], Command]:
+    """Return the options `--format` and `--json`, which is short for one; the parameter is `form`."""
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_form(*args: Any, as_json: bool, form: Format, **options: Any) -> Any:
+            return command(*args, form="json" if as_json else form, **options)
+
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
+            click.option(
+                "--format", "form", type=click.Choice(FORMATS), default=default, show_default=True,
+                help="How to print it; CSV and JSON hold every column.",
+            ),
+        ):  # fmt: skip
+            with_form = option(with_form)
+        return cast("Command", with_form)
+
+    return add

@@ -71,10 +71,10 @@ def check(path: Path) -> None:
 @one_line_errors
 def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox: bool) -> None:
     """Run a submission and write PATH/claimed: what its pull request needs."""
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.submissions.pack import pack_submission
 
-    with report.progress() as update:
+    with progress() as update:
         written = pack_submission(path, suite_spec, pairs, isolate=not unsafe_no_sandbox, report=update)
     for file in written:
         click.echo(file)
@@ -98,14 +98,14 @@ def verify(
     Tasks, corpus and stand-ins are those that the result records; give them where it keeps a name alone.
     Exit code 0: the same; 1: something differs; 2: bad input.
     """
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.data.datasets import stand_ins
     from lrt_bench.submissions.verify import Verification
 
     for name, flag in (("data", "--data"), ("models", "--model")):
         settings[name] = stand_ins(settings[name], flag)
     given = {name: value for name, value in settings.items() if value}
-    with report.progress() as update:
+    with progress() as update:
         outcome = Verification(path, suite_spec, submission, mapping, given, update).run()
     for line in outcome.lines:
         click.echo(line)

@@ -103,7 +103,7 @@ def _run(
     suite: Suite, specs: tuple[str, ...], device_map: str | None, local: dict[str, str], **settings: Any
 ) -> list[tuple[LayerSweep, LayerSweepRecord, Path]]:
     """Sweep each pair of models once, draw, with a progress bar."""
-    from lrt_bench.cli.terminal.tables import progress
+    from lrt_bench.cli.terminal.progress import progress
     from lrt_bench.evaluation.layer_sweep.figure import draw_sweep
     from lrt_bench.evaluation.layer_sweep.sweep import LayerSweep
     from lrt_bench.models.loading import Models

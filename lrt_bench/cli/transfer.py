@@ -126,10 +126,10 @@ def _corpus(pair: Pair, settings: dict[str, Any]) -> str | CorpusSpec | None:
 def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     """Fit with a progress bar."""
     from lrt_bench import api
-    from lrt_bench.cli.terminal import tables as report
+    from lrt_bench.cli.terminal.progress import progress
 
     spec = api.corpus_of(pair, settings["corpus"], settings["tokens"])
-    with report.progress() as update:
+    with progress() as update:
         states = api.states_of(
             pair, spec, seed=settings["seed"], data=_data(settings), batch_size=settings["batch_size"],
             progress=lambda share: update("states", share, 1.0), begin=begin,

@@ -10,8 +10,9 @@ from boards import read, write
 from click.testing import CliRunner
 
 from lrt_bench.cli.main import main
+from lrt_bench.cli.terminal.drawing import Drawing
+from lrt_bench.cli.terminal.progress import progress
 from lrt_bench.cli.terminal.screen import Screen
-from lrt_bench.cli.terminal.tables import Drawing, progress
 from lrt_bench.errors import UserError
 
 HOSTILE = ["[/x]", "[bold red]loud[/bold red]", "[link=file:///etc]here[/link]", ":smiley:", "C:\\[/]"]

@@ -11,6 +11,10 @@ import torch
 import yaml
 from refusal import REFUSAL_SUITE, TASK, advbench
 
+from lrt_bench.cli.terminal.answer import print_outcome
+from lrt_bench.cli.terminal.drawing import ranked_pairs
+from lrt_bench.cli.terminal.formats import write
+from lrt_bench.cli.terminal.pairs import pair_listings
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
@@ -116,6 +120,20 @@ def test_every_row_has_the_same_alphas_and_every_scorer_its_counts(refusal_run):
     for judge, phrase in zip(judged, phrases, strict=True):
         if not judge.failures:
             assert judge.mean == phrase.mean
+
+
+def test_the_terminal_shows_the_refusal_table_and_says_who_moved_refusals_furthest(refusal_run, capsys):
+    """A pair of refusal tasks alone is no pair on which nothing is steerable."""
+    cells = [cell for (pair, _), cell in refusal_run[1].items() if pair == "L-S"]
+    print_outcome(cells, [], [])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "not steerable" not in text
+    assert "mapping unsteered answering refusing ablated" in text
+    assert "nano-refusal: furthest towards answering is ridge" in text
+    assert "native" in text.partition("(controls: ")[2]
+    for form, begins in (("csv", "suite,pair,task,row"), ("json", "["), ("latex", "%")):
+        write(pair_listings(ranked_pairs(cells)[0]), form)
+        assert capsys.readouterr().out.startswith(begins)
 
 
 def test_layers_are_chosen_where_the_pair_says_so_and_the_result_tells_how(refusal_run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -22,9 +23,12 @@ class Screen(Console):
 
 
 def screen(width: int = 120) -> Screen:
-    """Return standard output; `width` letters wide, for the tables, where it is a pipe or a file."""
+    """Return standard output.
+
+    In a pipe or a file it is as wide as COLUMNS says, or `width` letters, for the tables.
+    """
     out = Screen()
-    return out if out.is_terminal else Screen(width=width)
+    return out if out.is_terminal or os.environ.get("COLUMNS", "").isdecimal() else Screen(width=width)
 
 
 def print_line(text: str) -> None:
