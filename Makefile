@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
+.PHONY: pretrained evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
 	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
@@ -65,6 +65,11 @@ findings: .venv/.installed-test
 # The results that are committed, computed anew; say why in the ledger afterwards.
 results: .venv/.installed
 	$(BIN)/lrt-bench evaluate --out leaderboard/results
+
+# Pretrained pairs, a few hours of two cores; it goes on where it was stopped. MODELS is a folder of the models'
+# folders (scripts/pretrained/run.py names them); without it they come from the Hub.
+pretrained: .venv/.installed
+	$(BIN)/python -m scripts.pretrained.run --out $(or $(OUT),results) $(if $(MODELS),--models "$(MODELS)")
 
 # The forecast's check on the embedded family, and the points that forecasts lean on.
 forecast: .venv/.installed

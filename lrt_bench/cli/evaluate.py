@@ -74,6 +74,11 @@ if TYPE_CHECKING:
 )
 @with_options(OPTIONS)
 @click.option(
+    "--weights",
+    multiple=True,
+    help='ID=TEXT: what a model\'s weights are, shown with its results: "ID=4-bit GGUF" (repeatable).',
+)
+@click.option(
     "--batch-size",
     type=int,
     default=64,
@@ -102,7 +107,7 @@ def _fields(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
         for name, value in options.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    for name, flag in (("data", "--data"), ("models", "--model")):
+    for name, flag in (("data", "--data"), ("models", "--model"), ("weights", "--weights")):
         if name in fields:
             fields[name] = stand_ins(fields[name], flag)
     if "side_effects" in fields:

@@ -140,6 +140,8 @@ class BehaviourSpec(Strict):
     positions : the tokens that are steered (`steering.continuation`).
     prompts : of a task's scored ones that behaviour is measured on, evenly spaced; all of them by default.
     without_readout : whether shares without the readout's direction are measured too, at twice the cost.
+    directions, neutral_tokens : random directions whose median damage is the unit, and tokens of neutral text
+        that damage is measured on; `damage.DIRECTIONS` and `damage.TOKENS` by default.
     """
 
     alphas: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.25, 0.25)
@@ -150,6 +152,8 @@ class BehaviourSpec(Strict):
     positions: Literal["all", "but-last", "last"] = "all"
     prompts: Annotated[int, Field(ge=1, le=10_000)] | None = None
     without_readout: bool = False
+    directions: Annotated[int, Field(ge=16, le=1000)] | None = None
+    neutral_tokens: Annotated[int, Field(ge=16, le=100_000)] | None = None
 
     @field_validator("alphas")
     @classmethod
@@ -165,6 +169,8 @@ class Suite(Strict):
     alphas : the scored grid, in units of the target layer's spread; holds 0.
     over_steering : alphas past it, swept and reported apart, never scored.
     fit_seeds : how many seeds a stochastic mapping is fitted with.
+    prompts : of a choice task's scored ones at most so many are swept, evenly spaced; all by default.
+    contrasts : of a task's contrastive pairs at most so many make its vectors, the first; all by default.
     behaviour : how behaviour is measured beside the sweeps; not at all without it.
     """
 
@@ -178,6 +184,8 @@ class Suite(Strict):
     shuffles: Annotated[int, Field(ge=1, le=1000)] = 8
     fit_seeds: Annotated[int, Field(ge=1, le=100)] = 2
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    prompts: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    contrasts: Annotated[int, Field(ge=4, le=100_000)] | None = None
     behaviour: BehaviourSpec | None = None
     tasks: tuple[Named, ...] = Field(min_length=1, max_length=1000)
     mappings: tuple[Named, ...] = Field(min_length=1, max_length=1000)
@@ -213,8 +221,12 @@ class Suite(Strict):
             del content["corpus"]["mix"]
         if self.corpus.column is None:  # nor does a column that is not named change it
             del content["corpus"]["column"]
-        if self.behaviour is None:
-            del content["behaviour"]
+        for field in ("behaviour", "prompts", "contrasts"):  # nor a field that says nothing
+            if content[field] is None:
+                del content[field]
+        for field in ("directions", "neutral_tokens"):
+            if self.behaviour and content["behaviour"][field] is None:
+                del content["behaviour"][field]
         content["task_digests"] = [task.digest for task in self.read_tasks()]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -56,6 +56,8 @@ class RunConfig(Strict):
         Text that maps are fitted on, in the place of the suite's, and the column that holds it.
     data, models
         {id: path} in the place of data sets, and of models and sparse autoencoders.
+    weights
+        {id: a few words} on the weights of a model, as "4-bit GGUF, dequantised"; shown with its results.
     out
         Folder of results; a cell that lies there under the same key is not computed again.
     trust_remote_code, bos
@@ -92,6 +94,7 @@ class RunConfig(Strict):
     corpus_column: str | None = None
     data: Mapping[str, str] = Field(default_factory=dict)
     models: Mapping[str, str] = Field(default_factory=dict)
+    weights: Mapping[str, Annotated[str, Field(min_length=1, max_length=120)]] = Field(default_factory=dict)
     out: Path = Path("results")
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"

@@ -68,7 +68,7 @@ def choice_record(
     sweep = bench.choice_sweep.of(task)
     squares = reference.errors(delta, wanted)
     errors, counts, effect = squares, reference.steerable and squares.counts, reference.effect
-    failures = len(task.choices) - len(sweep.encoded)
+    failures = len(bench.choice_sweep.asked(task)) - len(sweep.encoded)
     if behaviour is not None:
         errors, counts, effect = behaviour.errors, behaviour.scored, behaviour.effect
         failures = behaviour.failures

@@ -41,15 +41,17 @@ STEERED = 1024  # tokens that the upper blocks are run on at a time
 class NeutralText:
     """Damage that vectors do to texts: what steering does not change is computed once.
 
-    texts : token ids. Each is cut at `TEXT` tokens, and those after the first `TOKENS` in all are left out.
+    texts : token ids. Each is cut at `TEXT` tokens, and those after the first `tokens` in all are left out.
     Raises UserError where there is no text.
     """
 
-    def __init__(self, site: Site, texts: Sequence[Sequence[int]], rows: int = 64) -> None:
+    def __init__(
+        self, site: Site, texts: Sequence[Sequence[int]], rows: int = 64, tokens: int = TOKENS
+    ) -> None:
         self._model = site.model
         cut: list[list[int]] = []
         for ids in texts:
-            if sum(map(len, cut)) >= TOKENS:
+            if sum(map(len, cut)) >= tokens:
                 break
             cut.append(list(ids[:TEXT]))
         cut = [ids for ids in cut if ids]

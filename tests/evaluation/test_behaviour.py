@@ -230,3 +230,35 @@ def test_prompts_that_leave_no_room_are_said(tmp_path):
     crowded = replace(bench.behaviour, spec=BehaviourSpec(tokens=longest))
     with pytest.raises(UserError, match=rf"behaviour.tokens {longest}: no prompt of sentiment leaves room"):
         crowded.of(bench.choice_sweep.tasks[0])
+
+
+def test_a_suite_that_asks_for_fewer_prompts_and_texts_reads_no_others(tmp_path):
+    spec = BehaviourSpec(splits=1, tokens=2, prompts=4, directions=16, neutral_tokens=32)
+    whole = small((ROTATED,), ("person", "fidelity"), spec)
+    few = whole.model_copy(update={"prompts": 6, "contrasts": 8})
+    assert few.digest != whole.digest
+    results = run(few, tmp_path / "few", ("ridge",))
+    task = results["rotated", "ridge"].tasks[0]
+    assert (task.prompts, task.failures) == (4, 0)
+    assert results["rotated", "ridge"].behaviour.unit.directions == 16
+    assert results["rotated", "ridge"].behaviour.unit.tokens == 32
+    # a folder with the first pairs and evenly spaced prompts alone is the same task
+    folder = tmp_path / "tasks" / "person"
+    shutil.copytree(TASKS / "person", folder)
+    score = (folder / "score.jsonl").read_text().splitlines(keepends=True)
+    (folder / "score.jsonl").write_text("".join(score[place * len(score) // 6] for place in range(6)))
+    pairs = (folder / "vector.jsonl").read_text().splitlines(keepends=True)
+    (folder / "vector.jsonl").write_text("".join(pairs[:8]))
+    cut = whole.model_copy(update={"tasks": (str(folder), "fidelity")})
+    again = run(cut, tmp_path / "cut", ("ridge",))["rotated", "ridge"].tasks[0]
+    assert again.steering_r2 == pytest.approx(task.steering_r2, abs=1e-6)
+    assert again.share == pytest.approx(task.share, abs=1e-6)
+    assert again.curve == pytest.approx(task.curve, abs=1e-4)
+
+
+@pytest.mark.parametrize("field", ["prompts", "contrasts"])
+def test_a_limit_that_is_not_given_changes_no_digest(field):
+    suite = find_suite("nano")
+    assert field not in suite.model_dump(exclude_none=True)
+    assert suite.model_copy(update={field: 8}).digest != suite.digest
+    assert suite.model_copy(update={field: None}).digest == suite.digest

@@ -13,7 +13,7 @@ from lrt_bench.data.task_reading.task_folders import find_task, folder_hash, kno
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.files.resources import TASKS
-from scripts.everyday import gate, make_tasks
+from scripts.everyday import gate, make_tasks, writing
 from scripts.everyday.frames import frame, shouted
 
 NAMES = [name for name in known_tasks() if name.startswith("everyday-")]
@@ -28,6 +28,15 @@ def test_the_shipped_everyday_tasks_are_what_the_script_writes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
     for name in NAMES:
         assert folder_hash(tmp_path / name) == folder_hash(TASKS / name), name
+
+
+def test_the_shipped_writing_tasks_are_what_the_script_writes(tmp_path):
+    assert CliRunner().invoke(make_tasks.main, [str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(writing.main, [str(tmp_path)]).exit_code == 0
+    for name in (*writing.CARDS, "perplexity-prose"):
+        assert folder_hash(tmp_path / name) == folder_hash(TASKS / name), name
+    for name, (concept, *_) in writing.CARDS.items():
+        assert find_task(name).vector == find_task(f"everyday-{concept}").vector
 
 
 def test_the_suite_holds_every_concept():

@@ -20,7 +20,7 @@ from lrt_bench.results.metrics import Array
 from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.behaviour import Behaviour, Concept, behaviours, measure, weighted
 from lrt_bench.steering.concepts import ConceptStates
-from lrt_bench.steering.damage import DamageUnit, NeutralText, damage_unit
+from lrt_bench.steering.damage import DIRECTIONS, TOKENS, DamageUnit, NeutralText, damage_unit
 from lrt_bench.steering.readout import choice_readout, unembedding_map, without
 from lrt_bench.steering.steered_texts import Setting
 from lrt_bench.steering.sweep import unit
@@ -98,14 +98,17 @@ class BehaviourReferences:
     def text(self) -> NeutralText:
         """The corpus's validation text, on which damage is measured."""
         texts = [text.target_ids for text in self.source.states().validation_text]
-        return NeutralText(self.inputs.target, texts, self.batch_size)
+        return NeutralText(self.inputs.target, texts, self.batch_size, self.spec.neutral_tokens or TOKENS)
 
     @functools.cached_property
     def unit(self) -> DamageUnit:
         """The unit of alpha."""
         guess = UNIT_GUESS * self.spread
         width = self.inputs.target.width
-        return damage_unit(self.text, width, guess, nats=self.spec.nats, seed=self.seed)
+        directions = self.spec.directions or DIRECTIONS
+        return damage_unit(
+            self.text, width, guess, nats=self.spec.nats, directions=directions, seed=self.seed
+        )
 
     @functools.cached_property
     def unembedding_map(self) -> Tensor | None:
@@ -194,7 +197,7 @@ class BehaviourReferences:
             )
         count = min(len(prompts), self.spec.prompts or len(prompts))
         chosen = [prompts[place * len(prompts) // count] for place in range(count)]
-        return chosen, len(task.choices) - len(prompts)
+        return chosen, len(self.sweep.asked(task)) - len(prompts)
 
     def _measured(self) -> dict[str, BehaviourReference]:
         """Measure every task's references: what native writes, chance, ceilings and readout controls."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
 
-from lrt_bench.data.tasks import ChoiceTask
+from lrt_bench.data.tasks import ChoicePrompt, ChoiceTask
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.models.sites import Site
 from lrt_bench.results.metrics import Array
@@ -29,6 +30,8 @@ class ChoiceSweep:
         The scored grid, which holds 0, and the alphas past it.
     spread
         The unit of alpha at the target site.
+    prompts
+        Of a task's scored prompts at most so many are swept, evenly spaced; all of them by default.
     """
 
     inputs: TaskInputs
@@ -37,6 +40,7 @@ class ChoiceSweep:
     over_steering: tuple[float, ...]
     spread: float
     batch_size: int
+    prompts: int | None = None
     _sweeps: dict[str, Sweep] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -56,11 +60,16 @@ class ChoiceSweep:
         scorable = {task.name for task in self.tasks}
         return tuple(task.name for task in self.inputs.of_kind(ChoiceTask) if task.name not in scorable)
 
+    def asked(self, task: ChoiceTask) -> Sequence[ChoicePrompt]:
+        """Return the task's scored prompts that are swept."""
+        count = min(len(task.choices), self.prompts or len(task.choices))
+        return [task.choices[place * len(task.choices) // count] for place in range(count)]
+
     def of(self, task: ChoiceTask) -> Sweep:
         """Return one task's sweep, its prompts encoded once."""
         if task.name not in self._sweeps:
             self._sweeps[task.name] = Sweep(
-                self.target, task.choices, self.swept, self.spread, 2 * self.batch_size
+                self.target, self.asked(task), self.swept, self.spread, 2 * self.batch_size
             )
         return self._sweeps[task.name]
 

@@ -25,14 +25,19 @@ class TaskInputs:
         Tasks with their data, in the suite's order.
     batch_size
         Sequences in one forward.
+    most
+        Contrastive pairs of a task that its vectors are made of at most, the first ones; all by default.
     """
 
     source: Site
     target: Site
     tasks: Sequence[Task]
     batch_size: int
+    most: int | None = None
     _contrasts: dict[str, tuple[ContrastPair, ...]] = field(default_factory=dict, init=False, repr=False)
-    _concepts: dict[tuple[Side, str], ConceptStates] = field(default_factory=dict, init=False, repr=False)
+    _concepts: dict[tuple[Side, tuple[ContrastPair, ...]], ConceptStates] = field(
+        default_factory=dict, init=False, repr=False
+    )  # by the texts: a choice and a writing task of one concept share them
 
     def of_kind(self, kind: type[TaskKind]) -> list[TaskKind]:
         """Tasks of one kind, in order."""
@@ -41,7 +46,8 @@ class TaskInputs:
     def contrasts(self, task: VectorTask) -> tuple[ContrastPair, ...]:
         """Return the task's contrastive pairs that both models can read whole."""
         if task.name not in self._contrasts:
-            self._contrasts[task.name] = readable(task.vector, (self.source.model, self.target.model))
+            models = (self.source.model, self.target.model)
+            self._contrasts[task.name] = readable(task.vector[: self.most], models)
         return self._contrasts[task.name]
 
     def source_states(self, task: VectorTask) -> ConceptStates:
@@ -53,10 +59,10 @@ class TaskInputs:
         return self._concept("target", self.target, task)
 
     def _concept(self, side: Side, site: Site, task: VectorTask) -> ConceptStates:
-        if (side, task.name) not in self._concepts:
-            if isinstance(task, RefusalTask):
-                pairs = instruction_pairs(site.model.tokenizer, task)
-            else:
-                pairs = self.contrasts(task)
-            self._concepts[side, task.name] = concept_states(site, pairs, self.batch_size)
-        return self._concepts[side, task.name]
+        if isinstance(task, RefusalTask):
+            pairs = tuple(instruction_pairs(site.model.tokenizer, task))
+        else:
+            pairs = self.contrasts(task)
+        if (side, pairs) not in self._concepts:
+            self._concepts[side, pairs] = concept_states(site, pairs, self.batch_size)
+        return self._concepts[side, pairs]

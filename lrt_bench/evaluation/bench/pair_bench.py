@@ -58,15 +58,16 @@ class PairBench:
     @functools.cached_property
     def inputs(self) -> TaskInputs:
         """The tasks and their concepts' states."""
-        return TaskInputs(self.source, self.target, self.tasks, self.batch_size)
+        return TaskInputs(self.source, self.target, self.tasks, self.batch_size, self.suite.contrasts)
 
     @functools.cached_property
     def choice_sweep(self) -> ChoiceSweep:
         """The measurement that scores come from."""
         suite = self.suite
         return ChoiceSweep(
-            self.inputs, self.target, suite.alphas, suite.over_steering, self.spread, self.batch_size
-        )
+            self.inputs, self.target, suite.alphas, suite.over_steering, self.spread, self.batch_size,
+            suite.prompts,
+        )  # fmt: skip
 
     @functools.cached_property
     def behaviour(self) -> BehaviourReferences | None:
