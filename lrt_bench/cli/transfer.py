@@ -60,7 +60,7 @@ def fit(
     from lrt_bench.cli.terminal.screen import print_line
     from lrt_bench.cli.terminal.vectors import print_map
     from lrt_bench.data.hub.repository import check_name
-    from lrt_bench.mappings import BUILT_IN, find_mapping
+    from lrt_bench.mappings import find_mapping, is_built_in
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors.fitted_map import check_folder, check_storable
 
@@ -72,7 +72,7 @@ def fit(
         check_name(push)
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
     check_storable(mapping, find_mapping(mapping))
-    begin = Moments.without_s_yy if mapping in BUILT_IN else Moments.zeros
+    begin = Moments.without_s_yy if is_built_in(mapping) else Moments.zeros
     fitted = _fit(_pair(source, target, settings), settings, begin)
     if save is not None:
         fitted.save(save)

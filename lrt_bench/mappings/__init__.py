@@ -11,11 +11,11 @@ from pathlib import Path
 from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import FixedLinear, LinearMapping, Mapping
 from lrt_bench.mappings.digest import digest_of
-from lrt_bench.mappings.names import BUILT_IN
+from lrt_bench.mappings.names import BUILT_IN, current, is_built_in
 
 __all__ = [
     "BUILT_IN", "FixedLinear", "LinearMapping", "Mapping",
-    "digest_of", "find_mapping", "find_method", "name_of",
+    "digest_of", "find_mapping", "find_method", "is_built_in", "name_of",
 ]  # fmt: skip
 
 
@@ -24,8 +24,8 @@ def find_mapping(spec: str) -> type[Mapping]:
 
     Raises UserError.
     """
-    if spec in BUILT_IN:
-        module, name, _ = BUILT_IN[spec]
+    if is_built_in(spec):
+        module, name, _ = BUILT_IN[current(spec)]
         built_in: type[Mapping] = getattr(importlib.import_module(f"lrt_bench.mappings.{module}"), name)
         return built_in
     path, _, name = spec.rpartition(":")
@@ -68,7 +68,7 @@ def name_of(method: str | type[Mapping] | Mapping) -> str:
     """Return what a mapping, by its name, its class or an instance, is called in tables and file names."""
     if isinstance(method, str):
         path, _, name = method.rpartition(":")
-        return method if method in BUILT_IN else f"{Path(path).stem}.{name}"
+        return current(method) if is_built_in(method) else f"{Path(path).stem}.{name}"
     cls = method if isinstance(method, type) else type(method)
     for name, (module, built_in, _) in BUILT_IN.items():
         if (cls.__module__, cls.__qualname__) == (f"lrt_bench.mappings.{module}", built_in):

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from lrt_bench.errors import UserError, one_line
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.tensors import TensorError, read_header, read_tensors
-from lrt_bench.mappings.names import BUILT_IN
+from lrt_bench.mappings.names import is_built_in
 from lrt_bench.results.schema.bounds import LINK
 from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.submissions.code_check import read_code
@@ -82,7 +82,7 @@ class SubmissionCard(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> SubmissionCard:
-        if self.name in BUILT_IN or self.name in CONTROL_NAMES:
+        if is_built_in(self.name) or self.name in CONTROL_NAMES:
             raise ValueError(f"name: {self.name} is the name of a built-in row; choose another")
         if len(set(self.pairs)) < len(self.pairs):
             raise ValueError("pairs: a name stands twice")

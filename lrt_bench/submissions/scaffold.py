@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
-from lrt_bench.mappings.names import BUILT_IN
+from lrt_bench.mappings.names import is_built_in
 from lrt_bench.results.schema.records import CONTROL_NAMES
 
 CARD = """\
@@ -63,7 +63,7 @@ def new_submission(
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", name):
         raise UserError(f"submit new {name}: a name is lower-case letters, digits and hyphens, at most 60")
-    if name in BUILT_IN or name in CONTROL_NAMES:
+    if is_built_in(name) or name in CONTROL_NAMES:
         raise UserError(f"submit new {name}: a built-in row has that name; choose another")
     if (weights is None) != (pair is None):
         raise UserError("submit new: fitted weights are for a pair: give both --weights and --pair")

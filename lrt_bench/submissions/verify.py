@@ -15,7 +15,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.rows import Row
-from lrt_bench.mappings import BUILT_IN, name_of
+from lrt_bench.mappings import is_built_in, name_of
 from lrt_bench.results.storage import Result, read_propensities, read_record, result_files
 from lrt_bench.submissions.row import submission_rows
 
@@ -189,7 +189,7 @@ class Verification:
                 continue
             if mapping.origin == "submission":
                 folders.append(self._folder(path, mapping.name))
-            elif mapping.origin == "built-in" and mapping.name in BUILT_IN:
+            elif mapping.origin == "built-in" and is_built_in(mapping.name):
                 names.append(mapping.name)
             elif self.mapping and name_of(self.mapping) == mapping.name:
                 names.append(self.mapping)

@@ -19,7 +19,7 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.files.tensors import TensorError, read_tensors
 from lrt_bench.files.whole import write_whole
-from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, find_mapping
+from lrt_bench.mappings import FixedLinear, LinearMapping, Mapping, find_mapping, is_built_in
 from lrt_bench.mappings.network import NetworkMapping
 from lrt_bench.models.states import PairedStates
 from lrt_bench.vectors.map_card import MapCard, map_readme, read_card
@@ -96,7 +96,7 @@ def check_folder(folder: Path) -> None:
 def storable(spec: str, method: type[Mapping]) -> bool:
     """Whether a mapping's fit can be kept: it is built in, or a linear map that carries v to A v."""
     plain = issubclass(method, LinearMapping) and method.transfer is LinearMapping.transfer
-    return plain or spec in BUILT_IN
+    return plain or is_built_in(spec)
 
 
 def check_storable(spec: str, method: type[Mapping]) -> None:
@@ -147,7 +147,7 @@ def _mapping(card: MapCard, data: bytes) -> Mapping:
     Raises TensorError.
     """
     d_source, d_target = card.source.width, card.target.width
-    method: type[Mapping] = find_mapping(card.mapping) if card.mapping in BUILT_IN else FixedLinear
+    method: type[Mapping] = find_mapping(card.mapping) if is_built_in(card.mapping) else FixedLinear
     if issubclass(method, NetworkMapping):
         return _network(method(), data, d_source, d_target)
     tensors = read_tensors(data, {"weight": (d_target, d_source), "bias": (d_target,)})

@@ -41,7 +41,7 @@ CANDIDATES = (
     "M2-L3", "L3-S2", "L2-S2", "M3-S2", "S2-L4", "S2-L5",
 )  # fmt: skip
 MAPS = ("affine", "orthogonal", "mlp")
-ALL_MAPS = (*MAPS, "ridge", "low-rank", "affine-paper", "autoencoder")
+ALL_MAPS = (*MAPS, "ridge", "low-rank", "affine-with-bias", "autoencoder")
 LOOKED_BEST = (
     "M3-L2",
     "L3-M2",

@@ -21,7 +21,7 @@ from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
-from lrt_bench.mappings import FixedLinear
+from lrt_bench.mappings import FixedLinear, name_of
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sites import Site
 from lrt_bench.results import metrics
@@ -184,6 +184,28 @@ def test_the_papers_rule_survives_the_folder(nano, tmp_path):
     carried = api.transfer(vector, load_map(tmp_path / "map"), scale="map").at()
     expected = fitted.mapping.weight @ vector.at().double() + fitted.mapping.bias
     torch.testing.assert_close(carried.double(), expected, rtol=1e-4, atol=1e-2)
+    card = tmp_path / "map" / "map.json"
+    card.write_text(card.read_text().replace('"affine-with-bias"', '"affine-paper"'))
+    former = load_map(tmp_path / "map")
+    assert former.card.mapping == "affine-paper"
+    torch.testing.assert_close(api.transfer(vector, former, scale="map").at(), carried)
+
+
+def test_a_map_trained_as_the_paper_does_is_fitted_and_kept(nano, tmp_path):
+    write_vector(tmp_path / "v.safetensors", real_vector(nano("S"), 3))
+    options = "--source", "nano/S:3", "--target", "nano/S2:2", "--mapping", "affine-adamw", "--tokens", 400
+    fitted = run("fit", *options, "--save", tmp_path / "map")
+    assert fitted.exit_code == 0, fitted.output
+    mapping = load_map(tmp_path / "map").mapping
+    assert name_of(mapping) == "affine-adamw"
+    kept = "--map", tmp_path / "map"
+    for carry, out in ((options, "fitted"), (kept, "kept")):
+        done = run("transfer", "--no-forecast", "--vector", tmp_path / "v.safetensors", *carry,
+                   "--out", tmp_path / f"{out}.safetensors")  # fmt: skip
+        assert done.exit_code == 0, done.output
+    torch.testing.assert_close(
+        *(read_vector(tmp_path / f"{out}.safetensors").at() for out in ("fitted", "kept"))
+    )
 
 
 def test_a_length_of_ones_own(folder, nano, tmp_path):

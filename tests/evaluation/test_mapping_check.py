@@ -13,7 +13,7 @@ from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.mapping_check import check_mapping, random_states, widths
 from lrt_bench.evaluation.rows import mapping_row
-from lrt_bench.mappings import BUILT_IN
+from lrt_bench.mappings import BUILT_IN, find_mapping
 from lrt_bench.models.loading import Models
 
 HEAD = "import torch\nfrom lrt_bench import Mapping\nclass Mine(Mapping):\n"
@@ -129,7 +129,7 @@ def test_widths_come_from_configurations_alone(tmp_path, monkeypatch):
         assert of("nano/S", unknown) is None, unknown
 
 
-@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in ("mlp", "autoencoder")])
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if not find_mapping(name).stochastic])
 def test_random_states_are_fit_for_every_closed_form(name):
     row = mapping_row(name)
     states = random_states(24, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.linear_model import Ridge as ScikitRidge
 from lrt_bench.data.corpus import Coverage
 from lrt_bench.errors import UserError
 from lrt_bench.mappings import BUILT_IN, FixedLinear, digest_of, find_mapping, name_of
+from lrt_bench.mappings.affine_adamw import EPOCHS, STEPS, AffineAdamw, batch_size
 from lrt_bench.mappings.base import Spectrum, rank_errors, squared_error, validation_error
 from lrt_bench.mappings.digest import source_files
 from lrt_bench.mappings.moments import Moments
@@ -173,11 +175,60 @@ def test_the_bias_cancels_in_a_transferred_vector_and_the_papers_rule_keeps_it()
     states, *_ = problem()
     g = torch.Generator().manual_seed(1)
     positive, negative = torch.randn(40, 8, generator=g), torch.randn(40, 8, generator=g) + 1
-    plain, paper = fitted("affine", states), fitted("affine-paper", states)
+    plain, paper = fitted("affine", states), fitted("affine-with-bias", states)
     v = positive.double().mean(0) - negative.double().mean(0)
     torch.testing.assert_close(plain.transfer(positive, negative), (plain.weight @ v).float())
     mapped = plain(positive).mean(0) - plain(negative).mean(0)
     torch.testing.assert_close(plain.transfer(positive, negative), mapped, atol=1e-4, rtol=1e-4)
+    difference = paper.transfer(positive, negative) - plain.transfer(positive, negative)
+    torch.testing.assert_close(difference, plain.bias.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_built_in_is_found_by_its_former_name():
+    assert find_mapping("affine-paper") is find_mapping("affine-with-bias")
+    assert name_of("affine-paper") == name_of(find_mapping("affine-paper")) == "affine-with-bias"
+
+
+def test_the_papers_training_takes_the_papers_steps():
+    def steps(sample):
+        return EPOCHS * math.ceil(sample / batch_size(sample))
+
+    assert STEPS == 2441
+    for sample in (24_000, 200_000, 10_000_000):
+        assert 0.97 * STEPS <= steps(sample) <= STEPS + EPOCHS
+    assert batch_size(500) == 32
+    assert batch_size(10**9) == 32 * 512
+
+
+class InstructRate(AffineAdamw):
+    """The paper's other rate."""
+
+    rate = 1e-3
+
+
+def test_the_papers_training_nears_the_optimum_and_leaves_most_of_the_bias_behind():
+    """A rotation onto states that lie far from zero: the rate decides how much of A and p is learned."""
+    g = torch.Generator().manual_seed(2)
+    q = torch.linalg.qr(torch.randn(8, 8, generator=g).double())[0]
+    x = torch.randn(25_000, 8, generator=g).double() * torch.linspace(1, 10, 8).double()
+    y = x @ q.T + 40
+    states = paired(x[:24_000], y[:24_000], x[24_000:], y[24_000:])
+    slow, fast = fitted("affine-adamw", states), InstructRate()
+    fast.fit(states)
+    cosines = [float((m.weight * q).sum() / m.weight.norm() / q.norm()) for m in (slow, fast)]
+    assert 0.2 < cosines[0] < cosines[1]
+    assert cosines[1] > 0.9
+    optimum = fitted("affine", states).bias.norm()
+    for mapping in (slow, fast):
+        assert mapping.bias.norm() < 0.2 * optimum
+        assert (mapping.bias.abs() <= STEPS * mapping.rate + 1).all()
+
+
+def test_the_papers_training_is_carried_with_and_without_its_bias():
+    states, *_ = problem()
+    positive, negative = states.validation[0][:40], states.validation[0][40:80]
+    plain, paper = fitted("affine-adamw", states), fitted("affine-adamw-with-bias", states)
+    assert torch.equal(plain.weight, paper.weight)
     difference = paper.transfer(positive, negative) - plain.transfer(positive, negative)
     torch.testing.assert_close(difference, plain.bias.float(), atol=1e-4, rtol=1e-4)
 
@@ -207,8 +258,8 @@ def test_networks_learn_what_no_affine_map_can(name):
     assert unexplained[name] < 0.85 * unexplained["affine"]
 
 
-@pytest.mark.parametrize("name", ["mlp", "autoencoder"])
-def test_networks_follow_their_seed_and_leave_the_global_one_alone(name):
+@pytest.mark.parametrize("name", ["mlp", "autoencoder", "affine-adamw"])
+def test_trained_maps_follow_their_seed_and_leave_the_global_one_alone(name):
     states, *_ = problem()
     torch.manual_seed(5)
     before = torch.get_rng_state()

@@ -10,7 +10,7 @@ from lrt_bench.evaluation.evaluation import Evaluation
 
 pytestmark = pytest.mark.slow
 
-MAPPINGS = ("affine", "affine-paper", "ridge", "orthogonal")
+MAPPINGS = ("affine", "affine-with-bias", "ridge", "orthogonal")
 
 
 EARLY, LATE, KNOWN = "S-L-early", "S-L", "planted-rotation"
@@ -42,7 +42,7 @@ def test_the_early_pair_tests_a_representation_and_the_late_one_the_output(score
 def test_transfer_works_and_the_bias_costs(scored):
     assert scored[LATE, "ridge"].transfer_score >= 60
     for pair in (EARLY, LATE):
-        affine, paper = scored[pair, "affine"], scored[pair, "affine-paper"]
+        affine, paper = scored[pair, "affine"], scored[pair, "affine-with-bias"]
         assert affine.transfer_score > paper.transfer_score
     assert scored[EARLY, "affine"].ci95[0] > 0
 
