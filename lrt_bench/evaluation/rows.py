@@ -220,6 +220,27 @@ class Readout(Row):
         return readout.expand(1, bench.behaviour.groups, -1)
 
 
+class Unembedding(Row):
+    """The two unembeddings alone as a map: what carrying output directions would do, without a corpus.
+
+    Where there is no such map (`steering.readout.unembedding_map` says where) it steers with nothing.
+    """
+
+    def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
+        """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
+        weight = bench.inputs.unembedding_map
+        if weight is None:
+            return {task.name: torch.zeros(1, bench.target.width) for task in tasks}
+        source = native_vectors({task.name: bench.inputs.source_states(task) for task in tasks})
+        return {name: vectors @ weight.T for name, vectors in source.items()}
+
+    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
+        """Return the source's own vectors from half of a task's pairs, carried by the map."""
+        assert bench.behaviour is not None
+        carried = bench.behaviour.by_unembeddings(task)
+        return super().half_vectors(bench, task, vectors) if carried is None else carried[None]
+
+
 @dataclass
 class MappingRow(Row):
     """A mapping method, fitted once for each seed if it is stochastic."""
@@ -327,6 +348,9 @@ def controls() -> list[Row]:
         Shuffled("shuffled", "A v, fitted on states paired at random"),
         OtherConcept("other-concept", "A v of other concepts, by ridge"),
         Readout("readout", "unembedding difference of the choice words"),
+        Unembedding(
+            "unembedding", "U v, a map of the two unembeddings alone, over the tokens that both have"
+        ),
     ]
 
 

@@ -112,6 +112,18 @@ def test_the_readout_is_set_apart(rotated):
     for task in rotated["affine"].behaviour.tasks:
         assert task.without_readout == pytest.approx(task.without_readout_ceiling, abs=1e-4)
     assert result.behaviour.unembedding_score is None  # the unembeddings of a planted pair are its true map
+    assert rotated["unembedding"].transfer_score == 0  # so the row steers with nothing there
+
+
+def test_the_unembeddings_map_is_a_row_where_there_is_one(tmp_path):
+    suite = small((EARLY,), ("sentiment", "person"), BehaviourSpec(tokens=4, splits=2))
+    scored = run(suite, tmp_path, ("ridge",))
+    row = scored["early", "unembedding"]
+    assert row.transfer_score == pytest.approx(row.behaviour.unembedding_score, abs=1e-6)
+    assert row.mapping.control
+    assert (row.mapping.parameters, row.cost.fit_tokens) == (0, 0)
+    for task, beside in zip(row.tasks, row.behaviour.tasks, strict=True):
+        assert beside.unembedding_share == pytest.approx(task.share)
 
 
 def test_steering_r2_is_what_it_is_without_it(tmp_path):

@@ -52,7 +52,8 @@ def test_planted_rotation_is_scored_as_known(small_run):
 
 def test_every_row_carries_what_it_is_judged_by(small_run):
     scored = results(small_run)
-    names = {"native", "native-split", "random", "none", "shuffled", "other-concept", "readout"}
+    names = {"native", "native-split", "random", "none", "shuffled", "other-concept", "readout",
+             "unembedding"}  # fmt: skip
     assert names == {name for name, r in scored.items() if r.mapping.control}
     assert scored["affine"].mapping.rule == "A v"
     assert scored["mlp"].mapping.rule == "difference of mapped means"

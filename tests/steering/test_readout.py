@@ -90,3 +90,30 @@ def test_the_unembeddings_map_keeps_what_a_vector_does_to_the_logits(nano):
     )
     assert torch.corrcoef(torch.stack([wanted, readout]))[0, 1] > 0.9
     assert unembedding_map(source, Site(plant("rotation", nano("S")), 2)) is None
+
+
+class Renumbered:
+    """A tokenizer's vocabulary in another order, every third token spelt otherwise."""
+
+    def __init__(self, vocabulary, places):
+        self.vocabulary = {
+            token if place % 3 else f"other {token}": int(places[place])
+            for token, place in vocabulary.items()
+        }
+
+    def get_vocab(self):
+        return self.vocabulary
+
+
+def test_the_unembeddings_map_pairs_tokens_by_what_they_are_called(nano):
+    """One model in another tokenizer: over the tokens that both have, the map is the identity."""
+    model = nano("S")
+    module = copy.deepcopy(model.module)
+    places = torch.randperm(len(module.lm_head.weight), generator=torch.Generator().manual_seed(0))
+    rows = torch.empty_like(module.lm_head.weight)
+    rows[places] = module.lm_head.weight.detach()
+    module.lm_head.weight = torch.nn.Parameter(rows)
+    other = TransformersModel("other", "other", module, model.tokenizer)
+    other.tokenizer = Renumbered(model.tokenizer.get_vocab(), places)
+    weight = unembedding_map(Site(model, 2), Site(other, 2))
+    torch.testing.assert_close(weight, torch.eye(96), atol=1e-3, rtol=0)

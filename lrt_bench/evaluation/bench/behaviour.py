@@ -21,7 +21,7 @@ from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.behaviour import Behaviour, Concept, behaviours, measure, weighted
 from lrt_bench.steering.concepts import ConceptStates
 from lrt_bench.steering.damage import DIRECTIONS, TOKENS, DamageUnit, NeutralText, damage_unit
-from lrt_bench.steering.readout import choice_readout, unembedding_map, without
+from lrt_bench.steering.readout import choice_readout, without
 from lrt_bench.steering.steered_texts import Setting
 from lrt_bench.steering.sweep import unit
 
@@ -110,11 +110,6 @@ class BehaviourReferences:
             self.text, width, guess, nats=self.spec.nats, directions=directions, seed=self.seed
         )
 
-    @functools.cached_property
-    def unembedding_map(self) -> Tensor | None:
-        """The map that the two unembeddings alone make [d_target, d_source]."""
-        return unembedding_map(self.inputs.source, self.inputs.target)
-
     @property
     def groups(self) -> int:
         """References that prompts are dealt to: either half of every split."""
@@ -155,9 +150,9 @@ class BehaviourReferences:
         offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
         return self.text.damage(offsets).view(len(vectors), -1).mean(1)
 
-    def _by_unembeddings(self, task: ChoiceTask) -> Tensor | None:
+    def by_unembeddings(self, task: ChoiceTask) -> Tensor | None:
         """Source vectors of the halves, carried by the unembeddings' map: [groups, d_target]."""
-        weight = self.unembedding_map
+        weight = self.inputs.unembedding_map
         if weight is None:
             return None
         halves = self.halves(self.inputs.source_states(task))
@@ -241,7 +236,7 @@ class BehaviourReferences:
         None where there is no readout, or no such map.
         """
         by_readout = readout.expand(self.groups, -1) if bool(readout.any()) else None
-        return self.own_halves(task), by_readout, self._by_unembeddings(task)
+        return self.own_halves(task), by_readout, self.by_unembeddings(task)
 
     def _reference(
         self,

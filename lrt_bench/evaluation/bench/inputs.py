@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from torch import Tensor
+
 from lrt_bench.data.tasks import ContrastPair, RefusalTask, Task, TaskBase, VectorTask
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import ConceptStates, concept_states, readable
+from lrt_bench.steering.readout import unembedding_map
 from lrt_bench.steering.refusal import instruction_pairs
 
 Side = Literal["source", "target"]
@@ -57,6 +61,11 @@ class TaskInputs:
     def target_states(self, task: VectorTask) -> ConceptStates:
         """Return the concept's states at the target site: two tensors [pairs, d_target]."""
         return self._concept("target", self.target, task)
+
+    @functools.cached_property
+    def unembedding_map(self) -> Tensor | None:
+        """The map that the two unembeddings alone make [d_target, d_source]; None where there is none."""
+        return unembedding_map(self.source, self.target)
 
     def _concept(self, side: Side, site: Site, task: VectorTask) -> ConceptStates:
         if isinstance(task, RefusalTask):

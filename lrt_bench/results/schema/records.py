@@ -26,7 +26,9 @@ from lrt_bench.results.schema.bounds import (
 )
 
 MOST_CONFIG = 100_000  # characters of a run's settings
-CONTROL_NAMES = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout")
+CONTROL_NAMES = (
+    "native", "native-split", "random", "none", "shuffled", "other-concept", "readout", "unembedding",
+)  # fmt: skip
 
 
 class Record(Strict):
