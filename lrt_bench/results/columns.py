@@ -66,6 +66,7 @@ COLUMNS = {
     "slope_free_r2": (REAL, "steering R2 after each side's own slope is divided out"),
     "damage": (REAL, "nats a token that the vector costs neutral text, mean over alphas"),
     "native_damage": (REAL, "the same of the native vector"),
+    "matched_effect": (REAL, "effect over native's, both as long as does the same damage to neutral text"),
     "ceiling_r2": (REAL, "steering R2 between the native vectors of two halves"),
     "over_steering_r2": (REAL, "steering R2 at the over-steering alphas alone"),
     "correlation": (REAL, "Pearson correlation of propensities, mean over alphas"),

@@ -19,8 +19,8 @@ import numpy as np
 from lrt_bench.errors import UserError
 from lrt_bench.results.columns import BESIDE_COLUMNS, COLUMNS, DTYPES, TASK_COLUMNS
 from lrt_bench.results.ranking import ranked
-from lrt_bench.results.schema.behaviour import TaskBehaviour
-from lrt_bench.results.schema.records import TaskRecord
+from lrt_bench.results.schema.behaviour import TaskBehaviour, at_matched_damage
+from lrt_bench.results.schema.records import TaskRecord, TaskScores
 from lrt_bench.results.schema.refusal_records import RefusalScores
 from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.statistics.separation import Place
@@ -171,9 +171,19 @@ def _task_columns(results: Iterable[ResultSummary]) -> dict[str, list[Any]]:
         "mapping": [result.mapping.name for result, _ in rows],
     }
     columns |= {name: [getattr(task, name) for _, task in rows] for name in TASK_COLUMNS}
-    return columns | {
+    columns |= {
         name: [None if one is None else getattr(one, name) for one in beside] for name in BESIDE_COLUMNS
     }
+    matched = [_matched(result, task, one) for (result, task), one in zip(rows, beside, strict=True)]
+    return columns | {"matched_effect": matched}
+
+
+def _matched(result: ResultSummary, task: TaskScores, beside: TaskBehaviour | None) -> float | None:
+    """Return the task's effect over native's at the same damage."""
+    if beside is None or result.behaviour is None:
+        return None
+    unit = result.behaviour.unit
+    return at_matched_damage(task.slope_ratio, beside.damage, beside.native_damage, unit)
 
 
 def _beside(result: ResultSummary) -> dict[str, TaskBehaviour]:

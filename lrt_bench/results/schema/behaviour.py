@@ -110,6 +110,35 @@ def control_score(ceilings: Dictionary[str, float], shares: Dictionary[str, floa
     return 100 * sum(kept) / len(kept) if kept else None
 
 
+def at_matched_damage(
+    slope_ratio: float | None, damage: float | None, native_damage: float | None, unit: DamageRecord
+) -> float | None:
+    """Return a row's effect over native's, each as long as does the same damage to neutral text.
+
+    A vector that does less damage than native at one length may be longer. How long is read from the unit's
+    curve, of the median random direction: log damage is linear in log length between its points and beyond
+    them. The effect is taken to be linear in length, so it is the slope ratio times the ratio of lengths.
+    None where a number is missing, or a vector does no damage.
+    """
+    if slope_ratio is None or not damage or not native_damage or min(damage, native_damage) <= 0:
+        return None
+    curve = [(d, length) for d, length in zip(unit.medians, unit.lengths, strict=True) if d > 0]
+    known = dict(sorted(curve))
+    if len(known) < 2:
+        return None
+    own, wanted = (_log_length(np.log(d), np.log(list(known)), np.log(list(known.values()))) for d in
+                   (damage, native_damage))  # fmt: skip
+    return slope_ratio * float(np.exp(wanted - own))
+
+
+def _log_length(damage: float, damages: Array, lengths: Array) -> float:
+    """Return the logarithm of the length that does a damage, on the line through the two nearest points."""
+    place = int(np.clip(np.searchsorted(damages, damage), 1, len(damages) - 1))
+    low, high = place - 1, place
+    share = (damage - damages[low]) / (damages[high] - damages[low])
+    return float(lengths[low] + share * (lengths[high] - lengths[low]))
+
+
 def slope_free_r2(row: Array, native: Array, alphas: Array) -> float | None:
     """Return R2 of a row's D against native's, each divided by its own mean slope.
 
