@@ -51,7 +51,8 @@ def sweep_layers(
     """Which layers: every source layer to every target layer, in one pass over the corpus.
 
     Fits ridge between all pairs of layers, prints FVU on validation states and steering R2 on the tasks'
-    selection prompts, and chooses the layers by the latter. No scored prompt is read.
+    selection prompts, and chooses the layers by the latter, among the target layers where the readout
+    control, in which no map is, stays below 60% of the ceiling. No scored prompt is read.
     """
     from lrt_bench.data.datasets import Data, stand_ins
     from lrt_bench.data.suites import ad_hoc, default_suite, find_suite, narrowed
@@ -147,6 +148,8 @@ def _rows(record: LayerSweepRecord, path: Path) -> list[dict[str, Any]]:
             "steering_r2": source.steering_r2,
             "steering_r2_median": source.steering_r2_median,
             "ceiling_r2": target.ceiling_r2,
+            "readout_r2": target.readout_r2,
+            "output_level": target.output_level,
             "native_effect": target.slope,
             "steerable": target.steerable,
             "tasks": len(target.tasks),
@@ -185,12 +188,28 @@ def _table(record: LayerSweepRecord, title: str, field: str) -> Any:
     if field == "steering_r2" and any(target_layer.tasks for target_layer in record.targets):
         table.add_section()
         table.add_row("ceiling", *(number(target_layer.ceiling_r2, 2) for target_layer in record.targets))
+        table.add_row("readout", *(number(target_layer.readout_r2, 2) for target_layer in record.targets))
         table.add_row("native effect", *(number(target_layer.slope, 1) for target_layer in record.targets))
         table.add_row(
             "steerable",
             *(f"{target_layer.steerable}/{len(target_layer.tasks)}" for target_layer in record.targets),
         )
     return table
+
+
+def _of_the_output(record: LayerSweepRecord) -> list[str]:
+    """Say which target layers the readout control rules out, or that it would rule out all."""
+    assert record.chosen is not None
+    left_out = [str(target.layer) for target in record.targets if target.output_level]
+    if record.chosen.output_level:
+        return [
+            "output-level: the readout control is above 60% of the ceiling wherever native steering works"
+        ]
+    if left_out:
+        return [
+            f"not chosen among, since the readout control is above 60% of the ceiling: {', '.join(left_out)}"
+        ]
+    return []
 
 
 def _notes(record: LayerSweepRecord) -> list[str]:
@@ -211,4 +230,5 @@ def _notes(record: LayerSweepRecord) -> list[str]:
     )
     tied = ", ".join(f"{source} to {target}" for source, target in chosen.tied)
     lines.append(f"not clear of: {tied}" if tied else "clear of every other pair")
+    lines += _of_the_output(record)
     return [*lines, chosen.command]

@@ -243,9 +243,10 @@ def test_too_wide_for_this_machine_is_one_line():
 
 
 def planted_targets(
-    energies: dict[int, float], errors: dict[tuple[int, int], float]
+    energies: dict[int, float], errors: dict[tuple[int, int], float], readouts: dict[int, float] | None = None
 ) -> tuple[TargetLayer, ...]:
     """Target layers of two tasks and thirty prompts with given energies and errors a prompt."""
+    readouts = readouts or {}
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.5, 1.5, 30)
     scored = []
@@ -253,7 +254,7 @@ def planted_targets(
         native = [
             NativeTask(
                 task=name, digest="", prompts=30, steerable=energy > 1, effect=(0, 1), slope=1, ceiling_r2=1,
-                energy=tuple(energy * noise),
+                energy=tuple(energy * noise), readout_r2=readouts.get(layer),
             )
             for name in ("one", "two")
         ]  # fmt: skip
@@ -285,6 +286,35 @@ def test_the_choice_is_the_best_where_native_steering_works():
     assert interval == pytest.approx((0.9, 0.9))
     assert tied == ((2, 3),)
     assert best_layers(targets[:1], replicates=200, seed=0) is None
+
+
+def test_a_layer_where_the_readout_does_as_well_is_chosen_only_where_there_is_no_other():
+    errors = {(1, 2): 1.0, (1, 3): 4.0}
+    targets = planted_targets({2: 10, 3: 10}, errors, {2: 0.7, 3: 0.5})
+    assert [target.output_level for target in targets] == [True, False]
+    pair, score, *_ = best_layers(targets, replicates=200, seed=0)
+    assert (pair, score) == ((1, 3), pytest.approx(0.6))
+    late = planted_targets({2: 10, 3: 10}, errors, {2: 0.7, 3: 0.9})
+    assert best_layers(late, replicates=200, seed=0)[0] == (1, 2)
+    older = planted_targets({2: 10, 3: 10}, errors)  # records of before the readout was measured
+    assert best_layers(older, replicates=200, seed=0)[0] == (1, 2)
+
+
+def test_the_readout_stands_beside_the_score_and_rules_late_layers_out(tmp_path):
+    """Small to large: the last layers are won by writing two words, the second is not."""
+    options = ["--source", "nano/S", "--target", "nano/L", "--source-layers", "3", "--target-layers", "2,5"]
+    options += ["--task", "sentiment", "--task", "number", "--out", str(tmp_path)]
+    printed = output_of("sweep-layers", "--suite", "nano", *options)
+    (path,) = tmp_path.rglob("layers.json")
+    record = read_sweep(path)
+    early, late = record.targets
+    assert early.readout_r2 < 0.6 * early.ceiling_r2
+    assert late.readout_r2 > 0.6 * late.ceiling_r2
+    assert (record.chosen.target_layer, record.chosen.output_level) == (2, False)
+    assert late.sources[0].steering_r2 > early.sources[0].steering_r2
+    assert "the readout control is above 60% of the ceiling: 5" in " ".join(printed.split())
+    assert f"{late.readout_r2:.2f}" in printed
+    assert f"{late.readout_r2:.2f}" in path.with_suffix(".svg").read_text()
 
 
 def test_the_chosen_command_runs(swept, tmp_path):

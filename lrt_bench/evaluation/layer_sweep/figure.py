@@ -32,12 +32,8 @@ def draw_sweep(sweep: LayerSweepRecord, path: Path) -> Path:
     _heat_map(parts[0, 0], sweep, fvu, "FVU of validation states (low is good)", f"{COLOURS}_r")
     _heat_map(parts[0, 1], sweep, r2, "steering R2 on selection prompts (high is good)", COLOURS)
     _mark_choice(parts[0, 1], sweep)
-    _bars(
-        parts[1, 0],
-        [target_layer.spread for target_layer in sweep.targets],
-        "spread",
-        ["" for _ in sweep.targets],
-    )
+    readouts = [target_layer.readout_r2 or 0.0 for target_layer in sweep.targets]
+    _bars(parts[1, 0], readouts, "steering R2\nof the readout", [f"{value:.2f}" for value in readouts])
     steerable = [f"{target_layer.steerable}/{len(target_layer.tasks)}" for target_layer in sweep.targets]
     _bars(
         parts[1, 1],

@@ -21,6 +21,7 @@ from lrt_bench.results.schema.records import Provenance, Record
 
 FLOOR = -1.0  # of a task's steering R2 where tasks are averaged, as in the Transfer Score
 WORKS = 0.5  # share of the tasks that must be steerable at a target layer that may be chosen
+MOST_READOUT = 0.6  # of the ceiling: above it the readout control says that a layer tests the output
 
 
 class LayersRecord(Record):
@@ -38,6 +39,7 @@ class NativeTask(Record):
 
     slope : native effect, logits a spread, mean over prompts; effect : the interval that must lie above 0
     for the task to be steerable (metrics.is_steerable). energy [prompts] : sum over alphas of D^2.
+    readout_r2 : steering R2 of the choice words' readout, which no map is in; None in older records.
     """
 
     task: Name
@@ -48,6 +50,7 @@ class NativeTask(Record):
     slope: float
     ceiling_r2: R2 | None
     energy: tuple[float, ...]
+    readout_r2: R2 | None = None
 
     @field_serializer("energy")
     def _shorter(self, value: tuple[float, ...]) -> list[float]:
@@ -114,10 +117,23 @@ class TargetLayer(Record):
         """Steering R2 between the vectors of two halves of the prompts, mean over steerable tasks."""
         return mean_of([task.ceiling_r2 for task in self.tasks if task.steerable])
 
+    @property
+    def readout_r2(self) -> float | None:
+        """Steering R2 of the readout control, mean over steerable tasks, floored at -1."""
+        known = [task.readout_r2 for task in self.tasks if task.steerable]
+        return mean_of([max(value, FLOOR) for value in known if value is not None])
+
+    @property
+    def output_level(self) -> bool:
+        """Whether the readout control comes so near to the ceiling that a map's R2 says little of it."""
+        readout, ceiling = self.readout_r2, self.ceiling_r2
+        return readout is not None and ceiling is not None and readout > MOST_READOUT * ceiling
+
 
 class Choice(Record):
-    """The layers of best steering R2 on selection prompts.
+    """The layers of best steering R2 on selection prompts, where a target layer is not output-level.
 
+    output_level : every layer on which native steering works is, so that the best of them was taken.
     tied : (source layer, target layer) of every pair whose paired difference from it holds 0.
     """
 
@@ -127,6 +143,7 @@ class Choice(Record):
     ci95: tuple[float, float]
     tied: tuple[tuple[int, int], ...]
     command: str
+    output_level: bool = False
 
 
 class LayerSweepRecord(Record):
@@ -184,10 +201,19 @@ def read_sweep(path: Path) -> LayerSweepRecord:
         raise UserError(f"{path}: {first_problem(error)}: delete it and run again") from error
 
 
+def to_choose_among(targets: tuple[TargetLayer, ...]) -> list[TargetLayer]:
+    """Return the target layers where native steering works and the readout control does not.
+
+    Where that leaves none, those where native steering works: a choice among them is of the output.
+    """
+    works = [target for target in targets if target.works]
+    return [target for target in works if not target.output_level] or works
+
+
 def best_layers(
     targets: tuple[TargetLayer, ...], *, replicates: int, seed: int
 ) -> tuple[tuple[int, int], float, tuple[float, float], tuple[tuple[int, int], ...]] | None:
-    """Return the pair of layers of best mean steering R2, among those where native steering works.
+    """Return the pair of layers of best mean steering R2, among the target layers to choose among.
 
     Returns
     -------
@@ -197,14 +223,15 @@ def best_layers(
     """
     scores: dict[str, float] = {}
     places: dict[str, tuple[int, int]] = {}
-    for target in targets:
+    eligible = to_choose_among(targets)
+    for target in eligible:
         for source in target.sources:
-            if target.works and source.steering_r2 is not None:
+            if source.steering_r2 is not None:
                 name = f"{source.layer:05}-{target.layer:05}"  # of equals the lowest layers are chosen
                 scores[name], places[name] = source.steering_r2, (source.layer, target.layer)
     if not scores:
         return None
-    samples = _bootstrap([target for target in targets if target.works], scores, replicates, seed)
+    samples = _bootstrap(eligible, scores, replicates, seed)
     standing = rank(scores, samples)
     best, *_ = sorted(scores, key=lambda name: (-scores[name], name))
     tied = tuple(places[name] for name in sorted(scores) if name != best and standing[name].rank == 1)

@@ -67,8 +67,9 @@ from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.loading import Models
 from lrt_bench.models.memory import held_memory
 from lrt_bench.models.sites import ManyLayers, Site, many_layers
-from lrt_bench.results.metrics import mean_of, slopes, steering_r2
+from lrt_bench.results.metrics import Array, mean_of, slopes, steering_r2
 from lrt_bench.steering.concepts import ConceptStates
+from lrt_bench.steering.readout import choice_readout
 
 SMALLEST_SAMPLE = 100  # ridge needs no sample: the least that a suite may ask for
 
@@ -114,6 +115,8 @@ def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
         directions=suite.random_directions, bootstrap=suite.bootstrap, seed=bench.seed,
     )  # fmt: skip
     moved = sweep.propensities({t.name: _transferred(inputs, t, maps, layer) for t in tasks}, over=False)
+    readouts = {t.name: choice_readout(site.model, sweep.of(t).encoded)[None] for t in tasks}
+    written = sweep.propensities(readouts, over=False)
     alphas = np.asarray(suite.alphas)
     sources = []
     for place, source_layer in enumerate(source.layers):
@@ -122,7 +125,8 @@ def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
     native_tasks = []
     for task in tasks:
         slope = slopes(sweep.scored(native[task.name][0]), alphas).mean()
-        native_tasks.append(_native_task(task, references[task.name], float(slope)))
+        readout = sweep.delta(written[task.name])[0]
+        native_tasks.append(_native_task(task, references[task.name], float(slope), readout))
     return TargetLayer(
         layer=layer,
         depth=site.depth,
@@ -132,7 +136,7 @@ def steer_layer(bench: PairBench, maps: LayerMaps, layer: int) -> TargetLayer:
     )
 
 
-def _native_task(task: ChoiceTask, reference: Reference, slope: float) -> NativeTask:
+def _native_task(task: ChoiceTask, reference: Reference, slope: float, readout: Array) -> NativeTask:
     return NativeTask(
         task=task.name,
         digest=_selection_digest(task),
@@ -142,6 +146,7 @@ def _native_task(task: ChoiceTask, reference: Reference, slope: float) -> Native
         slope=slope,
         ceiling_r2=steering_r2(reference.half_a, reference.half_b),
         energy=tuple(np.square(reference.native).sum(1).tolist()),
+        readout_r2=steering_r2(readout, reference.native),
     )
 
 
@@ -287,7 +292,7 @@ class LayerSweep:
         parts = [
             PROTOCOL, __version__, protocol, bench.states_source.fingerprint,
             [_selection_digest(task) for task in bench.inputs.of_kind(ChoiceTask)],
-            sites, self.seed, self.dtype, self.device,
+            sites, self.seed, self.dtype, self.device, "with readout",
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -356,6 +361,7 @@ class LayerSweep:
             ci95=ci95,
             tied=tied,
             command=shlex.join(words),
+            output_level=next(one for one in targets if one.layer == target).output_level,
         )
 
 
