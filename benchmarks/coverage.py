@@ -31,7 +31,7 @@ from lrt_bench.results.storage import read_result
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "leaderboard/results/nano"
 PAGE = ROOT / "docs/statistics.md"
-METHODS = ("affine-paper", "orthogonal", "affine", "autoencoder", "mlp")
+METHODS = ("affine-with-bias", "orthogonal", "affine", "autoencoder", "mlp")
 TASKS = (10, 20, 40)
 EQUAL_ROWS = 10
 CLEAR, BORDERLINE = 10.0, (1.5, 4.0)  # native effects, in units of a random direction's
