@@ -24,7 +24,7 @@ COLUMNS = (
     Column("r", right=True),
     Column("MSE", right=True, priority=2),
     Column("R2", right=True),
-    Column("paper: r [95%]", right=True, priority=1),
+    Column("paper: r", right=True, priority=1),
     Column("paper:\nMSE", right=True, priority=3),
 )
 
@@ -58,7 +58,7 @@ def _paper(line: Line) -> tuple[str, str]:
     row = line.published
     if row is None:
         return "", ""
-    return f"{row.correlation:.3f} [{row.interval[0]:.3f}, {row.interval[1]:.3f}]", f"{row.mse:.3g}"
+    return f"{row.correlation:.3f} ±{row.deviation:.2f}", f"{row.mse:.3g}"  # the deviation, as beside ours
 
 
 def _record(line: Line, name: str) -> dict[str, Any]:
@@ -68,13 +68,19 @@ def _record(line: Line, name: str) -> dict[str, Any]:
         "suite": line.suite, "pair": line.pair, "mapping": name, "task": line.task,
         "steerable": line.steerable, "correlation": measured.correlation, "deviation": measured.deviation,
         "mse": measured.mse, "steering_r2": measured.steering_r2,
-        "paper_correlation": row.correlation if row else None, "paper_low": low, "paper_high": high,
+        "paper_correlation": row.correlation if row else None,
+        "paper_deviation": row.deviation if row else None, "paper_low": low, "paper_high": high,
         "paper_mse": row.mse if row else None,
     }  # fmt: skip
 
 
 def feature_lines(results: Sequence[Result]) -> Iterator[str]:
-    """Figure 3: a map of features beside the map of states, pair by pair of one suite."""
+    """Figure 3: a map of features beside the map of states, pair by pair of one suite.
+
+    Whether one *steers better* than the other, closeness to native cannot say: an effect can be more than
+    native's, and so can the score of what is written.
+    """
+    native = {(one.suite, one.pair.name): one for one in results if one.mapping.name == "native"}
     for suite in sorted({result.suite for result in results if result.pair.source.sae}):
         yield f"{suite}: features to states (s2l) beside states to states (l2l)"
         for result in results:
@@ -85,3 +91,19 @@ def feature_lines(results: Sequence[Result]) -> Iterator[str]:
             score = number(result.transfer_score, 1)
             pair, mapping = result.pair.name, result.mapping.name
             yield f"  {kind} {pair}, {mapping}: Transfer Score {score}; steering R2 {tasks}"
+            yield f"    effect over native's: {_effects(result)}{_writing(result, native.get((suite, pair)))}"
+
+
+def _effects(result: Result) -> str:
+    return ", ".join(f"{task.task} {number(task.slope_ratio, 2)}" for task in result.tasks)
+
+
+def _writing(result: Result, native: Result | None) -> str:
+    """Return the best score of each writing task over alphas, unsteered and native beside it."""
+    beside = {} if native is None else {task.task: max(task.score) for task in native.generation}
+    parts = [
+        f"{task.task} {number(task.score[0], 2)} to {number(max(task.score), 2)} "
+        f"(native {number(beside.get(task.task), 2)})"
+        for task in result.generation
+    ]
+    return f"; writing, unsteered to best: {', '.join(parts)}" if parts else ""
