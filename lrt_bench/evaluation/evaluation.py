@@ -167,6 +167,7 @@ class Evaluation:
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UserError(f"{kind}: two tasks are named {twice[0]}; leave one out")
         check_stand_ins(self.config.models, self.suite.models)
+        check_stand_ins(self.config.weights, self.suite.models, "--weights")
         return chosen
 
     def models(self) -> Models:
@@ -175,7 +176,7 @@ class Evaluation:
         config = self.config
         return Models(
             config.dtype, config.device, config.device_map, config.models, remember,
-            config.trust_remote_code, config.bos,
+            config.trust_remote_code, config.bos, config.weights,
         )  # fmt: skip
 
     def _tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:

@@ -47,6 +47,7 @@ class Models:
     Attributes
     ----------
     local : {Hub id: folder or file} that take the place of models; a result names what was loaded.
+    named : ids whose stand-ins go by the id: what their weights are is said elsewhere.
     remember : bytes of states that each model may hold, to be read again.
     trust_remote_code : whether code that lies beside a model's weights may run.
     bos : whether texts begin with BOS: ``auto``, where the tokenizer defines one; ``always``, and a tokenizer
@@ -65,6 +66,7 @@ class Models:
     remember: int = 0
     trust_remote_code: bool = False
     bos: Bos = "auto"
+    named: Collection[str] = ()
     _loaded: dict[str, LanguageModel] = field(default_factory=dict, repr=False)
     _token_memory: TokenMemory = field(default_factory=TokenMemory, repr=False)
 
@@ -82,7 +84,10 @@ class Models:
         Raises UserError naming the folder or id and what is wrong.
         """
         if spec not in self._loaded:
-            self._loaded[spec] = self._load(self.local.get(spec.partition("@")[0], spec))
+            name = spec.partition("@")[0]
+            self._loaded[spec] = self._load(self.local.get(name, spec))
+            if name in self.named:
+                self._loaded[spec].name = name
             self._loaded[spec].memory = StateMemory(self.remember) if self.remember else None
             self._loaded[spec].token_memory = self._token_memory
         return self._loaded[spec]
@@ -162,12 +167,12 @@ def check_tokens(spec: str, module: Any, tokenizer: Any) -> None:
     LOG.warning("%s: %s: a text with such a token is refused", spec, problem)
 
 
-def check_stand_ins(local: Mapping[str, str], specs: Collection[str]) -> None:
+def check_stand_ins(local: Mapping[str, str], specs: Collection[str], flag: str = "--model") -> None:
     """Raise UserError where a stand-in is of none of the models `specs`, nor of one planted in them."""
     wanted = {*specs, *(planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec)))}
     known = sorted({spec.partition("@")[0] for spec in wanted})
     if unknown := local.keys() - known:
-        raise UserError(f"--model {min(unknown)}: no model of these pairs; they are of {', '.join(known)}")
+        raise UserError(f"{flag} {min(unknown)}: no model of these pairs; they are of {', '.join(known)}")
 
 
 def load_model(

@@ -33,6 +33,7 @@ RECORDED = (
     "corpus_column",
     "data",
     "models",
+    "weights",
 )  # settings that a result records and needs again
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import RunConfig, checked, read_config
+from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.results.storage import read_result
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -113,3 +114,29 @@ def test_settings_are_checked_without_torch():
     code = "import sys, lrt_bench.evaluation.config; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_stand_in_goes_by_the_models_id_where_its_weights_are_told(tmp_path, random_folder):
+    suite = tmp_path / "own.yaml"
+    suite.write_text(
+        "name: own\ncorpus: {source: nano, context: 64, fit_tokens: 1500, validation_tokens: 300}\n"
+        "shuffles: 1\nbootstrap: 100\ntasks: [sentiment, fidelity]\nmappings: [ridge]\npairs:\n"
+        "  - {name: a, source: org/small, source_layer: 2, target: nano/S2, target_layer: 2}\n"
+    )
+    folder = random_folder("llama")
+    names = {}
+    for told in ({}, {"org/small": "4-bit, dequantised"}):
+        config = RunConfig(
+            suite=str(suite), out=tmp_path / str(len(told)), bos="never",
+            models={"org/small": str(folder)}, weights=told,
+        )  # fmt: skip
+        cells = Evaluation(config.chosen_suite(), config).run()
+        [names[len(told)]] = [cell.result for cell in cells if cell.result.mapping.name == "ridge"]
+    assert names[0].pair.source.model == str(folder)
+    assert names[1].pair.source.model == "org/small"
+    assert names[1].pair.source.digest == names[0].pair.source.digest
+    assert names[1].provenance.config["weights"] == {"org/small": "4-bit, dequantised"}
+    assert names[1].transfer_score == names[0].transfer_score
+    wrong = config.model_copy(update={"weights": {"org/other": "x"}})
+    with pytest.raises(UserError, match="--weights org/other: no model of these pairs"):
+        Evaluation(config.chosen_suite(), wrong).check()
