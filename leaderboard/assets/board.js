@@ -24,7 +24,7 @@
 
   function bar(row) {
     const style = "--at:" + row[SCORE] + ";--lo:" + row[LOW] + ";--hi:" + row[HIGH];
-    return el("span", { class: "bar", "aria-hidden": "true", style: style }, el("i"), el("b"));
+    return el("span", { class: "bar", "aria-hidden": "true", style: style }, el("b"), el("i"));
   }
 
   function score(row) {
@@ -37,7 +37,7 @@
 
   function rank(row) {
     if (row[RANK]) {
-      const tie = el("span", { title: "shares its rank: the paired difference's interval holds 0" }, "=");
+      const tie = el("span", { title: "another mapping has the same rank" }, "=");
       return row[RANK] + (row[TIED] ? html(tie) : "");
     }
     if (row[WHY]) return html(el("abbr", { title: lists.why[row[WHY]] }, "not ranked"));
@@ -57,10 +57,11 @@
     }, more);
   }
 
-  function figure(name, place, digits) {
+  // the first click puts the best first: the highest, or of an error the lowest
+  function figure(name, place, digits, more) {
     return column(name, function (row) { return lrt.number(row[place], digits); },
       function (row) { return row[place] === null ? -Infinity : row[place]; },
-      { className: "num wide", orderSequence: ["desc", "asc"], type: "figure" });
+      Object.assign({ className: "num wide", orderSequence: ["desc", "asc"], type: "figure" }, more));
   }
 
   function searched(list, place, show) {
@@ -87,15 +88,16 @@
       }) },
       column("score", score, function (row) { return row[SCORE] === null ? -Infinity : row[SCORE]; },
         { className: "num ranks", orderSequence: ["desc", "asc"], type: "figure" }),
-      figure("r2", R2, 3), figure("rd", RD, 3), figure("fvu", FVU, 3),
+      figure("r2", R2, 3), figure("rd", RD, 3, { className: "num wider" }),
+      figure("fvu", FVU, 3, { orderSequence: ["asc", "desc"] }),
       column("fit", function (row) { return row[FVU] === null ? "–" : seconds(row[FIT]); },
-        function (row) { return row[FVU] === null ? -Infinity : row[FIT]; }, { className: "num wide", type: "figure" }),
+        function (row) { return row[FVU] === null ? -Infinity : row[FIT]; }, { className: "num wide", orderSequence: ["asc", "desc"], type: "figure" }),
       column("state", function (row) {
         const state = lists.state[row[STATE]];
         return html(el("span", { class: state === "control" ? "quiet" : "state " + state }, state));
-      }, function (row) { return lists.state[row[STATE]]; }, { className: "wide" }),
+      }, function (row) { return lists.state[row[STATE]]; }, { className: "wider" }),
       column("date", function (row) { return lists.date[row[DATE]]; },
-        function (row) { return lists.date[row[DATE]]; }, { className: "wide date" }),
+        function (row) { return lists.date[row[DATE]]; }, { className: "wider date" }),
     ];
   }
 
@@ -155,10 +157,12 @@
   function apply() {
     let shown = 0, total = 0;
     for (const table of tables) {
-      table.section.hidden = form.elements.track.value !== "" && table.track !== form.elements.track.value;
+      const hidden = form.elements.track.value !== "" && table.track !== form.elements.track.value;
       table.api.search(form.elements.q.value).draw();
-      if (table.section.hidden) continue;
-      shown += table.api.rows({ search: "applied" }).count();
+      const found = hidden ? 0 : table.api.rows({ search: "applied" }).count();
+      table.section.hidden = !found;  // a suite without a match is not shown
+      if (hidden) continue;
+      shown += found;
       total += table.api.rows().count();
     }
     document.getElementById("found").textContent = shown === total ? total + " results" : shown + " of " + total + " results";

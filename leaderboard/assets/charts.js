@@ -93,7 +93,7 @@ lrt.charts = (function () {
       marks: [
         Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
         Plot.ruleX(points, { x: "fidelity", y1: function (p) { return p.ci95[0]; }, y2: function (p) { return p.ci95[1]; },
-          stroke: function (p) { return p.control ? COLOURS.random : COLOURS.own; }, strokeOpacity: 0.5 }),
+          stroke: function (p) { return p.control ? COLOURS.random : COLOURS.own; } }),
         Plot.dot(points, { x: "fidelity", y: "score", r: 4, fill: function (p) { return p.control ? COLOURS.random : COLOURS.own; } }),
         ...apart(points).map(function (p) {
           return Plot.text([p], { x: "fidelity", y: "score", text: "name", dx: 8, dy: p.shift, textAnchor: "start", fill: "currentColor" });
@@ -103,23 +103,29 @@ lrt.charts = (function () {
     finish(figure, svg, "State fidelity against Transfer Score");
   }
 
-  // one panel a mapping, the same axes in all: points of one pair lie at one ratio
+  // one panel a mapping, the same axes in all: points of one pair lie at one ratio and have its name
   function scaling(figure) {
     const points = lrt.get("scaling");
+    if (!points.length) return;
     const byMapping = d3.groups(points, function (p) { return p.mapping; }).slice(0, MOST_PANELS);
     const ratios = points.map(function (p) { return p.ratio; }).concat([0.5, 2]);
     const lowest = Math.max(-100, Math.min(0, ...points.map(function (p) { return p.low === null ? p.score : p.low; })));
-    grid(figure, byMapping.map(function (entry) {
+    const width = figure.clientWidth < 760 ? figure.clientWidth : (figure.clientWidth - 16) / 2;
+    const panels = byMapping.map(function (entry) {
       const own = entry[1];
-      const svg = base(panelWidth(figure), {
-        height: 190, marginLeft: 34, marginBottom: 26, marginTop: 12, marginRight: 10,
-        x: { type: "log", label: null, ticks: 4, tickFormat: "~g", domain: [Math.min(...ratios) * 0.8, Math.max(...ratios) * 1.25] },
-        y: { label: null, ticks: 4, domain: [lowest, 105] },
+      const svg = base(width, {
+        height: 260, marginLeft: 44, marginBottom: 38, marginTop: 22, marginRight: 24,
+        x: { type: "log", label: "target / source parameters (log) →", ticks: 4, tickFormat: "~g",
+          domain: [Math.min(...ratios) * 0.6, Math.max(...ratios) * 2] },
+        y: { label: "↑ Transfer Score", ticks: 4, domain: [lowest, 112] },
         marks: [
-          Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([1], { stroke: "currentColor", strokeOpacity: 0.5, strokeDasharray: "4 3" }),
-          Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.4 }),
-          Plot.ruleX(own.filter(function (p) { return p.low !== null; }), { x: "ratio", y1: "low", y2: "high", stroke: COLOURS.own, strokeOpacity: 0.5 }),
-          Plot.dot(own, { x: "ratio", y: "score", fill: COLOURS.own, r: 3.5 }),
+          Plot.gridX(GRID), Plot.gridY(GRID), Plot.ruleX([1], { stroke: "currentColor", strokeOpacity: 0.6, strokeDasharray: "4 3" }),
+          Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.6 }),
+          Plot.ruleX(own.filter(function (p) { return p.low !== null; }), { x: "ratio", y1: "low", y2: "high", stroke: COLOURS.own, strokeWidth: 1.5 }),
+          Plot.dot(own, { x: "ratio", y: "score", stroke: COLOURS.own, r: 4, fill: function (p) { return p.output_level ? "var(--page)" : COLOURS.own; } }),
+          ...stacked(own).map(function (p) {
+            return Plot.text([p], { x: "ratio", y: "score", text: "pair", dx: 8, dy: p.shift, textAnchor: "start", fill: "currentColor" });
+          }),
           Plot.tip(own, Plot.pointer({ x: "ratio", y: "score", title: function (p) {
             return p.suite + " / " + p.pair + "\n" + p.score.toFixed(1);
           } })),
@@ -127,7 +133,22 @@ lrt.charts = (function () {
       });
       named(svg, "Transfer Score of " + entry[0] + " against the ratio of sizes. The figures stand in the table.");
       return lrt.element("div", { class: "small" }, lrt.element("p", {}, entry[0]), svg);
-    }));
+    });
+    const holder = lrt.element("div", { class: "panels two" });
+    holder.append(...panels);
+    figure.prepend(holder);
+  }
+
+  // points of nearly one ratio and score get their names one below the other
+  function stacked(points) {
+    const placed = [];
+    for (const point of points) {
+      const near = placed.filter(function (other) {
+        return Math.abs(Math.log(other.ratio / point.ratio)) < 0.7 && Math.abs(other.score - point.score) < 8;
+      });
+      placed.push(Object.assign({}, point, { shift: 12 * near.length }));
+    }
+    return placed;
   }
 
   // rows: [{task, mapping, r2, where}]

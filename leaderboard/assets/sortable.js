@@ -7,7 +7,10 @@
     new DataTable(table, {
       order: [], autoWidth: false, paging: rows > 500, pageLength: 500, info: false, searching: false,
       lengthChange: false, layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: rows > 500 ? "paging" : null },
-      columnDefs: [{ targets: "num", type: "lead", orderSequence: ["desc", "asc"] }],
+      columnDefs: [
+        { targets: "least", type: "lead", orderSequence: ["asc", "desc"] },
+        { targets: "num", type: "lead", orderSequence: ["desc", "asc"] },
+      ],
     });
   }
 })();

@@ -13,6 +13,7 @@ from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.leaderboard.entries import Board
+    from lrt_bench.leaderboard.front.links import Links
     from lrt_bench.leaderboard.ledger import Line
 
 PATH = click.Path(path_type=Path)
@@ -25,6 +26,9 @@ out_option = click.option(
 ledger_option = click.option(
     "--ledger", type=PATH, help="The ledger; ledger.csv beside the results folder if it is there."
 )
+repository_option = click.option(
+    "--repository", envvar="LRT_BENCH_REPOSITORY", help="Address of the code, for the pages' links."
+)
 
 
 @click.group()
@@ -36,14 +40,18 @@ def leaderboard() -> None:
 @results_option
 @out_option
 @ledger_option
+@repository_option
+@click.option("--address", help="Where the site will lie, for the previews of its links.")
 @one_line_errors
-def build(results: Path, out: Path, ledger: Path | None) -> None:
+def build(results: Path, out: Path, ledger: Path | None, repository: str | None, address: str | None) -> None:
     """Render the results as a static site; a bad result file is named and left out (exit code 1)."""
-    board = _build(results, out, ledger)
+    from lrt_bench.leaderboard.front.links import Links
+
+    board = _build(results, out, ledger, Links(repository, address))
     sys.exit(1 if board.problems else 0)
 
 
-def _build(results: Path, out: Path, ledger: Path | None) -> Board:
+def _build(results: Path, out: Path, ledger: Path | None, links: Links) -> Board:
     """Read, check against the ledger, render, and say what was made."""
     # one thread a process: the work is shared out to processes, and their threads would fight for the cores
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -55,7 +63,7 @@ def _build(results: Path, out: Path, ledger: Path | None) -> Board:
     with progress() as update:
         board = read_board(results, update)
         lines = _states(board, results, ledger)
-        files = build_site(board, lines, out, update)
+        files = build_site(board, lines, out, update, links)
     _say_problems(board)
     click.echo(
         f"{len(board.entries)} results on {len(board.pairs)} pairs, {files} files: {out / 'index.html'}"
@@ -133,6 +141,7 @@ dataset_option = click.option("--dataset", help="The dataset repository, as ORG/
 @ledger_option
 @space_option
 @dataset_option
+@repository_option
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="Download everything again, and compare hashes.")
 @click.option("--create-pr", is_flag=True, help="Open pull requests on the Hub instead of committing.")
@@ -143,6 +152,7 @@ def publish(
     ledger: Path | None,
     space: str | None,
     dataset: str | None,
+    repository: str | None,
     dry_run: bool,
     verify: bool,
     create_pr: bool,
@@ -152,14 +162,15 @@ def publish(
     One commit a repository, none where nothing changed. The token comes from HF_TOKEN or `hf auth login`.
     """
     from lrt_bench.data.hub.repository import Destination
-    from lrt_bench.leaderboard.publish import publish_leaderboard
+    from lrt_bench.leaderboard.front.links import Links
+    from lrt_bench.leaderboard.publish import publish_leaderboard, space_address
 
     for repo in (space, dataset):
         if repo is not None:
             Destination(repo, "space")  # a wrong name is told before anything is built
     if space is None and dataset is None:
         raise UserError("nowhere to publish: give --space ORG/NAME, --dataset ORG/NAME or both")
-    board = _build(results, out, ledger)
+    board = _build(results, out, ledger, Links(repository, space_address(space) if space else None))
     records = {entry.address: entry.path for entry in board.entries}
     publish_leaderboard(
         records,

@@ -106,7 +106,7 @@ def _from_ledger(lines: Sequence[Line]) -> list[tuple[str, str, str, str]]:
     for number, line in list(enumerate(lines, 1))[: -FEED_LENGTH - 1 : -1]:
         score = f", Transfer Score {line.transfer_score}" if line.transfer_score else ""
         title = f"{line.action}: {line.mapping} on {line.suite}/{line.pair}{score} ({line.reason})"
-        items.append((f"ledger/{number}", f"{line.date}T00:00:00Z", title, "about.html#changes"))
+        items.append((f"ledger/{number}", f"{line.date}T00:00:00Z", title, "ledger.html"))
     return items
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from lrt_bench.files.format import DASH, count, number, seconds
 from lrt_bench.leaderboard.entries import slug
+from lrt_bench.leaderboard.front.kinds import layer_of, model_card
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 
 Row = dict[str, Any]  # of `Board.frame`, None where a value is missing
@@ -28,19 +29,29 @@ def name(text: str) -> str:
     return f"<bdi>{escape(text)}</bdi>"
 
 
-def score(row: Row) -> Markup:
-    """Transfer Score, its interval in numbers and drawn."""
+def figure(row: Row) -> Markup:
+    """Transfer Score and its interval in numbers."""
     value, low, high = row["transfer_score"], row["ci95_low"], row["ci95_high"]
     if value is None:
         return Markup(DASH)
     text = f'<span class="value">{number(value, 1)}</span>'
     if low is not None:
-        text += (
-            f' <span class="range">[{number(low, 1)}, {number(high, 1)}]</span>'
-            f'<span class="bar" aria-hidden="true" style="--at:{value:.1f};--lo:{low:.1f};--hi:{high:.1f}">'
-            "<i></i><b></b></span>"
-        )
+        text += f' <span class="range">[{number(low, 1)}, {number(high, 1)}]</span>'
     return Markup(text)
+
+
+def bar(row: Row) -> Markup:
+    """Transfer Score and its interval drawn between floor and ceiling; nothing without an interval."""
+    value, low, high = row["transfer_score"], row["ci95_low"], row["ci95_high"]
+    if value is None or low is None:
+        return Markup("")
+    at = f"--at:{value:.1f};--lo:{low:.1f};--hi:{high:.1f}"
+    return Markup(f'<span class="bar" aria-hidden="true" style="{at}"><b></b><i></i></span>')
+
+
+def score(row: Row) -> Markup:
+    """Transfer Score, its interval in numbers and drawn."""
+    return figure(row) + bar(row)
 
 
 def rank(row: Row) -> Markup:
@@ -68,11 +79,19 @@ def state(row: Row) -> Markup:
     return Markup(f'<span class="state {escape(row["state"])}">{escape(row["state"])}</span>')
 
 
+def _model(text: str) -> str:
+    """Return a model's name, with a link to its card where it has one."""
+    card = model_card(text)
+    return (
+        name(text) if card is None else f'<a href="{escape(card)}" rel="noopener noreferrer">{name(text)}</a>'
+    )
+
+
 @functools.lru_cache(maxsize=4096)  # bounded, and of the record alone
 def site(record: SiteRecord) -> Markup:
     """Return a model and its layer."""
     return Markup(
-        f"{name(record.model)}, layer {record.where} ({100 * record.depth:.0f}% depth), "
+        f"{_model(record.model)}, {layer_of(record)} ({100 * record.depth:.0f}% depth), "
         f"width {record.width}, {count(record.parameters)} parameters"
     )
 
@@ -83,13 +102,15 @@ def result_row(row: Row, root: str, with_pair: bool) -> Markup:
     kind = ' class="control"' if row["control"] else "" if row["rank"] else ' class="unranked"'
     link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(row["pair"])}</a></td>'
     fit = DASH if row["fvu"] is None else seconds(row["fit_seconds"])
+    kinds = ("num wide", "num wider", "num wide", "num wide")
     scores = (*(number(row[key]) for key in ("steering_r2", "correlation_delta", "fvu")), fit)
+    beside = "".join([f'<td class="{kind}">{text}</td>' for kind, text in zip(kinds, scores, strict=True)])
     return Markup(
         f"<tr{kind}>{link if with_pair else ''}<td>{rank(row)}{'' if with_pair else groups(row)}</td>"
         f'<th scope="row"><a href="{root}mappings/{slug(row["mapping"])}.html#{pair}">'
         f"{name(row['mapping'])}</a></th>"
-        f'<td class="num">{score(row)}</td>{cells(scores, "num wide")}<td class="wide">{state(row)}</td>'
-        f'<td class="wide date">{escape(row["created"][:10])}</td></tr>'
+        f'<td class="num">{score(row)}</td>{beside}<td class="wider">{state(row)}</td>'
+        f'<td class="wider date">{escape(row["created"][:10])}</td></tr>'
     )
 
 

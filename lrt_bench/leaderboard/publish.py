@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from lrt_bench.errors import UserError
 from lrt_bench.leaderboard.cards import dataset_files, space_files
 
 TITLE = "lrt-bench: steering-vector transfer"
+
+
+def space_address(space: str) -> str:
+    """Return where the Hub serves the pages of a static Space, ORG/NAME."""
+    host = re.sub("[^a-z0-9]+", "-", space.lower()).strip("-")
+    return f"https://{host}.static.hf.space/"
 
 
 def publish_leaderboard(

@@ -24,6 +24,9 @@ from lrt_bench.files.templates import template_environment
 from lrt_bench.files.whole import locked_folder, naming
 from lrt_bench.leaderboard import downloads, markup, views
 from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries, slug
+from lrt_bench.leaderboard.front import kinds, panels
+from lrt_bench.leaderboard.front.links import Links
+from lrt_bench.leaderboard.front.refusal import refusal_tables
 from lrt_bench.leaderboard.ledger import Line
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import records
@@ -37,15 +40,19 @@ Progress = Callable[[str, float, float], None]
 Job = Callable[["_Builder"], None]
 
 
-def build_site(board: Board, lines: Sequence[Line], out: Path, report: Progress) -> int:
+def build_site(
+    board: Board, lines: Sequence[Line], out: Path, report: Progress, links: Links | None = None
+) -> int:
     """Write the site to `out`, in place of an older site there, and return how many files it has.
+
+    links : where the repository and the site itself lie, where that is known.
 
     Raises UserError where `out` holds something else.
     """
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with naming(out), locked_folder(out) as made:
-        count = _Builder(board, lines, made, report).build()
+        count = _Builder(board, lines, made, report, links or Links()).build()
         _swap(made, out)
     return count
 
@@ -74,8 +81,10 @@ def environment() -> Environment:
     made.filters |= {"bytes": formats.size, "slug": slug}
     made.globals |= {"version": __version__, "task_of": views.task_of, "best_on": views.best_on}
     made.globals |= {"result_row": markup.result_row, "task_row": markup.task_row}
-    made.globals |= {"reproduce": views.reproduce}
+    made.globals |= {"reproduce": views.reproduce, "figure": markup.figure, "bar": markup.bar}
     made.globals |= {"score": markup.score, "state": markup.state, "rank": markup.rank, "site": markup.site}
+    made.globals |= {"model_card": kinds.model_card, "model_kind": kinds.model_kind, "title_of": kinds.title}
+    made.globals |= {"facts_of": kinds.facts, "pair_kind": kinds.pair_kind, "kind_words": kinds.KIND_WORDS}
     return made
 
 
@@ -91,6 +100,7 @@ class _Builder:
     lines: Sequence[Line]
     folder: Path
     report: Progress
+    links: Links
 
     def build(self) -> int:
         jobs = self._jobs()
@@ -115,18 +125,23 @@ class _Builder:
         return [_downloads, *tasks, *pairs, *mappings]
 
     def _fixed_pages(self, tables: list[views.Table]) -> None:
-        board = self.board
-        overviews = {table.id: views.overview(table) for table in tables}
+        board, lead = self.board, self._lead
         rows = {table.id: records(table.results[:HTML_ROWS]) for table in tables}
-        self._page("index.html", "index.html", tables=tables, rows=rows, overviews=overviews)
-        self._page("pairs.html", "pairs.html")
+        words = kinds.KIND_WORDS[kinds.pair_kind(lead.pair.record)] if lead else ""
+        front = {"groups": self._groups, "lead": lead, "lead_kind": words}
+        self._page("index.html", "index.html", tables=tables, rows=rows, **front)
+        shown = dict.fromkeys(table.suite for table in tables)
+        by_suite = {suite: board.suites[suite] for suite in [*shown, *board.suites]}
+        overviews = views.overviews(self._results)
+        self._page("pairs.html", "pairs.html", by_suite=by_suite, overviews=overviews)
         tasks = {name: self._shipped(name) for name in views.task_names(board)}
         self._page("tasks.html", "tasks.html", tasks=tasks)
         self._page("compare.html", "compare.html")
         points = views.scaling_points(self._results)
         self._script("data/scaling.js", "scaling", points)
         self._page("scaling.html", "scaling.html", points=points)
-        self._page("about.html", "about.html", lines=list(reversed(self.lines)))
+        self._page("about.html", "about.html", models=views.models(board))
+        self._page("ledger.html", "ledger.html", lines=list(reversed(self.lines)))
 
     @cached_property
     def _environment(self) -> Environment:
@@ -136,7 +151,16 @@ class _Builder:
     def _common(self) -> dict[str, Any]:
         board = self.board
         newest = max(entry.result.provenance.created for entry in board.entries)
-        return {"board": board, "suites": board.suites, "updated": newest[:10], "row_of": self._row_of}
+        common = {"board": board, "suites": board.suites, "updated": newest[:10], "row_of": self._row_of}
+        return common | {"links": self.links, "summary": panels.summary(self._lead)}
+
+    @cached_property
+    def _groups(self) -> list[panels.Group]:
+        return panels.groups(self.board)
+
+    @cached_property
+    def _lead(self) -> panels.Panel | None:
+        return panels.lead(self._groups)
 
     @cached_property
     def _results(self) -> DataFrame:
@@ -218,7 +242,8 @@ def _pair(builder: _Builder, *, pair: PairEntries) -> None:
     best, table = views.differences(pair)
     tasks = [task.task for task in pair.entries[0].result.tasks]
     path = f"pairs/{pair.slug}.html"
-    builder._page(path, "pair.html", pair=pair, best=best, differences=table, tasks=tasks)
+    refusal = refusal_tables(pair)
+    builder._page(path, "pair.html", pair=pair, best=best, differences=table, tasks=tasks, refusal=refusal)
 
 
 def _task(builder: _Builder, *, name: str) -> None:

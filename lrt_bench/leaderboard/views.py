@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
+from lrt_bench.leaderboard.front.kinds import KINDS, model_kind
 from lrt_bench.results import metrics
 from lrt_bench.results.frame import records
 from lrt_bench.results.ranking import RANKED_TRACKS
-from lrt_bench.results.schema.records import TaskScores
+from lrt_bench.results.schema.records import SiteRecord, TaskScores
 from lrt_bench.results.schema.result import ResultSummary
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ class Table:
 
 
 def tables(results: DataFrame) -> list[Table]:
-    """Suite by suite and track by track; a track without a mapping has no table."""
+    """Suite by suite, those of pretrained models first, and track by track.
+
+    A track without a mapping has no table.
+    """
     made = []
-    suites = list(results.groupby("suite", sort=False))
+    suites = sorted(results.groupby("suite", sort=False), key=lambda suite: _place(suite[1]))
     for suite, of_suite in suites:
         for track in RANKED_TRACKS:
             pairs = of_suite["pair"][of_suite["track"] == track]
@@ -54,9 +58,15 @@ def tables(results: DataFrame) -> list[Table]:
     return made or [Table(suite, "control", of_suite) for suite, of_suite in suites]
 
 
+def _place(results: DataFrame) -> int:
+    """Return where a suite stands: by the first kind of `KINDS` that one of its targets is of."""
+    sides = results["source_model"].map(model_kind), results["target_model"].map(model_kind)
+    return min(max(KINDS.index(one), KINDS.index(other)) for one, other in zip(*sides, strict=True))
+
+
 @dataclass(frozen=True)
 class Overview:
-    """Mappings of a suite and track over its pairs: each score and rank, and the mean.
+    """Mappings of a suite and track over its pairs: the mean, then each score and rank.
 
     apart : the pairs that the mean leaves out, each with the reason.
     """
@@ -65,6 +75,16 @@ class Overview:
     apart: dict[str, str]
     rows: list[tuple[str, list[dict[str, Any] | None], float | None]]
     left_out: int
+
+
+def overviews(results: DataFrame) -> dict[str, list[tuple[str, Overview]]]:
+    """Return of each suite the tables of mappings by pairs, one a track, for two to a dozen pairs."""
+    made: dict[str, list[tuple[str, Overview]]] = {}
+    for table in tables(results):
+        found = overview(table)
+        if found is not None:
+            made.setdefault(table.suite, []).append((table.track, found))
+    return made
 
 
 def overview(table: Table) -> Overview | None:
@@ -225,6 +245,15 @@ def task_names(board: Board) -> list[str]:
     return list(names)
 
 
+def models(board: Board) -> list[SiteRecord]:
+    """Return each model of the board once, pretrained ones first, then by size."""
+    records = [pair.record for pair in board.pairs]
+    sites = {site.model: site for record in records for site in (record.source, record.target)}
+    return sorted(
+        sites.values(), key=lambda site: (KINDS.index(model_kind(site.model)), site.parameters, site.model)
+    )
+
+
 def by_mapping(board: Board) -> dict[str, list[tuple[PairEntries, Entry]]]:
     """Each mapping's entries over suites and pairs."""
     entries: dict[str, list[tuple[PairEntries, Entry]]] = {}
@@ -235,12 +264,13 @@ def by_mapping(board: Board) -> dict[str, list[tuple[PairEntries, Entry]]]:
 
 
 def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
-    """Return a point for each ranked mapping of each pair: score against target size over source size."""
+    """Return a point for each ranked mapping of each pair but planted ones: score against size ratio."""
     ratio = results["target_parameters"] / results["source_parameters"].clip(lower=1)
     names = {"transfer_score": "score", "ci95_low": "low", "ci95_high": "high"}
     points = results.assign(ratio=ratio.astype("float64")).rename(columns=names)
-    columns = ["suite", "pair", "mapping", "ratio", "score", "low", "high"]
-    return records(points.loc[points["rank"].notna(), columns])
+    columns = ["suite", "pair", "mapping", "ratio", "score", "low", "high", "output_level"]
+    planted = points["target_model"].str.startswith("planted-")
+    return records(points.loc[points["rank"].notna() & ~planted, columns])
 
 
 def reproduce(result: ResultSummary) -> str:

@@ -76,3 +76,27 @@ def small_board(small_run: Path, results: Path) -> Path:
             mapping__origin="file", provenance__created=f"2026-01-{step + 1:02d}T00:00:00Z",
         )  # fmt: skip
     return results
+
+
+QWEN = (
+    ("Qwen/Qwen2.5-Coder-0.5B", 494_032_768, 896, 24),
+    ("Qwen/Qwen2.5-Coder-1.5B", 1_543_714_304, 1536, 28),
+)
+COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results"
+
+
+def pretrained_board(results: Path, suite: str = "qwen2.5-coder") -> Path:
+    """Records of the committed board under the names and sizes of two pretrained models, both ways."""
+    for (source, target), real in ((QWEN, "S-L-early"), (QWEN[::-1], "L-S-early")):
+        short = "--".join(model.rpartition("-")[2].lower() for model, *_ in (source, target))
+        for path in sorted((COMMITTED / "nano" / real).glob("*.json")):
+            record = read(path) | {"suite": suite}
+            record["pair"]["name"] = short
+            for side, (model, parameters, width, layers) in (("source", source), ("target", target)):
+                layer = round(0.7 * layers)
+                record["pair"][side] |= {
+                    "model": model, "parameters": parameters, "width": width, "layer": layer,
+                    "depth": layer / layers,
+                }  # fmt: skip
+            write(results, record)
+    return results

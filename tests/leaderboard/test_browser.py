@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import read, rescored, small_board, write
+from boards import COMMITTED, pretrained_board, read, rescored, small_board, write
 from command_line import output_of
 from playwright.sync_api import expect
 
@@ -45,6 +45,19 @@ def site(small_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    """A built site of pretrained, toy and planted pairs, from the committed results."""
+    folder = tmp_path_factory.mktemp("front")
+    results = pretrained_board(folder / "results")
+    for pair in ("S-L-early", "S-L", "planted-rotation"):
+        for path in sorted((COMMITTED / "nano" / pair).glob("*.json")):
+            write(results, read(path))
+    more = ("--repository", "https://git.example.org/org/bench")
+    output_of("leaderboard", "build", "--results", results, "--out", folder / "site", *more)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
 def chromium():
     from playwright.sync_api import sync_playwright
 
@@ -56,11 +69,11 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, site):
-    """visit("index.html", width=..., ...) -> a page; at the end nothing may have gone wrong in any."""
+    """visit("index.html", width=..., of=...) -> a page; at the end nothing may have gone wrong in any."""
     wrong: list[str] = []
     contexts = []
 
-    def opened(path: str, width: int = 1440, **options):
+    def opened(path: str, width: int = 1440, of: Path = site, **options):
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -70,7 +83,7 @@ def visit(chromium, site):
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append("a script of a stranger ran"), dialog.dismiss()))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else wrong.append(r.url))
-        page.goto(f"{site.as_uri()}/{path}")
+        page.goto(f"{of.as_uri()}/{path}")
         return page
 
     yield opened
@@ -115,7 +128,7 @@ def test_sorting_by_head_and_by_keyboard(visit):
 
 def test_what_has_no_figure_comes_last_either_way(visit):
     page = visit("index.html")
-    for way in (".desc", ".asc"):
+    for way in (".asc", ".desc"):  # an error: the lowest is the best, and the first click puts it first
         page.get_by_role("columnheader", name="FVU").click()
         eventually(lambda way=way: f"sort=fvu{way}" in page.evaluate("location.href"))
         shown = column(page, 7)
@@ -132,7 +145,7 @@ def test_filters_and_search_are_in_the_address_and_come_back_from_it(visit, site
     assert set(column(page, 1)) == {"ladder"}
     page.fill("input[name=q]", "method-3")
     assert column(page, 3) == ["method-3"]
-    page.get_by_role("columnheader", name="Steering").click()
+    page.get_by_role("columnheader", name="Steering R²").click()
     eventually(lambda: "sort=" in page.evaluate("location.href"))
     address = page.evaluate("location.href")
     assert "pair=ladder" in address
@@ -209,25 +222,102 @@ def test_the_theme_changes_and_is_kept(visit):
 
 PAGES = [
     "index.html", "pairs.html", "pairs/small--ladder.html", "tasks.html", "tasks/sentiment.html",
-    "scaling.html", "compare.html#suite=small&m=ridge&m=mlp", "about.html", "mappings/ridge.html",
-    "mappings/native.html",
+    "scaling.html", "compare.html#suite=small&m=ridge&m=mlp", "about.html", "ledger.html",
+    "mappings/ridge.html", "mappings/native.html",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_its_window(visit, path):
-    for width in (390, 1440):
-        page = visit(path, width=width)
-        page.wait_for_load_state()
-        page.wait_for_timeout(250)
+WIDTHS = (1440, 1060, 1024, 960, 768, 721, 390, 320)
+FRONT = ["index.html", "pairs.html", "scaling.html", "pairs/nano--S-L.html", "about.html"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *(f"front: {path}" for path in FRONT)])
+def test_no_page_is_wider_than_its_window(visit, site, front, path):
+    page = visit(path.removeprefix("front: "), of=front if path.startswith("front: ") else site)
+    page.wait_for_load_state()
+    page.wait_for_timeout(250)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+
+
+IN_VIEW = """([selector, height]) => [...document.querySelectorAll(selector)].filter(node => {
+  const box = node.getBoundingClientRect();
+  return box.width && box.top >= 0 && box.bottom <= height && box.left >= 0 && box.right <= innerWidth;
+}).map(node => node.innerText)"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_first_screen_says_which_map_is_first_and_by_how_much(visit, front, width, theme):
+    page = visit("index.html", width=width, of=front, color_scheme=theme)
+    answer, *_ = page.evaluate(IN_VIEW, [".answer", 844])
+    assert answer.startswith("From Qwen2.5-Coder-0.5B to Qwen2.5-Coder-1.5B (pretrained models): mlp")
+    assert "63.6 [31.9, 83.3] of the 100" in answer
+    shown = [float(text.replace("−", "-")) for text in page.evaluate(IN_VIEW, [".panel .value", 844])]
+    assert len(shown) >= 7
+    assert shown[0] > shown[2] > shown[5]
+    lines, end = page.locator(".panel .bar").first.evaluate(
+        "node => { const at = getComputedStyle(node).backgroundPosition;"
+        " const fill = node.querySelector('b').getBoundingClientRect(), own = node.getBoundingClientRect();"
+        " return [at, (fill.right - own.left) / own.width]; }"
+    )
+    assert lines.count("%") == 2  # the floor and the ceiling
+    assert end == pytest.approx((shown[0] + 25) / 130, abs=0.01)
+
+
+LUMINANCE = """(() => {
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const lit = colour => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map(text => linear(Number(text) / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  const of = selector => lit(getComputedStyle(document.querySelector(selector)).backgroundColor);
+  const panel = of(".panel"), map = of(".panel tr.best .bar b"), floor = of(".panel tr.control .bar b");
+  const whisker = of(".panel .bar i");
+  return [[map, panel], [floor, panel], [whisker, panel], [whisker, map], [whisker, floor]]
+    .map(([one, other]) => ratio(one, other));
+})()"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_marks_stand_out_from_what_is_behind_them(visit, front, theme):
+    page = visit("index.html", of=front, color_scheme=theme)
+    ratios = page.evaluate(LUMINANCE)
+    assert min(ratios) >= 3, ratios
+
+
+def test_filters_hide_a_suite_without_a_match_and_leave_the_summary_above_them(visit):
+    page = visit("index.html")
+    panels = page.locator(".panel").count()
+    page.fill("input[name=q]", "no such mapping")
+    expect(page.locator("section.board:visible")).to_have_count(0)
+    assert page.locator("#found").inner_text().startswith("0 of")
+    assert page.locator(".panel:visible").count() == panels
+    below = "document.getElementById('filters').compareDocumentPosition(document.querySelector('.panel')) & 2"
+    assert page.evaluate(below)
+
+
+def test_a_pair_shows_its_propensity_curves_and_scaling_names_axes_and_pairs(visit, front):
+    page = visit("pairs/small--ladder.html")
+    page.locator("#curves").scroll_into_view_if_needed()
+    page.wait_for_selector("figure[data-chart=curves] svg")
+    assert page.locator("figure[data-chart=curves] [stroke='var(--native)']").count() >= 3
+    page = visit("scaling.html", of=front)
+    page.wait_for_selector("figure[data-chart=scaling] svg")
+    drawn = page.locator("figure[data-chart=scaling] svg").first
+    for words in ("target / source parameters", "Transfer Score", "S-L-early", "1.5b--0.5b"):
+        assert words in drawn.text_content()
+    assert "planted-rotation" not in page.locator("main").inner_text()  # its answer is known
 
 
 @pytest.mark.skipif(not AXE.is_file() and not WANTED, reason="axe-core is not installed (make vendor)")
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_serious_finding_of_axe(visit, path, theme):
-    page = visit(path, color_scheme=theme, bypass_csp=True)
+@pytest.mark.parametrize("path", [*PAGES, *(f"front: {path}" for path in FRONT)])
+def test_no_serious_finding_of_axe(visit, site, front, path, theme):
+    where = front if path.startswith("front: ") else site
+    page = visit(path.removeprefix("front: "), of=where, color_scheme=theme, bypass_csp=True)
     page.wait_for_timeout(250)
     page.add_script_tag(path=str(AXE))
     violations = page.evaluate("axe.run({preload: false}).then(result => result.violations)")
