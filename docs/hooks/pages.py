@@ -117,15 +117,6 @@ def _several(kind: str) -> str:
     return kind.replace("number,", "numbers,").replace("number or null", "numbers or null")
 
 
-def readme_table() -> str:
-    """The README's table of scores, which `make figures` writes from results."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = re.search(r"<!-- table: docs/figures.py -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
-    if not table:
-        raise PluginError("README.md: the markers of its table are not there")
-    return table[1]
-
-
 def forecast_table() -> str:
     """How the forecast did on the embedded family, as its check wrote it."""
     record = json.loads(
@@ -145,7 +136,6 @@ def forecast_table() -> str:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     described = yaml.safe_load(FIELDS.read_text(encoding="utf-8"))
-    markdown = markdown.replace("<!-- readme-table -->", readme_table())
     markdown = markdown.replace("<!-- forecast-table -->", forecast_table())
     return MARKER.sub(lambda marker: record_tables(marker["module"], marker["name"], described), markdown)
 

@@ -7,6 +7,8 @@ A block marked ``bash``, ``console`` or ``sh`` is run, line by line, unless a co
 - ``<!-- run with: OPTIONS -->``, or ``<!-- run with (BEGINNING): OPTIONS -->``: what is added to the lines,
   so that they take seconds; ``--suite small.yaml`` is the tests' small suite.
 
+README.md holds no such comments: what they would say stands in readme_commands.yaml, beside this file.
+
 Lines of `make` are never run, because they install; their target must be in the Makefile. Files that the
 pages show (a block below a line that begins with the file's name in backquotes, or whose first line is a
 comment with the name alone) are written before the page's commands run.
@@ -21,10 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import yaml
 
 from lrt_bench.cli.main import main
 
 ROOT = Path(__file__).parents[2]
+README_MARKS = Path(__file__).with_name("readme_commands.yaml")
 MARK = r"<!-- (?:not run|run with)[^\n]*-->\n"
 BLOCK = re.compile(rf"(?P<marks>(?:^{MARK}\n*)*)^```(?:bash|console|sh)\n(?P<body>.*?)^```$", re.M | re.S)
 NOT_RUN = re.compile(r"<!-- not run(?: \((?P<begins>[^)]*)\))?: (?P<reason>.+) -->")
@@ -55,6 +59,8 @@ def commands(page: Path) -> Iterator[Command]:
     for block in BLOCK.finditer(text):
         reasons = [(m["begins"] or "", m["reason"]) for m in NOT_RUN.finditer(block["marks"])]
         options = [(m["begins"] or "", m["options"]) for m in RUN_WITH.finditer(block["marks"])]
+        reasons += _beside(page, "not run")
+        options += _beside(page, "run with")
         line = text[: block.start("body")].count("\n") + 1
         for command in block["body"].replace("\\\n", " ").splitlines():
             words = shlex.split(command.removeprefix("$ "), comments=True)
@@ -63,6 +69,13 @@ def commands(page: Path) -> Iterator[Command]:
             where = f"{page.name}, block at line {line}"
             added = shlex.split(_said(options, words) or "")
             yield Command(tuple(words), where, _said(reasons, words), tuple(added))
+
+
+def _beside(page: Path, what: str) -> list[tuple[str, str]]:
+    """What the file beside the tests says of the README's commands, as marks."""
+    if page != ROOT / "README.md":
+        return []
+    return [(one["begins"], one[what]) for one in yaml.safe_load(README_MARKS.read_text()) if what in one]
 
 
 def _said(marks: list[tuple[str, str]], words: list[str]) -> str | None:

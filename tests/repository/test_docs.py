@@ -146,7 +146,7 @@ def test_pages_build_without_a_warning_and_ask_nobody(tmp_path):
     for style in styles:
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()), style.name
     assert "transfer_score" in pages["schema.html"]
-    assert "native-split" in pages["index.html"]  # the README's table
+    assert "native-split" in pages["index.html"]  # the table of the committed run
     assert (tmp_path / "site" / "tutorial.ipynb").is_file()
 
 
