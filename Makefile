@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: pretrained evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
-	docs findings check-submissions score-submissions summary publish gpu namespaces audit-workflows
+	docs findings try-wheel check-tag check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -80,6 +80,19 @@ forecast: .venv/.installed
 bench: .venv/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
+# The wheel alone, in an environment of its own and away from the checkout; `make try-wheel PYTHON=python3.13`.
+try-wheel:
+	rm -rf dist .venv-wheel
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+	.venv-wheel/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cd "$$(mktemp -d)" && export PATH="$(CURDIR)/.venv-wheel/bin:$$PATH" && \
+		lrt-bench evaluate --pair planted-rotation --task person --mapping affine && lrt-bench leaderboard build
+
+# A release's tag names the version that the package has.
+check-tag:
+	@grep -Fqx "__version__ = \"$${TAG#v}\"" lrt_bench/_version.py || { echo "tag $$TAG is not the package's version"; exit 1; }
+
 # How often the intervals hold the truth and ranks show false steps, on simulated boards: the table of
 # docs/statistics.md, in one to two minutes of one quiet core.
 coverage: .venv/.installed
@@ -93,7 +106,7 @@ PEERS := steering-vectors==0.12.2 repeng==0.4.0
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[lm-eval]'
 	@touch $@
 
 .venv/.installed-test: pyproject.toml constraints.txt | .venv/bin/python
@@ -136,4 +149,4 @@ audit-workflows: .venv/.installed-test
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 clean:
-	rm -rf .venv results site-docs dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-wheel results site-docs dist .pytest_cache .mypy_cache .ruff_cache

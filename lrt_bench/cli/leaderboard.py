@@ -186,6 +186,25 @@ def publish(
 
 
 @leaderboard.command()
+@results_option
+@ledger_option
+@click.option("--to", type=click.Choice(["every-eval-ever"]), required=True, help="Whose form.")
+@click.option("--out", type=PATH, default=Path("export"), show_default=True, help="Folder to write below.")
+@one_line_errors
+def export(results: Path, ledger: Path | None, to: str, out: Path) -> None:
+    """Write the ranked results in another project's form: Every Eval Ever's records, schema 0.3.0."""
+    from lrt_bench.leaderboard.entries import read_board
+    from lrt_bench.leaderboard.exports import every_eval_ever
+
+    board = read_board(results)
+    _states(board, results, ledger)
+    count = every_eval_ever.export(board, out)
+    _say_problems(board)
+    click.echo(f"{count} records for {to}: {out / 'data'}")
+    sys.exit(1 if board.problems else 0)
+
+
+@leaderboard.command()
 @click.argument("dataset")
 @click.option("--out", type=PATH, default=Path("results"), show_default=True, help="Where results go.")
 @click.option("--revision", help="A commit, branch or tag of the dataset.")

@@ -13,6 +13,8 @@ from typing import Any
 from lrt_bench.data.hub.client import Content
 from lrt_bench.errors import UserError
 from lrt_bench.files.markdown import PAPER, card
+from lrt_bench.leaderboard.exports.benchmark import eval_yaml
+from lrt_bench.leaderboard.exports.croissant import croissant
 
 TABLES = {"table": "one row for each result", "tasks": "one row for each task of each result"}
 TAGS = ["steering-vectors", "activation-engineering", "interpretability", "language-models", "benchmark"]
@@ -85,7 +87,7 @@ def space_files(site: Path, title: str, *, dataset: str | None = None) -> dict[s
 
 
 def dataset_files(records: Mapping[str, Path], site: Path, *, repo: str = "ORG/NAME") -> dict[str, Content]:
-    """Return the files of the dataset: every result with its propensities, two tables, and the card.
+    """Return the dataset's files: every result with its propensities, two tables, the card, what others read.
 
     records : SUITE/PAIR/MAPPING -> the result file, which has been checked; propensities that it vouches
         for are taken along.
@@ -102,7 +104,27 @@ def dataset_files(records: Mapping[str, Path], site: Path, *, repo: str = "ORG/N
         if (sidecar := path.with_suffix(".safetensors")).is_file() and not sidecar.is_symlink():
             files[f"results/{name}.safetensors"] = sidecar
     files["README.md"] = _dataset_card(tables, repo)
+    table = _table(tables["table"])
+    ranked = [row for row in table if row["rank"] is not None]
+    files["eval.yaml"] = eval_yaml((row["suite"], row["pair"]) for row in ranked or table)
+    newest = max(row["created"] for row in table)
+    files["croissant.json"] = croissant(tables, TABLES, repo, newest)
     return files
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of the table of results, as far as other files are made of them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["suite", "pair", "rank", "created"])
+    except (pyarrow.ArrowInvalid, KeyError) as error:
+        raise UserError(f"{path}: not a table of results: build the leaderboard's pages again") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
+    if not rows:
+        raise UserError(f"{path}: no result in it: build the leaderboard's pages again")
+    return rows
 
 
 def _dataset_card(tables: dict[str, Path], repo: str) -> bytes:

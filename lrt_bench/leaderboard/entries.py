@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 
 from lrt_bench.data.suites import find_suite, known_suites
 from lrt_bench.errors import UserError
+from lrt_bench.files.names import pair_slug, slug
 from lrt_bench.files.process import no_garbage_collection
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import frame
@@ -34,15 +34,6 @@ Key = tuple[str, str, str]
 PairKey = tuple[str, str]
 Arrays = dict[str, Array]  # of each steerable task, [fits + 3, prompts]
 GROUP = 500  # files of a folder that are read and ranked at once
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-
-
-def slug(name: str) -> str:
-    """Return a name as part of a path: itself if it is plain, else what is plain of it and a hash."""
-    if PLAIN.fullmatch(name):
-        return name
-    letters = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-") or "name"
-    return f"{letters}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -108,7 +99,7 @@ class PairEntries:
     @property
     def slug(self) -> str:
         """Suite and pair as one plain part of a path."""
-        return f"{slug(self.suite)}--{slug(self.name)}"
+        return pair_slug(self.suite, self.name)
 
     @cached_property
     def size_ratio(self) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from lrt_bench.files.format import DASH, count, number, seconds
-from lrt_bench.leaderboard.entries import slug
+from lrt_bench.files.names import slug
 from lrt_bench.leaderboard.front.kinds import layer_of, model_card
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 

@@ -19,11 +19,12 @@ from lrt_bench.data.task_reading.task_folders import find_task, known_tasks
 from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.files import format as formats
+from lrt_bench.files.names import slug
 from lrt_bench.files.resources import LEADERBOARD
 from lrt_bench.files.templates import template_environment
 from lrt_bench.files.whole import locked_folder, naming
 from lrt_bench.leaderboard import downloads, markup, views
-from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries, slug
+from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries
 from lrt_bench.leaderboard.front import kinds, panels
 from lrt_bench.leaderboard.front.links import Links
 from lrt_bench.leaderboard.front.refusal import refusal_tables

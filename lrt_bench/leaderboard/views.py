@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lrt_bench.leaderboard.entries import Board, Entry, PairEntries, slug
+from lrt_bench.files.names import slug
+from lrt_bench.leaderboard.entries import Board, Entry, PairEntries
 from lrt_bench.leaderboard.front.kinds import KINDS, model_kind
 from lrt_bench.results import metrics
 from lrt_bench.results.frame import records

@@ -31,8 +31,9 @@ from scipy import stats
 
 from lrt_bench.cli.main import main
 from lrt_bench.files.markdown import PAPER
+from lrt_bench.files.names import PLAIN, slug
 from lrt_bench.leaderboard import downloads, entries, site, views, workers
-from lrt_bench.leaderboard.entries import PLAIN, read_board, slug
+from lrt_bench.leaderboard.entries import read_board
 
 
 def build(results: Path, out: Path, *more: str):

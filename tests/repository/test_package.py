@@ -34,6 +34,16 @@ def test_the_wheel_ships_tasks_suites_and_weights(wheel):
     assert wheel.stat().st_size < 30_000_000
 
 
+def test_the_wheel_holds_the_package_and_nothing_of_the_workshop(wheel):
+    """No tests, scripts, benchmarks or pages' sources; what makes the embedded family's corpus is in it."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0] for name in names} == {"lrt_bench", f"{wheel.name.split('-py3')[0]}.dist-info"}
+    parts = {part for name in names for part in name.split("/")[1:-1]}
+    assert not parts & {"tests", "scripts", "benchmarks", "docs", "node_modules", ".github"}
+    assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
+    assert not [name for name in names if name.endswith((".j2.py", ".ipynb", ".md.j2"))]
+
+
 @pytest.mark.slow
 def test_the_installed_wheel_works_from_any_folder(wheel, tmp_path):
     site = tmp_path / "site"

@@ -9,7 +9,7 @@ from lrt_bench.leaderboard.entries import Board, Entry, PairEntries
 from lrt_bench.leaderboard.front.kinds import KIND_WORDS, KINDS, Kind, facts, pair_kind, short_name, title
 from lrt_bench.results.ranking import RANKED_TRACKS
 
-ROWS = 8  # maps in a panel; the pair's page has all
+ROWS = 9  # maps in a panel; the pair's page has all
 PANELS = 12  # pairs of a suite on the front page
 CONTROLS = ("readout", "random")  # the floors that a panel shows: no map at all, no direction at all
 HYPOTHESIS = "affine"  # the map that the paper's hypothesis is about
