@@ -100,3 +100,10 @@ def pretrained_board(results: Path, suite: str = "qwen2.5-coder") -> Path:
                 }  # fmt: skip
             write(results, record)
     return results
+
+
+def score_text(pair: str, mapping: str) -> str:
+    """A committed score of the suite `nano` with its interval, as pages write it."""
+    record = read(COMMITTED / "nano" / pair / f"{mapping}.json")
+    low, high = (f"{end:.1f}".replace("-", "\N{MINUS SIGN}") for end in record["ci95"])
+    return f"{record['transfer_score']:.1f} [{low}, {high}]"

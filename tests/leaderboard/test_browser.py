@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import COMMITTED, pretrained_board, read, rescored, small_board, write
+from boards import COMMITTED, pretrained_board, read, rescored, score_text, small_board, write
 from command_line import output_of
 from playwright.sync_api import expect
 
@@ -253,7 +253,7 @@ def test_the_first_screen_says_which_map_is_first_and_by_how_much(visit, front, 
     page = visit("index.html", width=width, of=front, color_scheme=theme)
     answer, *_ = page.evaluate(IN_VIEW, [".answer", 844])
     assert answer.startswith("From Qwen2.5-Coder-0.5B to Qwen2.5-Coder-1.5B (pretrained models): mlp")
-    assert "63.6 [31.9, 83.3] of the 100" in answer
+    assert f"{score_text('S-L-early', 'mlp')} of the 100" in answer
     shown = [float(text.replace("−", "-")) for text in page.evaluate(IN_VIEW, [".panel .value", 844])]
     assert len(shown) >= 7
     assert shown[0] > shown[2] > shown[5]
