@@ -20,6 +20,8 @@ from lrt_bench.files.text import LINE_LIMIT, numbered_lines, read_text
 YAML_LIMIT = 1_000_000  # characters
 DEPTH_LIMIT = 100  # of nested lists and tables
 DELIMITERS = ",;\t|"
+OPENING = b"[{"
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class _DuplicateError(ValueError):
@@ -49,6 +51,19 @@ def parse_json(text: str, place: str) -> Any:
     if "\\ud" in text or "\\uD" in text:
         _refuse_half_characters(value, place)
     return value
+
+
+def check_depth(data: bytes, place: str) -> None:
+    """Raise UserError where the lists and tables of a JSON file are nested deeper than a record's can be.
+
+    Brackets in texts count, too: a record has few.
+    """
+    depth = deepest = 0
+    for bracket in data.translate(None, NO_BRACKETS):
+        depth += 1 if bracket in OPENING else -1
+        deepest = max(deepest, depth)
+    if deepest > DEPTH_LIMIT:
+        raise UserError(f"{place}: not JSON that can be read: its lists are nested too deep")
 
 
 def parse_yaml(text: str, place: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.parse import parse_json, read_yaml_file
+from lrt_bench.files.parse import check_depth, parse_json, read_yaml_file
 from lrt_bench.files.text import read_lines
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -24,7 +24,9 @@ class Strict(BaseModel):
     @classmethod
     def _no_yes_for_a_number(cls, fields: Any) -> Any:
         """Refuse true where a number is wanted: pydantic takes it for 1."""
-        for name, value in fields.items() if isinstance(fields, dict) else ():
+        if not isinstance(fields, dict) or bool not in set(map(type, fields.values())):
+            return fields
+        for name, value in fields.items():
             if isinstance(value, bool) and name in cls.model_fields:
                 wanted = str(cls.model_fields[name].annotation)
                 if not any(kind in wanted for kind in ("bool", "Any", "Json")):
@@ -59,16 +61,17 @@ def read_yaml(path: Path, model: type[Row]) -> Row:
 def record_of_json(data: bytes, model: type[Row], place: str | Path) -> Row:
     """Check the bytes of a JSON file as a record.
 
+    They are parsed once, by the parser that refuses a field which stands twice.
+
     Raises
     ------
     ValidationError
-        Where they are no JSON or no record.
+        Where they are no record.
     UserError
-        Naming `place` and the field that stands twice: pydantic takes the last one without a word.
+        Naming `place`: no JSON, or a field that stands twice.
     """
-    record = model.model_validate_json(data)
-    parse_json(data.decode(), str(place))
-    return record
+    check_depth(data, str(place))
+    return model.model_validate(parse_json(data.decode(), str(place)))
 
 
 def read_records(path: Path, model: type[Row]) -> Iterator[Row]:

@@ -135,12 +135,12 @@ class TaskErrors:
         """Whether a score can be made of it: native moves something, and its halves agree."""
         return self.moves and self.ceiling > MIN_CEILING
 
-    @property
+    @functools.cached_property  # a board's checks and its ranking ask several times
     def r2(self) -> float:
         """1 - error / energy over prompts and alphas, the errors averaged over seeds; at most 1."""
         return float(1 - self.error.sum() / len(self.error) / self.energy.sum())
 
-    @property
+    @functools.cached_property
     def ceiling(self) -> float:
         """The same of one half's native vector against the other's; at most 1."""
         return float(1 - self.split_error.sum() / self.split_energy.sum())

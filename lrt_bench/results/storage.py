@@ -69,9 +69,10 @@ def read_record(path: Path) -> Result:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         return record_of_json(content, Result, path)
+    except UserError as error:
+        reason = str(error).replace(": not JSON", ": not a whole JSON file", 1)
+        raise UserError(f"{reason}: {MEND}") from error
     except ValidationError as error:
-        if error.errors()[0]["type"] == "json_invalid":
-            raise UserError(f"{path}: not a whole JSON file ({first_problem(error)}): {MEND}") from error
         raise UserError(f"{path}: {first_problem(error)}: not a schema v1 result; {MEND}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as JSON ({error}): {MEND}") from error

@@ -58,6 +58,27 @@ def test_a_result_says_where_it_comes_from(record):
     assert "NaN" not in record.read_text()
 
 
+@pytest.mark.parametrize(
+    ("field", "content", "said"),
+    [
+        ("suite", '"other", "suite": "small"', "field 'suite' stands twice"),
+        ("suite_version", "true", "true is no number"),
+        ("transfer_score", "NaN", "transfer_score"),
+        ("transfer_score", "1e999", "transfer_score"),
+        ("suite_digest", '"\\ud800"', "half of a character"),
+        ("schema_version", "[" * 150 + "]" * 150, "nested too deep"),
+        ("schema_version", "9" * 5000, "a number is too long"),
+    ],
+)
+def test_what_json_may_hide_is_refused(record, tmp_path, field, content, said):
+    text = record.read_text()
+    [line] = [line for line in text.splitlines() if line.startswith(f' "{field}":')]
+    path = tmp_path / "hidden.json"
+    path.write_text(text.replace(line, f' "{field}": {content},'))
+    with pytest.raises(UserError, match=said):
+        read_record(path)
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.999])
 def test_a_truncated_file_is_named(record, tmp_path, keep):
     text = record.read_text()
