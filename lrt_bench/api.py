@@ -41,6 +41,7 @@ from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import Row, mapping_row
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.mappings.moments import Moments, spread
+from lrt_bench.models.kept_states import keep_states, read_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
 from lrt_bench.results.storage import Result
@@ -188,13 +189,20 @@ def states_of(
 ) -> PairedStates:
     """Read what a fit reads of the corpus; parameters as of `fit`.
 
+    Inside of `files.cache.recall.using` it is read once.
+
     begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
     """
     spec = corpus_of(pair, corpus, tokens)
-    return collect(
-        pair.source_site, pair.target_site, spec.corpus(data or Data()), spec.budget,
-        seed=seed, batch_size=batch_size, progress=progress, begin=begin,
-    )  # fmt: skip
+    sides, text = (pair.source_site, pair.target_site), spec.corpus(data or Data())
+    key = states_key(*sides, text.fingerprint(), spec.budget, seed=seed, batch_size=batch_size, begin=begin)
+    if (states := read_states(key)) is not None:
+        return states
+    states = collect(
+        *sides, text, spec.budget, seed=seed, batch_size=batch_size, progress=progress, begin=begin
+    )
+    keep_states(key, states)
+    return states
 
 
 def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:

@@ -11,6 +11,8 @@ from pathlib import Path
 # A process imports the code that lies beside a model's weights from the one folder it first used for that:
 # every test of a worker shares this one, and no two workers write to the same.
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="lrt-bench-model-code-")
+# Nothing is read from earlier runs, nor kept in this user's cache; the cache's own tests name a folder.
+os.environ["LRT_BENCH_CACHE"] = "off"
 
 import pytest
 import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lrt_bench.cli.options import ENGINE, OPTIONS, layers, with_options
+from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, layers, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     help="Sequences in one forward.",
 )
 @with_options(ENGINE)
+@with_options(CACHE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 @click.pass_context
 @one_line_errors
@@ -125,6 +126,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
     engine = chosen_engine(config)
     whole, suite = config.whole_suite(), config.chosen_suite()
+    _say_what_begins(config, suite)
     left_out = whole.models - suite.models  # stand-ins of pairs that --pair leaves out are no mistake
     models = {name: path for name, path in config.models.items() if name not in left_out}
     config = config.model_copy(update={"models": models})
@@ -147,6 +149,16 @@ def _run(config: RunConfig, as_json: bool) -> None:
         print_outcome(cells, evaluation.failures, drawing.paths)
     if evaluation.failures:
         sys.exit(1)
+
+
+def _say_what_begins(config: RunConfig, suite: Suite) -> None:
+    """Say on a terminal what is begun, before torch is imported: somebody waits there."""
+    if sys.stderr.isatty():
+        methods = len(config.mappings or suite.mappings) + len(config.submissions)
+        tasks = len(config.tasks or suite.tasks)
+        counts = ((len(suite.pairs), "pair"), (methods, "method"), (tasks, "task"))
+        said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+        click.echo(f"{suite.name}: {said}: starting", err=True)
 
 
 def _submissions(config: RunConfig, suite: Suite) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from lrt_bench._version import __version__
+from lrt_bench.cli.cache import cache
 from lrt_bench.cli.decoder_relation import decoder_relation
 from lrt_bench.cli.evaluate import evaluate
 from lrt_bench.cli.leaderboard import leaderboard
@@ -101,6 +102,7 @@ def schema() -> None:
     click.echo(json_schema(), nl=False)
 
 
+main.add_command(cache)
 main.add_command(decoder_relation)
 main.add_command(evaluate)
 main.add_command(fit)

@@ -57,6 +57,15 @@ ENGINE = (
 )  # fmt: skip
 
 
+CACHE = (
+    click.option("--no-cache", is_flag=True, help="Read nothing that earlier runs kept, and keep nothing."),
+    click.option(
+        "--cache-size", type=click.FloatRange(min=0), default=4.0, show_default=True,
+        help="GiB that is kept of runs for later ones (`lrt-bench cache info`).",
+    ),
+)  # fmt: skip
+
+
 def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command], Command]:
     """Return a decorator that adds options, shown in their order."""
 

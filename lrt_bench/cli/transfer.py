@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import MODELS, SEED, TEXT, WHERE, with_options
+from lrt_bench.cli.options import CACHE, MODELS, SEED, TEXT, WHERE, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ FITTING = (
     *WHERE,
     *SEED,
     click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True),
+    *CACHE,
     click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output."),
 )
 
@@ -72,8 +75,11 @@ def fit(
         check_name(push)
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
     check_storable(mapping, find_mapping(mapping))
-    begin = Moments.without_s_yy if is_built_in(mapping) else Moments.zeros
-    fitted = _fit(_pair(source, target, settings), settings, begin)
+    # states that are kept serve a transfer too, whose forecast reads all moments
+    spared = settings["no_cache"] and is_built_in(mapping)
+    pair = _pair(source, target, settings)
+    with _computing(pair, settings):
+        fitted = _fit(pair, settings, Moments.without_s_yy if spared else Moments.zeros)
     if save is not None:
         fitted.save(save)
     if push is not None:
@@ -104,6 +110,20 @@ def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:
     pair = Pair(source, target, models)
     check_stand_ins(local, pair.specs)
     return pair
+
+
+@contextlib.contextmanager
+def _computing(pair: Pair, settings: dict[str, Any]) -> Iterator[None]:
+    """Compute as `evaluate` does, with its cache: what either kept serves the other."""
+    from lrt_bench.evaluation.engines.choice import all_small
+    from lrt_bench.evaluation.process_state import one_thread
+    from lrt_bench.files.cache.folder import chosen_folder
+    from lrt_bench.files.cache.recall import using
+
+    small = all_small(pair.specs, settings["device"], pair.models.local)
+    kept = None if settings["no_cache"] else chosen_folder(settings["cache_size"])
+    with using(kept), one_thread() if small else contextlib.nullcontext():
+        yield
 
 
 def _data(settings: dict[str, Any]) -> Data:
@@ -200,10 +220,11 @@ def transfer(
     if out is not None:
         formats.check_out(out, out_format)
     fitted, pair = _planned(map_spec, source, target, vector, vector_format, settings)
-    made = _vector(vector, vector_format, fitted, pair) if vector else _concept(concept, pair, settings)
-    made = replace(made, concept=name or made.concept)
-    if fitted is None:
-        fitted = _fit(pair, settings, Moments.zeros)  # a forecast reads all of them
+    with _computing(pair, settings):
+        made = _vector(vector, vector_format, fitted, pair) if vector else _concept(concept, pair, settings)
+        made = replace(made, concept=name or made.concept)
+        if fitted is None:
+            fitted = _fit(pair, settings, Moments.zeros)  # a forecast reads all of them
     if made.model.digest not in (None, fitted.card.source.digest):
         _note(f"the vector is of {made.model.name}, other weights than the map's {fitted.card.source.model}")
     carried = api.transfer(made, fitted, scale="map" if scale == "map" else "spread")
@@ -213,7 +234,8 @@ def transfer(
         formats.write_vector(out, carried, out_format)
         for note in formats.notes(out, carried, out_format):
             _note(note)
-    outlook = _forecast(pair, fitted, made, settings) if forecasting else None
+    with _computing(pair, settings):
+        outlook = _forecast(pair, fitted, made, settings) if forecasting else None
     if as_json:
         about = summary(fitted, made, carried, out) | {"forecast": outlook.record() if outlook else None}
         click.echo(json.dumps(about, indent=1, allow_nan=False))

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lrt_bench.data.suites import Layers, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
+from lrt_bench.files.cache.folder import CACHE_SIZE, CacheFolder, chosen_folder
 from lrt_bench.files.schema import Strict, read_yaml
 from lrt_bench.results.schema.records import MOST_CONFIG
 
@@ -26,7 +27,10 @@ OPTION_OF = {  # fields whose option has another name
     "pairs": "--pair", "mappings": "--mapping", "tasks": "--task", "submissions": "--submission",
     "models": "--model",
 }  # fmt: skip
-LOCAL = ("out", "engine", "address", "workers", "worker_cpus", "worker_gpus", "worker_memory")
+LOCAL = (
+    "out", "engine", "address", "workers", "worker_cpus", "worker_gpus", "worker_memory", "no_cache",
+    "cache_size",
+)  # fmt: skip
 
 
 class RunConfig(Strict):
@@ -68,6 +72,9 @@ class RunConfig(Strict):
         Sequences in one forward.
     engine, address, workers, worker_cpus, worker_gpus, worker_memory
         Where cells are computed; memory in GiB.
+    no_cache, cache_size
+        Whether states and what else all rows of a pair share is made again, and the GiB that the cache of it
+        may take (`files.cache`).
     """
 
     suite: str | None = None
@@ -109,6 +116,8 @@ class RunConfig(Strict):
     worker_cpus: AtLeastOne | None = None
     worker_gpus: Bytes | None = None
     worker_memory: Bytes | None = None
+    no_cache: bool = False
+    cache_size: Bytes = CACHE_SIZE
 
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
@@ -134,6 +143,10 @@ class RunConfig(Strict):
         if bool(self.judge_url) != bool(self.judge_model):
             raise ValueError("a judge wants both --judge-url and --judge-model")
         return self
+
+    def cache(self) -> CacheFolder | None:
+        """Return the folder in which what rows share is kept; None for none."""
+        return None if self.no_cache else chosen_folder(self.cache_size)
 
     def chosen_suite(self) -> Suite:
         """Return the suite, narrowed to the pairs that are scored, on the corpus that was given.

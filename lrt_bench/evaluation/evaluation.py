@@ -24,6 +24,7 @@ from lrt_bench.evaluation.protocol import STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import Scorers
 from lrt_bench.evaluation.rows import MappingRow, Row, controls, mapping_row
 from lrt_bench.evaluation.sites import check_layer_search, choose_layers, source_site, target_site
+from lrt_bench.files.cache.recall import using
 from lrt_bench.mappings import BUILT_IN
 from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.autoencoders.sae_files import load_sae
@@ -109,7 +110,7 @@ class Evaluation:
         self._done = 0.0
         self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(plan.rows))
         cells: list[Cell] = []
-        with run_state():
+        with run_state(), using(self.config.cache()):
             for number, pair in enumerate(self.suite.pairs):
                 models.keep(
                     {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}

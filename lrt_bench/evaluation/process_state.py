@@ -20,10 +20,10 @@ def run_state() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def driver_state() -> Iterator[None]:
-    """Hold the process as a driver of workers wants it: one torch thread.
+def one_thread() -> Iterator[None]:
+    """Hold torch to one thread: a driver of workers computes little, and idle threads would keep others off.
 
-    A driver computes little, and its idle threads would keep the workers from theirs.
+    Small models gain next to nothing from a second one, and lose much on a busy machine.
     """
     import torch
 

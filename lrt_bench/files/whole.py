@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from lrt_bench.errors import UserError
 
@@ -24,15 +25,26 @@ def write_whole(path: Path, data: bytes) -> None:
 
     What a killed process left of earlier writes in the same folder is deleted. An OSError names the file.
     """
+    with whole_file(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, lasting: bool = True) -> Iterator[BinaryIO]:
+    """Give a stream whose content is the file's once it is closed; `write_whole` a part at a time.
+
+    lasting : wait until it is on the disk; without that a machine that loses its power may lose the file.
+    """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path)
         handle, name = _temporary(path)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
-                os.fsync(stream.fileno())
+                if lasting:
+                    os.fsync(stream.fileno())
                 os.chmod(name, 0o644)
                 os.replace(name, path)
         except BaseException:
@@ -51,16 +63,16 @@ def naming(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def sweep(path: Path) -> None:
+def sweep(path: Path, of_any: str | None = None) -> None:
     """Delete what killed processes left beside a file: temporaries that nobody writes any more.
 
     Only ``.NAME.`` and eight letters, as `write_whole` and `locked_folder` name them, where NAME is the
-    file's own name or stands in the folder; what is locked is being written.
+    file's own name or stands in the folder, or ends with `of_any`; what is locked is being written.
     """
     names = {entry.name for entry in os.scandir(path.parent)}
     for name in names:
         match = TEMPORARY.fullmatch(name)
-        if match is None or not (match[1] == path.name or match[1] in names):
+        if match is None or not (match[1] == path.name or match[1] in names or _ends(match[1], of_any)):
             continue
         left = path.with_name(name)
         handle = _locked(left)
@@ -73,6 +85,10 @@ def sweep(path: Path) -> None:
                 left.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+def _ends(name: str, suffix: str | None) -> bool:
+    return suffix is not None and name.endswith(suffix)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,21 @@ class Site:
         return self.layer / self.model.n_layers
 
 
+def computed_by(site: Site) -> list[str | int]:
+    """Return what numbers that are computed from a site depend on, besides the text: a cache's key."""
+    model = site.model
+    layers = site.layers if isinstance(site, ManyLayers) else ()
+    features = [site.sae.digest] if isinstance(site, Features) else []
+    return [model.digest, str(model.dtype), _device(model), site.layer, *layers, "features", *features]
+
+
+def _device(model: LanguageModel) -> str:
+    """Return the name of a model's device; two GPUs of one kind compute alike."""
+    if model.device.type != "cuda":
+        return model.device.type
+    return torch.cuda.get_device_name(model.device)
+
+
 @dataclass(frozen=True)
 class Features(Site):
     """Coefficients of a sparse autoencoder in the place of states (paper, section 3.2).

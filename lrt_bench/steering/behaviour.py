@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError
+from lrt_bench.files.cache.recall import recall
 from lrt_bench.models.sites import Site
-from lrt_bench.steering.continuation import write_greedily
+from lrt_bench.steering.kept_writing import kept_writing
 from lrt_bench.steering.steered_texts import Setting, SteeredTexts
 from lrt_bench.steering.sweep import unit
 
@@ -116,10 +117,10 @@ def behaviours(site: Site, concepts: Sequence[Concept], setting: Setting, rows: 
     prompts = [ids for concept in concepts for ids in concept.prompts for _ in setting.alphas]
     added = torch.cat([unit(concept.native.float())[list(concept.group)] for concept in concepts])
     offsets = (added[:, None] * setting.steps[None, :, None]).flatten(0, 1)
-    written = write_greedily(
+    written = kept_writing(
         site, prompts, offsets, setting.tokens, positions=setting.positions, rows=WRITTEN * rows
     )
-    texts = SteeredTexts(site, [len(ids) for ids in prompts], written, setting, rows)
+    texts = SteeredTexts(site, [len(ids) for ids in prompts], written, offsets, setting, rows)
     made, first = [], 0
     for concept in concepts:
         made.append(Behaviour(texts, first, concept.group))
@@ -143,7 +144,11 @@ def measure(asked: Sequence[tuple[Behaviour, Tensor]]) -> None:
         return
     texts = torch.cat([chosen for _, _, chosen, _ in new])
     offsets = torch.cat([added for *_, added in new])
-    measured = new[0][0].texts.divergences(texts, offsets)
+    steered = new[0][0].texts
+    measured = recall(
+        "divergences", [*steered.parts, texts, offsets],
+        lambda: {"divergences": steered.divergences(texts, offsets)},
+    )["divergences"]  # fmt: skip
     sizes = [len(chosen) for _, _, chosen, _ in new]
     for (behaviour, name, *_), part in zip(new, measured.split(sizes), strict=True):
         behaviour.know(name, part)

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.tasks import ContrastPair
+from lrt_bench.files.cache.recall import recall
 from lrt_bench.models.base import LanguageModel
 from lrt_bench.models.batching import forwards, pad
 from lrt_bench.models.checks.probes import check_finite
 from lrt_bench.models.memory import halving
-from lrt_bench.models.sites import Site
+from lrt_bench.models.sites import Site, computed_by
 from lrt_bench.models.texts import token_ids
 
 
@@ -108,5 +109,8 @@ def readable(pairs: Sequence[ContrastPair], models: Sequence[LanguageModel]) -> 
 def concept_states(site: Site, pairs: Sequence[ContrastPair], batch_size: int = 64) -> ConceptStates:
     """Both sides of a concept's contrastive pairs at a site."""
     texts = contrast_texts(site.model, pairs)
-    states = last_states(site, texts, batch_size)
+    states = recall(
+        "concept", [computed_by(site), texts, batch_size],
+        lambda: {"states": last_states(site, texts, batch_size)},
+    )["states"]  # fmt: skip
     return ConceptStates(states[: len(pairs)], states[len(pairs) :])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import forwards, pad
-from lrt_bench.models.sites import Site
+from lrt_bench.models.sites import Site, computed_by
 from lrt_bench.results.metrics import Array, interval
 from lrt_bench.steering.divergences import kullback_leibler
 from lrt_bench.steering.resume import Steered
@@ -59,6 +59,8 @@ class NeutralText:
         if not cut:
             raise UserError("neutral text: there is none on which the unit of alpha could be measured")
         self.tokens = sum(map(len, cut))
+        # what damage depends on beside offsets: a cache's key
+        self.parts = [computed_by(site), cut, rows]
         self._batches: list[tuple[Steered, Tensor, Tensor]] = []
         for batch in forwards(site.model, [len(row) for row in cut], rows):
             chosen = [cut[i] for i in batch]

@@ -16,7 +16,7 @@ from torch import Tensor
 from lrt_bench.errors import UserError
 from lrt_bench.models.batching import forwards
 from lrt_bench.models.memory import halving
-from lrt_bench.models.sites import Site
+from lrt_bench.models.sites import Site, computed_by
 from lrt_bench.steering.continuation import Positions, Written, steered_tokens
 from lrt_bench.steering.divergences import Divergence, hellinger, root_distance, roots
 
@@ -60,11 +60,18 @@ class SteeredTexts:
     site : the target model and layer.
     prompts : their lengths, in tokens.
     written : one a prompt, what native steering at one strength wrote on from it.
+    native : the offsets of that steering [p, d].
     rows : texts in one forward.
     """
 
     def __init__(
-        self, site: Site, prompts: Sequence[int], written: Sequence[Written], setting: Setting, rows: int = 64
+        self,
+        site: Site,
+        prompts: Sequence[int],
+        written: Sequence[Written],
+        native: Tensor,
+        setting: Setting,
+        rows: int = 64,
     ) -> None:
         self.site, self.setting, self._rows = site, setting, rows
         self._states = torch.cat([text.states for text in written])  # [all tokens, d]
@@ -72,6 +79,12 @@ class SteeredTexts:
         self._lengths = torch.tensor([len(text.states) for text in written])
         self._reads = torch.tensor([len(text.final) for text in written])
         self._first = torch.tensor(prompts) - 1  # the prompt's last token, where reading begins
+        kinds = [kind.__name__ for kind in setting.divergences]
+        # what divergences depend on, beside the jobs: a cache's key
+        self.parts = [
+            computed_by(site), [text.ids for text in written], list(prompts), native, setting.tokens,
+            setting.positions, kinds, rows,
+        ]  # fmt: skip
         # what is compared with: native's predictions by their roots, or else the states that predict them
         self._rooted = setting.divergences == (hellinger,)
         self._kept = self._rooted and len(final) * len(site.model.head.weight) <= ROOTS

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +19,15 @@ from torch import Tensor
 from lrt_bench.data.chat import with_instruction
 from lrt_bench.data.tasks import ChoicePrompt
 from lrt_bench.errors import UserError
+from lrt_bench.files.cache.recall import recall
+from lrt_bench.models.base import Frame
 from lrt_bench.models.batching import by_length, pad
 from lrt_bench.models.checks.probes import check_finite, tolerance
 from lrt_bench.models.memory import halving, out_of_memory
 from lrt_bench.models.model_code import ModelError
-from lrt_bench.models.sites import Site
+from lrt_bench.models.sites import Site, computed_by
 from lrt_bench.models.texts import token_ids
-from lrt_bench.steering.prefix_tree import forest_states, prefix_trees, tree_frame
+from lrt_bench.steering.prefix_tree import PrefixTree, forest_states, prefix_trees, tree_frame
 from lrt_bench.steering.resume import Steered
 
 LOG = logging.getLogger("lrt_bench")
@@ -215,9 +218,23 @@ class Sweep:
         self._ids = [row.ids for row in self.encoded]
         self._tokens = batch_size * max(map(len, self._ids), default=1)  # in one forward
         self._packed = self._trees() or self._batches(range(len(self._ids)), max(1, batch_size // 8))
-        self.baseline = torch.empty(len(self.encoded))
+        options = [[row.positive, row.negative] for row in self.encoded]
+        trees = bool(self._packed) and self._packed[0].steered.frame is not None
+        self.baseline = recall(
+            "baseline", [*self._parts, options, trees], lambda: {"propensities": self._unsteered()}
+        )["propensities"]
+
+    @property
+    def _parts(self) -> list[Any]:
+        """What the prompts' states depend on."""
+        return [computed_by(self.site), self._ids, self.batch_size, TREE_NODES]
+
+    def _unsteered(self) -> Tensor:
+        """Propensities of the prompts without steering [prompts]."""
+        propensities = torch.empty(len(self.encoded))
         for packed in self._packed:
-            self.baseline[packed.prompts] = self._propensity(packed, torch.zeros(1, site.width))
+            propensities[packed.prompts] = self._propensity(packed, torch.zeros(1, self.site.width))
+        return propensities
 
     def _batches(self, prompts: Sequence[int], batch_size: int) -> list[_Packed]:
         """Prompts in padded batches of like length."""
@@ -249,13 +266,18 @@ class Sweep:
         if len(frames) < len(trees):
             return []
         try:
-            states = forest_states(model, trees, frames, self._ids, layer, self.batch_size)
+            read = recall("forest", self._parts, lambda: self._forest(trees, frames))
+            states = [read[str(place)].to(model.device) for place in range(len(trees))]
             forest = [
-                _Packed(tree.prompts, Steered(self.site, read[None], frame), tree.last[None])
-                for tree, read, frame in zip(trees, states, frames, strict=True)
+                _Packed(tree.prompts, Steered(self.site, at_nodes[None], frame), tree.last[None])
+                for tree, at_nodes, frame in zip(trees, states, frames, strict=True)
             ]
             if forest and layer not in model.tree_agreement:
-                model.tree_agreement[layer] = self._agree(forest[0])
+                agree = recall(
+                    "agreement", [*self._parts, self.steps],
+                    lambda: {"agree": torch.tensor(self._agree(forest[0]))},
+                )["agree"]  # fmt: skip
+                model.tree_agreement[layer] = bool(agree)
             return forest if model.tree_agreement.get(layer) else []
         except ModelError as error:
             LOG.info("%s: prompts are run without prefix trees: %s", model.name, error)
@@ -266,6 +288,12 @@ class Sweep:
                 raise
             LOG.warning("%s: out of memory with prefix trees: going on with plain batches", model.name)
             return []
+
+    def _forest(self, trees: Sequence[PrefixTree], frames: Sequence[Frame]) -> dict[str, Tensor]:
+        """States at every node, by the tree's number."""
+        model, layer = self.site.model, self.site.layer
+        states = forest_states(model, trees, frames, self._ids, layer, self.batch_size)
+        return {str(place): read for place, read in enumerate(states)}
 
     def _agree(self, tree: _Packed) -> bool:
         """Whether a tree gives its first prompts the logits of plain forwards, steered and not."""

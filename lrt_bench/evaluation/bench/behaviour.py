@@ -20,7 +20,8 @@ from lrt_bench.results.metrics import Array
 from lrt_bench.results.schema.behaviour import ratio
 from lrt_bench.steering.behaviour import Behaviour, Concept, behaviours, measure, weighted
 from lrt_bench.steering.concepts import ConceptStates
-from lrt_bench.steering.damage import DIRECTIONS, TOKENS, DamageUnit, NeutralText, damage_unit
+from lrt_bench.steering.damage import DIRECTIONS, TOKENS, DamageUnit, NeutralText
+from lrt_bench.steering.kept_damage import kept_damage, kept_unit
 from lrt_bench.steering.readout import choice_readout, without
 from lrt_bench.steering.steered_texts import Setting
 from lrt_bench.steering.sweep import unit
@@ -106,9 +107,7 @@ class BehaviourReferences:
         guess = UNIT_GUESS * self.spread
         width = self.inputs.target.width
         directions = self.spec.directions or DIRECTIONS
-        return damage_unit(
-            self.text, width, guess, nats=self.spec.nats, directions=directions, seed=self.seed
-        )
+        return kept_unit(self.text, width, guess, nats=self.spec.nats, directions=directions, seed=self.seed)
 
     @property
     def groups(self) -> int:
@@ -148,7 +147,7 @@ class BehaviourReferences:
         """Return each vector's mean damage over the alphas: [v]."""
         steps = torch.tensor(self.spec.alphas) * self.unit.length
         offsets = (unit(vectors.float())[:, None] * steps[None, :, None]).flatten(0, 1)
-        return self.text.damage(offsets).view(len(vectors), -1).mean(1)
+        return kept_damage(self.text, offsets).view(len(vectors), -1).mean(1)
 
     def by_unembeddings(self, task: ChoiceTask) -> Tensor | None:
         """Source vectors of the halves, carried by the unembeddings' map: [groups, d_target]."""

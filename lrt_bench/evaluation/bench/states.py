@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrt_bench.data.corpus import Budget, Corpus
+from lrt_bench.models.kept_states import keep_states, read_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates, collect
 
@@ -32,7 +33,7 @@ class StatesSource(ABC):
 
 @dataclass(eq=False)
 class CorpusStates(StatesSource):
-    """Paired states from one pass over a corpus, made at the first call and kept.
+    """Paired states from one pass over a corpus, made at the first call and kept, in the cache too.
 
     Parameters
     ----------
@@ -72,10 +73,17 @@ class CorpusStates(StatesSource):
             Where the corpus has too little text.
         """
         if self._states is None:
+            key = states_key(
+                self.source, self.target, self.fingerprint, self.budget,
+                seed=self.seed, batch_size=self.batch_size,
+            )  # fmt: skip
+            self._states = read_states(key)
+        if self._states is None:
             self._states = collect(
                 self.source, self.target, self.corpus, self.budget,
                 seed=self.seed, batch_size=self.batch_size, progress=self.progress,
             )  # fmt: skip
+            keep_states(key, self._states)
         return self._states
 
     def release(self) -> None:

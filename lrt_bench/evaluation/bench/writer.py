@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from lrt_bench.data.tasks import GenerationTask, SideEffectTask
 from lrt_bench.models.sites import Site
 from lrt_bench.steering.generation import TextLoss, Written, generate_all
+from lrt_bench.steering.kept_writing import kept_unsteered
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,10 @@ class Writer:
     def unsteered(self, task: GenerationTask) -> Written:
         """Return what the target writes on a generation task's prompts by itself."""
         if task.name not in self._unsteered:
-            [self._unsteered[task.name]] = self.write([task], [torch.zeros(1, self.target.width)])
+            prompts = [row.prompt for row in task.prompts]
+            self._unsteered[task.name] = kept_unsteered(
+                self.target, prompts, task.card.new_tokens, seed=self.seed, batch_size=4 * self.batch_size
+            )
         return self._unsteered[task.name]
 
     def text_loss(self, task: SideEffectTask) -> TextLoss:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.config import option_of
 from lrt_bench.evaluation.engines.base import Engine
+from lrt_bench.evaluation.process_state import one_thread
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -38,7 +41,10 @@ class Local(Engine):
     def run(self, evaluation: Evaluation) -> list[Cell]:
         """Compute every cell with this engine."""
         if self.workers is None or self.workers == 1:
-            return evaluation.run()
+            config = evaluation.config
+            small = all_small(evaluation.suite.models, config.device, config.models)
+            with one_thread() if small else contextlib.nullcontext():
+                return evaluation.run()
         from lrt_bench.evaluation.engines.processes import run
 
         return run(evaluation, self.workers)
@@ -60,15 +66,21 @@ def useful_processes(suite: Suite, config: RunConfig) -> int:
     count as large. A run with a judge, a classifier or lm-eval's tasks stays in one process.
     """
     in_one = (config.device_map, config.side_effects, config.judge_url, config.classifier)
-    if config.device != "cpu" or any(in_one):
-        return 1
-    if not all(_is_small(config.models.get(spec.partition("@")[0], spec)) for spec in suite.models):
+    if any(in_one) or not all_small(suite.models, config.device, config.models):
         return 1
     methods = config.mappings or suite.mappings
     folders = [config.out / suite.name / pair.name for pair in suite.pairs]
     missing = sum(not (folder / f"{name}.json").exists() for folder in folders for name in methods)
     tasks = len(config.tasks or suite.tasks)
     return min(PROCESSES, _processors()) if missing * tasks >= ENOUGH else 1
+
+
+def all_small(specs: Iterable[str], device: str, local: Mapping[str, str]) -> bool:
+    """Whether every model is small and on this machine's processors: one thread each serves them best.
+
+    Cells then have the same bits whether one process computes them or several do, and share what is kept.
+    """
+    return device == "cpu" and all(_is_small(local.get(spec.partition("@")[0], spec)) for spec in specs)
 
 
 def _is_small(spec: str) -> bool:

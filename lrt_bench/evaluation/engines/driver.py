@@ -17,9 +17,10 @@ from lrt_bench._version import __version__
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.cells import Cell
 from lrt_bench.evaluation.engines.pair import PairRun, Unit
-from lrt_bench.evaluation.engines.worker import WorkerSettings, code_digest
+from lrt_bench.evaluation.engines.worker import WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.protocol import STATES_WEIGHT
+from lrt_bench.files.cache.recall import code_digest, using
 
 LOG = logging.getLogger("lrt_bench")
 ATTEMPTS = 3  # workers that one unit may lose before the run ends
@@ -93,7 +94,8 @@ def run(evaluation: Evaluation, settings: WorkerSettings, pool: WorkerPool) -> l
     ]  # fmt: skip
     job = _Run(evaluation, pairs, pool, pool.share(settings))
     try:
-        job.run()
+        with using(evaluation.config.cache()):
+            job.run()
     finally:
         job.end()
     evaluation.failures = [failure for pair in pairs for failure in pair.failures.values()]

@@ -22,7 +22,8 @@ from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.protocol import DISTURBED, REFERENCES, STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import measured
 from lrt_bench.evaluation.rows import MappingRow, Row
-from lrt_bench.models.states import Pass, Shard, ShardStates
+from lrt_bench.models.kept_states import keep_states, read_states
+from lrt_bench.models.states import PairedStates, Pass, Shard, ShardStates
 from lrt_bench.results.storage import Result, read_propensities
 from lrt_bench.steering.refusal_selection import AlphaChoice
 
@@ -136,6 +137,10 @@ class PairRun:
         for name in REFERENCES:
             if (cell := self.cells.get(name)) and (stored := read_propensities(cell.path, cell.result)):
                 self._shared.references[name] = Swept(stored, 0.0)
+        if (states := read_states(opened.states)) is not None:
+            self.states_done = 1.0
+            self._begin_references(states)
+            return
         self._pass = Pass(
             self._corpus, self.evaluation.suite.corpus.budget,
             opened.tokenizers, opened.limits, opened.widths,
@@ -155,8 +160,13 @@ class PairRun:
             self._close_pass(self._pass)
 
     def _close_pass(self, whole: Pass) -> None:
-        self._states = self.share(PackedStates.of(whole.states()))
+        states = whole.states()
         self._pass = None
+        keep_states(self._opened.states, states)
+        self._begin_references(states)
+
+    def _begin_references(self, states: PairedStates) -> None:
+        self._states = self.share(PackedStates.of(states))
         # the text has been read: what it is has a name now
         self._pair_task = replace(self._pair_task, revisions=dict(self.evaluation.data.revisions))
         self.task = self.share(self._pair_task)

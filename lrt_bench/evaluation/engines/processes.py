@@ -31,7 +31,7 @@ from lrt_bench.evaluation.engines import driver
 from lrt_bench.evaluation.engines.forkserver import context, start_server
 from lrt_bench.evaluation.engines.worker import Worker, WorkerSettings
 from lrt_bench.evaluation.evaluation import Evaluation
-from lrt_bench.evaluation.process_state import driver_state, run_state
+from lrt_bench.evaluation.process_state import one_thread, run_state
 
 PICKLE_PROTOCOL = 5  # of pickle: arrays lie outside of what is pickled
 ALIGN = 64  # bytes
@@ -205,5 +205,5 @@ def run(evaluation: Evaluation, count: int) -> list[Cell]:
     for name in WANTED:  # while the workers' imports go on elsewhere
         importlib.import_module(name)
     threads = max(1, torch.get_num_threads() // count)
-    with driver_state(), tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
+    with one_thread(), tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
         return driver.run(evaluation, settings, Processes(count, threads, Path(folder)))

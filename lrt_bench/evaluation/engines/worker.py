@@ -27,9 +27,9 @@ from lrt_bench.evaluation.evaluation import Evaluation, rows_of
 from lrt_bench.evaluation.pair_job import PairJob
 from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.judge import KEY, Judge
-from lrt_bench.files.resources import PACKAGE
-from lrt_bench.files.whole import hash_files
+from lrt_bench.files.cache.recall import code_digest, use
 from lrt_bench.mappings.moments import Moments
+from lrt_bench.models.kept_states import MOMENTS, states_key
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates, Shard, ShardStates, read_shard
@@ -37,7 +37,6 @@ from lrt_bench.results.schema.records import LayersChosen
 from lrt_bench.results.storage import Result
 from lrt_bench.steering.refusal_selection import AlphaChoice
 
-MOMENTS = ("mean_x", "mean_y", "s_xx", "s_xy", "products_y")
 UNSEEN = ("unseen_source", "unseen_target")
 
 
@@ -119,6 +118,7 @@ class Opened:
     """What the driver needs to know of a pair's models, which it does not load itself.
 
     keys : of each row's cell. tokenizers, limits, widths : source, target, as `states.Pass` takes them.
+    states : the key of the paired states in the cache.
     """
 
     pair: PairSpec
@@ -127,6 +127,7 @@ class Opened:
     tokenizers: tuple[Any, Any]
     limits: tuple[int, int]
     widths: tuple[int, int]
+    states: str | None = None
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,6 @@ class Shared:
     alphas: dict[str, AlphaChoice] = field(default_factory=dict)
 
 
-def code_digest() -> str:
-    """Hash of the package's modules: two machines with the same give the same cells."""
-    return hash_files(sorted(PACKAGE.rglob("*.py")))
-
-
 class Worker:
     """Computes what it is asked for, of one pair at a time; the order of calls changes no number."""
 
@@ -204,6 +200,7 @@ class Worker:
         Raises UserError where they do not fit this machine.
         """
         self._evaluation = settings.on_this_machine()
+        use(self._evaluation.config.cache())
         self._models = self._evaluation.models()
         self._rows = self._evaluation.rows()
 
@@ -219,7 +216,15 @@ class Worker:
             (sides[0].tokenizer, sides[1].tokenizer),
             (sides[0].context, sides[1].context),
             (source.width, target.width),
+            self._states_key(job),
         )
+
+    def _states_key(self, job: PairJob) -> str | None:
+        bench, suite = job.bench, job.bench.suite
+        return states_key(
+            bench.source, bench.target, bench.states_source.fingerprint, suite.corpus.budget,
+            seed=bench.seed, batch_size=bench.batch_size,
+        )  # fmt: skip
 
     def shard(self, task: PairTask, shard: Shard) -> ShardStates:
         """Read a shard of the corpus."""

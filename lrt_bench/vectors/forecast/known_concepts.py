@@ -18,10 +18,11 @@ from lrt_bench.data.suites import PairSpec, Suite, default_suite, find_suite
 from lrt_bench.data.tasks import ChoicePrompt, ChoiceTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.states import ReceivedStates
+from lrt_bench.files.cache.recall import recall
 from lrt_bench.mappings import LinearMapping
-from lrt_bench.models.sites import Site
+from lrt_bench.models.sites import Site, computed_by
 from lrt_bench.models.states import PairedStates
-from lrt_bench.results.metrics import is_steerable, slopes, steering_r2
+from lrt_bench.results.metrics import Array, is_steerable, slopes, steering_r2
 from lrt_bench.steering.sweep import Sweep
 
 ALPHAS = (-0.5, -0.25, 0.0, 0.25, 0.5)
@@ -97,22 +98,39 @@ def known_concepts(bench: PairBench, mappings: Sequence[LinearMapping]) -> list[
     directions = bench.random_directions()
     by_map: list[list[KnownConcept]] = [[] for _ in mappings]
     for task in bench.inputs.of_kind(ChoiceTask):
-        sweep = Sweep(bench.target, few(task.choices), ALPHAS, bench.spread, 2 * bench.batch_size)
-        if len(bench.inputs.contrasts(task)) < 2 or not sweep.encoded:
+        if len(bench.inputs.contrasts(task)) < 2:
             continue
         vector = bench.inputs.source_states(task).vector.double()
         moved = torch.stack([(mapping.weight @ vector).float() for mapping in mappings])
-        for concepts, concept in zip(by_map, _measured(bench, task, sweep, moved, directions), strict=True):
+        native = bench.inputs.target_states(task).vector[None]
+        m = _swept(bench, task, torch.cat([native, directions, -directions, moved]))
+        if not m.shape[1]:
+            continue
+        for concepts, concept in zip(by_map, _measured(bench, task, m, moved, directions), strict=True):
             concepts.append(concept)
     return by_map
 
 
+def _swept(bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Array:
+    """Propensities of a few of a task's prompts [v, prompts, ALPHAS], none where none can be scored.
+
+    They are kept: another vector's forecast on the pair leans on the same ones.
+    """
+    prompts, rows = few(task.choices), 2 * bench.batch_size
+
+    def swept() -> dict[str, Tensor]:
+        sweep = Sweep(bench.target, prompts, ALPHAS, bench.spread, rows)
+        return {"propensities": sweep.run(vectors)}
+
+    texts = [[row.instruction, row.prompt, row.positive, row.negative] for row in prompts]
+    parts = [computed_by(bench.target), texts, list(ALPHAS), bench.spread, rows, vectors]
+    return np.asarray(recall("known", parts, swept)["propensities"].double().numpy())
+
+
 def _measured(
-    bench: PairBench, task: ChoiceTask, sweep: Sweep, moved: Tensor, directions: Tensor
+    bench: PairBench, task: ChoiceTask, m: Array, moved: Tensor, directions: Tensor
 ) -> list[KnownConcept]:
-    """One concept under its transferred vectors [maps, d_target]."""
-    native = bench.inputs.target_states(task).vector[None]
-    m = sweep.run(torch.cat([native, directions, -directions, moved])).double().numpy()
+    """One concept under its transferred vectors [maps, d_target], from the propensities of all vectors."""
     delta = m - m[..., ALPHAS.index(0.0), None]
     slope = slopes(m, np.asarray(ALPHAS))
     chance = slice(1, 1 + len(directions))
