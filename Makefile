@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: pretrained evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
-	docs findings try-wheel check-tag check-submissions score-submissions summary publish gpu namespaces audit-workflows
+	docs findings gpu-check try-wheel check-tag check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
 	$(BIN)/lrt-bench evaluate
@@ -75,10 +75,16 @@ pretrained: .venv/.installed
 forecast: .venv/.installed
 	$(BIN)/python -m scripts.forecast.check --cache results/forecast --figure docs/forecast.svg
 
-# The table of benchmarks/README.md in one run of at most ten minutes; `make bench BENCH="--parts fit,sweep"`
+# The table of benchmarks/README.md in one run of at most twelve minutes; `make bench BENCH="--parts fit,sweep"`
 # runs some of it. SmolLM2-135M comes with the wheel of a package; BENCH="--smollm2 FILE.gguf" takes another.
 bench: .venv/.installed-bench
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# On a machine with a GPU, in less than nine minutes: the bench's full-size parts, and one pair's figures beside
+# the CPU's. `make gpu-check DEVICE=cpu QUICK=--quick` is its stand-in.
+DEVICE ?= cuda
+gpu-check: .venv/.installed
+	$(BIN)/python -m benchmarks.gpu_check --device $(DEVICE) $(QUICK)
 
 # The wheel alone, in an environment of its own and away from the checkout; `make try-wheel PYTHON=python3.13`.
 try-wheel:

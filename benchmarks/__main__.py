@@ -19,7 +19,10 @@ from benchmarks.report import HERE, Report, show
 from benchmarks.timing import clock, machine
 from lrt_bench.errors import UserError
 
-PARTS = ("evaluate", "fit", "sweep", "pretrained", "generation", "memory", "growth", "leaderboard", "gpu")
+PARTS = (
+    "start", "evaluate", "loop", "fit", "sweep", "pretrained", "generation", "memory", "growth",
+    "leaderboard", "gpu",
+)  # fmt: skip
 
 
 def measured(part: str, settings: Settings) -> list[Line]:

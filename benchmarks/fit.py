@@ -84,7 +84,7 @@ def overhead(title: str, source: Site, target: Site, budget: Budget, rounds: int
     calls: dict[str, Callable[[], object]] = {
         "forwards": lambda: forwards(source, target, corpus, batch_size), "fit": whole,
     }  # fmt: skip
-    timings, results = interleaved(calls, rounds, 45)
+    timings, results = interleaved(calls, rounds, 30)
     added = [a - b for a, b in zip(timings["fit"].seconds, timings["forwards"].seconds, strict=True)]
     share = [100 * a / b for a, b in zip(added, timings["forwards"].seconds, strict=True)]
     note = f"{results['fit'].tokens:,} tokens; moments, sample, validation and the ridge solve"

@@ -42,10 +42,10 @@ def measure(settings: Settings) -> list[Line]:
     work = work_on(site, tasks, SHORT, 4, ALPHAS)
     shares = {"one by one": (3, 2, 1, 4), "batched": (3, SHORT, 1, 4), "last only": (3, SHORT, 1, 4),
               "lm-eval": (1, SHORT, 1, 2)}  # fmt: skip
-    plan = Plan("pretrained", "SmolLM2-135M", GOALS, shares, 2, 45)
+    plan = Plan("pretrained", "SmolLM2-135M", GOALS, shares, 2, 30)
     lines = compare(work, plan) + in_bfloat16(spec, work, plan, 1)
     work = work_on(site, {TASKS[0]: longer(tasks[TASKS[0]], BEFORE)}, LONG, 3, ALPHAS)
     shares = {"one by one": (1, 2, 1, 4), "batched": (1, LONG, 1, 4), "last only": (1, LONG, 1, 4)}
     lengths = [len(row.ids) for rows in work.encoded.values() for row in rows]
     title = f"SmolLM2-135M, {sum(lengths) / len(lengths):.0f} tokens a prompt"
-    return lines + compare(work, Plan("pretrained", title, GOALS, shares, 2, 60))
+    return lines + compare(work, Plan("pretrained", title, GOALS, shares, 2, 30))

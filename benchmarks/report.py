@@ -16,6 +16,8 @@ from lrt_bench.files.whole import write_whole
 
 HERE = Path(__file__).parent
 TITLES = {
+    "start": "Start",
+    "loop": "The loop of an author: one more mapping where the others are finished",
     "fit": "Fit",
     "sweep": "Sweep over prompts x vectors x alphas",
     "pretrained": "The same sweep on a pretrained model, at half its depth",
@@ -25,6 +27,7 @@ TITLES = {
     "generation": "Steered generation",
     "evaluate": "The default evaluation",
     "gpu": "Full size",
+    "gpu-check": "One pair on the device, beside the CPU",
 }
 HEADS = ("", "measured", "spread", "goal", "", "")
 

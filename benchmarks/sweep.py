@@ -224,5 +224,5 @@ def measure(settings: Settings) -> list[Line]:
     goals = {"one by one": 40.0, "batched": 6.0, "lm-eval": 15.0}
     shares = {"one by one": (10, 4, 2, 8), "batched": (10, 48, 2, 4), "last only": (10, 48, 2, 4),
               "lm-eval": (2, 48, 2, 4)}  # fmt: skip
-    plan = Plan("sweep", "embedded L", goals, shares, 5, 60)
+    plan = Plan("sweep", "embedded L", goals, shares, 3, 40)
     return compare(work, plan) + in_bfloat16(pair.target, work, plan, 2)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import adamw, fit, generation, gpu, growth, peers, pretrained, sweep
+from benchmarks import adamw, fit, generation, gpu, gpu_check, growth, peers, pretrained, sweep
 from benchmarks.floor import Shape, Tree, full_operations, operations, product_work
 from benchmarks.record import Line, Settings, UnavailableError, ratio, same
 from benchmarks.report import HERE, Report
@@ -23,6 +23,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.mappings.base import squared_error
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.sites import Site
+from lrt_bench.results.storage import read_result
 
 pytestmark = pytest.mark.slow  # whole runs
 
@@ -217,11 +218,43 @@ def test_quick_parts_measure(part):
 
 @pytest.mark.slow
 def test_the_gpu_script_reads_neither_data_sets_nor_lm_eval():
-    code = "import sys, benchmarks.gpu; print({'datasets', 'lm_eval', 'steering_vectors'} & set(sys.modules))"
+    modules = "{'datasets', 'lm_eval', 'steering_vectors'} & set(sys.modules)"
+    code = f"import sys, benchmarks.gpu, benchmarks.gpu_check; print({modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+def test_the_gpu_check_compares_two_devices_figures(tmp_path, monkeypatch, capsys):
+    suite = gpu_check.narrowed(quick=True)
+    small = suite.corpus.model_copy(
+        update={"fit_tokens": 3000, "validation_tokens": 500, "sample_tokens": 500, "context": 64}
+    )
+    monkeypatch.setattr(gpu_check, "narrowed", lambda quick: suite.model_copy(update={"corpus": small}))
+    monkeypatch.setattr(gpu_check, "MAPPINGS", ("ridge",))
+    monkeypatch.setattr("sys.argv", ["gpu_check", "--device", "cpu", "--quick", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main()
+    assert ended.value.code == 0
+    lines = {line.what: line for line in Report.read(tmp_path / "results.json").lines}
+    for kind, tolerance in gpu_check.TOLERANCES.items():
+        line = lines[f"{kind}: greatest difference to the CPU"]
+        assert line.met
+        assert line.goal == tolerance
+    assert any(line.part == "gpu" for line in lines.values())
+
+
+def test_a_figure_that_a_device_gets_wrong_is_told():
+    files = HERE.parent / "leaderboard" / "results" / "nano" / "S-L"
+    cpu = {name: read_result(files / f"{name}.json") for name in gpu_check.MAPPINGS}
+    assert all(line.value == 0 for line in gpu_check.compared(cpu, cpu))
+    moved = cpu["ridge"].model_copy(update={"transfer_score": cpu["ridge"].transfer_score + 1.5})
+    without = cpu["affine"].model_copy(update={"fidelity": None})
+    lines = gpu_check.compared(cpu | {"ridge": moved, "affine": without}, cpu)
+    missed = {line.what.partition(":")[0]: line.note for line in lines if not line.met}
+    assert missed == {"Transfer Score": "ridge", "FVU": "affine"}
 
 
 def a_report() -> Report:
