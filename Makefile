@@ -56,7 +56,7 @@ figures: .venv/.installed-test
 docs: .venv/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# The findings page from nothing: about half an hour on one quiet core, and it goes on where it was stopped.
+# What the findings page needs beside `make results`: some minutes on one quiet core; it goes on where it was stopped.
 findings: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python docs/findings/run.py
 	$(BIN)/python docs/findings/collect.py

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import analysis
 import click
 import draw
 import jinja2
@@ -54,11 +55,6 @@ def score(figure: dict[str, float]) -> str:
     return f"{figure['value']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
 
 
-def share(figure: dict[str, float]) -> str:
-    """A correlation with its interval."""
-    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
-
-
 def count(number: float) -> str:
     """Thousands apart."""
     return f"{number:,.0f}"
@@ -70,8 +66,8 @@ def page(data: Path) -> str:
         loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
         trim_blocks=True, lstrip_blocks=True, autoescape=False,
     )  # fmt: skip
-    environment.globals["holds"] = holds
-    environment.filters |= {"signed": signed, "score": score, "share": share, "count": count}
+    environment.globals |= {"holds": holds, "EARLY": analysis.EARLY, "LATE": analysis.LATE}
+    environment.filters |= {"signed": signed, "score": score, "count": count}
     summary = json.loads((data / "summary.json").read_text(encoding="utf-8"))
     return environment.get_template("page.md.j2").render(summary, draw=draw)
 
@@ -79,14 +75,13 @@ def page(data: Path) -> str:
 def write(data: Path, folder: Path) -> None:
     """Write findings.md and the figures beside it."""
     text = page(data)
-    pairs, summary = read_table(data / "pairs.csv"), json.loads((data / "summary.json").read_text())
+    pairs, sites = read_table(data / "pairs.csv"), read_table(data / "sites.csv")
+    summary = json.loads((data / "summary.json").read_text())
     figures = folder / "findings"
+    draw.maps(pairs, figures / "maps.svg")
     draw.fidelity(pairs, figures / "fidelity.svg")
-    draw.bias([row for row in pairs if row["mapping"] in ("affine", "affine-paper")], figures / "bias.svg")
-    draw.size(pairs, figures / "size.svg")
-    draw.maps(pairs, summary, figures / "maps.svg")
-    draw.tokens(read_table(data / "tokens.csv"), figures / "tokens.svg")
-    draw.layers(read_table(data / "layers.csv"), figures / "layers.svg")
+    draw.bias(summary["bias"]["training"], figures / "bias.svg")
+    draw.layers(sites, figures / "layers.svg")
     write_whole(folder / "findings.md", text.encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import error_of, output_of, run
+from small import SMALL_SUITE
 
 from lrt_bench.data.corpus import Budget, Corpus
 from lrt_bench.data.suites import find_suite
@@ -302,9 +304,11 @@ def test_a_layer_where_the_readout_does_as_well_is_chosen_only_where_there_is_no
 
 def test_the_readout_stands_beside_the_score_and_rules_late_layers_out(tmp_path):
     """Small to large: the last layers are won by writing two words, the second is not."""
-    options = ["--source", "nano/S", "--target", "nano/L", "--source-layers", "3", "--target-layers", "2,5"]
-    options += ["--task", "sentiment", "--task", "number", "--out", str(tmp_path)]
-    printed = output_of("sweep-layers", "--suite", "nano", *options)
+    pair = "rotated, source: nano/S, source_layer: 3, target: nano/L, target_layer: 2"
+    text = re.sub(r"rotated.*(?=})", pair, SMALL_SUITE).replace("person, topic-dogs, fidelity", "number")
+    (tmp_path / "late.yaml").write_text(text)
+    options = ["--suite", str(tmp_path / "late.yaml"), "--source-layers", "3", "--target-layers", "2,5"]
+    printed = output_of("sweep-layers", *options, "--out", tmp_path)
     (path,) = tmp_path.rglob("layers.json")
     record = read_sweep(path)
     early, late = record.targets

@@ -12,9 +12,6 @@ import pytest
 import scipy.stats
 from doc_commands import ROOT
 
-from lrt_bench.results import metrics
-from lrt_bench.results.storage import read_result
-
 pytestmark = pytest.mark.slow  # whole runs
 
 FINDINGS = ROOT / "docs" / "findings"
@@ -46,9 +43,9 @@ def test_a_claim_that_the_data_do_not_bear_out_ends_it(tmp_path):
     import page
 
     summary = json.loads((FINDINGS / "data" / "summary.json").read_text())
-    summary["maps"]["random"]["all"]["high"] = 60.0
+    summary["maps"]["random"]["early"]["high"] = 60.0
     (tmp_path / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(click.ClickException, match="no longer bear this out: vectors transfer"):
+    with pytest.raises(click.ClickException, match="no longer bear this out: maps transfer"):
         page.page(tmp_path)
 
 
@@ -61,27 +58,31 @@ def test_rank_correlation_is_scipys():
         assert analysis.spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
 
 
-def test_joint_samples_have_the_scores_in_their_middle(small_run):
+def test_an_interval_is_scipys():
     import analysis
 
-    rows = {path.stem: read_result(path) for path in (small_run / "small" / "rotated").glob("*.json")}
-    samples = analysis.joint_samples({"rotated": rows, "again": rows})
-    for name, result in rows.items():
-        drawn = samples["rotated"][name]
-        assert result.transfer_score == pytest.approx(drawn.mean(), abs=max(2.0, 3 * drawn.std()))
-        errors = {name: {task.task: task.errors for task in result.tasks if task.steerable}}
-        low, high = metrics.interval(metrics.bootstrap_scores(errors)[name])
-        assert np.percentile(drawn, 2.5) - 5 <= low <= high <= np.percentile(drawn, 97.5) + 5
-    # one draw of tasks and prompts for all pairs: a row without fit seeds has the same samples twice
-    assert np.array_equal(samples["rotated"]["affine"], samples["again"]["affine"])
+    values = np.random.default_rng(0).normal(3, 2, 17)
+    figure = analysis.estimate(values)
+    expected = scipy.stats.t.interval(0.95, 16, values.mean(), scipy.stats.sem(values))
+    assert (figure["low"], figure["high"]) == pytest.approx(expected)
+    assert figure["value"] == pytest.approx(values.mean())
+
+
+def test_a_mean_over_pairs_is_over_the_concepts_that_count_on_all():
+    import analysis
+
+    shares = {("one", "mlp"): {"a": 10.0, "b": 50.0}, ("two", "mlp"): {"a": 30.0, "c": 90.0}}
+    shares |= {(pair, "affine"): dict.fromkeys(tasks, 5.0) for (pair, _), tasks in shares.items()}
+    assert analysis.over_pairs(shares, "mlp", ("one", "two")) == {"a": 20.0}
+    assert analysis.difference(shares, "mlp", "affine", ["one"])["value"] == pytest.approx(25)
 
 
 def test_tables_keep_what_they_are_written_from(tmp_path):
-    import collect
     import page
+    import run
 
     rows = [{"pair": "S-L", "fvu": 0.1234567, "rank": None, "control": True, "tokens": 40014}]
-    collect.write_table(tmp_path / "rows.csv", rows)
+    run.write_table(tmp_path / "rows.csv", rows)
     assert page.read_table(tmp_path / "rows.csv") == [
         {"pair": "S-L", "fvu": 0.12346, "rank": None, "control": True, "tokens": 40014}
     ]
