@@ -71,7 +71,11 @@ def record_of_json(data: bytes, model: type[Row], place: str | Path) -> Row:
         Naming `place`: no JSON, or a field that stands twice.
     """
     check_depth(data, str(place))
-    return model.model_validate(parse_json(data.decode(), str(place)))
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place}: not JSON: byte {error.start} is not UTF-8") from error
+    return model.model_validate(parse_json(text, str(place)))
 
 
 def read_records(path: Path, model: type[Row]) -> Iterator[Row]:
