@@ -74,6 +74,7 @@ def summary(tables: Mapping[str, Table]) -> dict[str, Any]:
         "bias": _bias(shares, tables["training"]),
         "fidelity": _fidelity(rows),
         "sites": _sites(tables["sites"]),
+        "tokens": _tokens(tables["tokens"]),
         "positions": _positions(tables["positions"]),
         "damage": _damage(tables["tasks"]),
         "concepts": _concepts(shares),
@@ -184,6 +185,18 @@ def _sites(sites: Table) -> dict[str, Any]:
         "late": {name: float(np.mean([row[name] for row in late])) for name in AT_SITES},
         "table": [{key: row[key] for key in ("pair", "prompts", "counted", *AT_SITES)} for row in sites],
     }
+
+
+def _tokens(table: Table) -> list[dict[str, Any]]:
+    rows = []
+    for pair, tokens in dict.fromkeys((row["pair"], row["tokens"]) for row in table):
+        chosen = [r for r in table if (r["pair"], r["tokens"]) == (pair, tokens) and r["counts"]]
+        names = list(dict.fromkeys(row["mapping"] for row in chosen))
+        scores = {
+            name: estimate(100 * row["share"] for row in chosen if row["mapping"] == name) for name in names
+        }
+        rows.append({"pair": pair, "tokens": tokens, **scores})
+    return rows
 
 
 def _positions(table: Table) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """From results to the findings' data: ``python docs/findings/collect.py [MEASURED]``.
 
 Reads the leaderboard's results, the sites of docs/protocol-sites.csv and what run.py measured. Writes
-pairs.csv, tasks.csv, sites.csv, training.csv and positions.csv, which the figures are drawn from, and
-summary.json, which holds every number that the page's text says.
+pairs.csv, tasks.csv, sites.csv, training.csv, tokens.csv and positions.csv, which the figures are drawn from,
+and summary.json, which holds every number that the page's text says.
 """
 
 from __future__ import annotations

@@ -123,6 +123,29 @@ def bias(table: Table, path: Path) -> None:
     drawn(path, (11, 3.3), 2, draw)
 
 
+def tokens(rows: Table, path: Path) -> None:
+    """Shares against fit tokens."""
+    pairs = list(dict.fromkeys(row["pair"] for row in rows))
+
+    def draw(figure: Any, axes: Any) -> None:
+        for axis, pair in zip(axes, pairs, strict=True):
+            of_pair = [row for row in rows if row["pair"] == pair]
+            counts = [row["tokens"] for row in of_pair]
+            for name in ("mlp", "ridge", "affine", "orthogonal"):
+                colour, shape = STYLES[name]
+                ends = [[row[name][end] for row in of_pair] for end in ("low", "high", "value")]
+                axis.fill_between(counts, ends[0], ends[1], color=colour, alpha=0.08)
+                axis.plot(counts, ends[2], marker=shape, color=colour, markersize=6, label=name)
+            axis.set_xscale("log")
+            axis.set_title(pair, fontsize=10)
+            axis.set_xlabel("tokens that the map is fitted on")
+            axis.grid(alpha=0.3)
+        axes[0].set_ylabel("mean share of the ceiling, 95% interval")
+        axes[-1].legend(frameon=False, loc="lower right")
+
+    drawn(path, (4 + 3 * len(pairs), 4), len(pairs), draw)
+
+
 def layers(sites: Table, path: Path) -> None:
     """Shares by target layer of L, a line a row and a point a site; the best layers are won without a map."""
 

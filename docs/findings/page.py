@@ -81,6 +81,7 @@ def write(data: Path, folder: Path) -> None:
     draw.maps(pairs, figures / "maps.svg")
     draw.fidelity(pairs, figures / "fidelity.svg")
     draw.bias(summary["bias"]["training"], figures / "bias.svg")
+    draw.tokens(summary["tokens"], figures / "tokens.svg")
     draw.layers(sites, figures / "layers.svg")
     write_whole(folder / "findings.md", text.encode())
 

@@ -1,7 +1,7 @@
 """Measure what the findings page needs beside the leaderboard's results: ``python docs/findings/run.py``.
 
-Shares of behaviour on the default suite's own concepts, prompts and units of alpha: the paper's training at
-its two rates, and native steering of some of a prompt's tokens alone.
+Shares of behaviour on the default suite's own concepts, prompts and units of alpha: maps fitted on few and on
+many tokens, the paper's training at its two rates, and native steering of some of a prompt's tokens alone.
 What is measured lies in one CSV file a part and pair; a file that is there is not made again.
 """
 
@@ -16,9 +16,12 @@ from pathlib import Path
 import click
 import torch
 
+from lrt_bench.data.corpus import Budget
+from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import find_suite, narrowed
 from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
+from lrt_bench.evaluation.bench.states import CorpusStates
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.process_state import run_state
@@ -37,7 +40,10 @@ from lrt_bench.steering.continuation import POSITIONS, Positions
 RESULTS = Path("results/findings")
 EARLY, LATE = "S-L-early", "S-L"
 BOARD = Path(__file__).parents[2] / "leaderboard/results/nano"
+TOKENS = (200, 1_000, 5_000)  # and all, which the leaderboard has
 SEEDS = 2
+SAME = 1e-3  # how near a share that is measured here must be to the leaderboard's
+FITTED = ("affine", "ridge", "orthogonal", "mlp")
 CARRIED = ("affine", "mlp")  # beside native, where some tokens alone are steered
 Row = dict[str, object]
 
@@ -103,6 +109,38 @@ def known(pair: str, mapping: str) -> Iterator[tuple[str, float, bool]]:
         yield task.task, over_ceiling(task.share, task.ceiling_share), task.steerable
 
 
+def check(bench: PairBench) -> None:
+    """Raise ClickException where what is measured here is not what the leaderboard has."""
+    here = {task: share for task, share, _ in shares(bench, [fit(find_mapping("affine"), bench.states)])}
+    there = {task: share for task, share, _ in known(bench.pair.name, "affine")}
+    if far := [task for task, share in here.items() if abs(share - there[task]) > SAME]:
+        raise click.ClickException(
+            f"{bench.pair.name}, {far[0]}: not the leaderboard's share: `make results`"
+        )
+
+
+def by_tokens(pair: str) -> Iterator[Row]:
+    """Yield shares of maps fitted on the first so many tokens of the corpus; with all, the leaderboard's."""
+    bench = opened(pair)
+    check(bench)
+    corpus = bench.suite.corpus
+    for tokens in TOKENS:
+        budget = Budget(tokens, corpus.budget.validation_tokens, tokens)
+        states = CorpusStates(bench.source, bench.target, corpus.corpus(Data({})), budget, 0, 64).states()
+        for name in FITTED:
+            for task, share, counted in shares(bench, [fit(find_mapping(name), states)]):
+                yield _of_tokens(pair, states.tokens, name, task, share, counted)
+    for name in FITTED:
+        for task, share, counted in known(pair, name):
+            yield _of_tokens(pair, bench.states.tokens, name, task, share, counted)
+
+
+def _of_tokens(pair: str, tokens: int, name: str, task: str, share: float, counted: bool) -> Row:
+    return {
+        "pair": pair, "tokens": tokens, "mapping": name, "task": task, "share": share, "counts": counted,
+    }  # fmt: skip
+
+
 def by_training(pair: str) -> Iterator[Row]:
     """Yield shares of least squares and of the paper's training, with and without the bias on vectors.
 
@@ -154,6 +192,7 @@ def by_position(pair: str) -> Iterator[Row]:
 
 PARTS = {  # what is measured, and on which pairs
     "training": (by_training, (EARLY, LATE)),
+    "tokens": (by_tokens, (EARLY,)),
     "positions": (by_position, (EARLY,)),
 }
 
