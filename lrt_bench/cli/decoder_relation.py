@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lrt_bench.cli.options import verbosity
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for relation.json and relation.svg.")
 @click.option("--json", "as_json", is_flag=True, help="The whole record on standard output.")
+@verbosity
 @one_line_errors
 def decoder_relation(
     source_sae: str,

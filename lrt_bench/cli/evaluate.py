@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, layers, with_options
+from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, layers, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ if TYPE_CHECKING:
 @with_options(ENGINE)
 @with_options(CACHE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@verbosity
 @click.pass_context
 @one_line_errors
 def evaluate(context: click.Context, /, config_file: Path | None, as_json: bool, **options: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lrt_bench.cli.options import verbosity
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def leaderboard() -> None:
 @ledger_option
 @repository_option
 @click.option("--address", help="Where the site will lie, for the previews of its links.")
+@verbosity
 @one_line_errors
 def build(results: Path, out: Path, ledger: Path | None, repository: str | None, address: str | None) -> None:
     """Render the results as a static site; a bad result file is named and left out (exit code 1)."""
@@ -145,6 +147,7 @@ dataset_option = click.option("--dataset", help="The dataset repository, as ORG/
 @click.option("--dry-run", is_flag=True, help="Say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="Download everything again, and compare hashes.")
 @click.option("--create-pr", is_flag=True, help="Open pull requests on the Hub instead of committing.")
+@verbosity
 @one_line_errors
 def publish(
     results: Path,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -106,3 +108,30 @@ def format_option(default: Format = "table") -> Callable[[Command], Command]:
         return cast("Command", with_form)
 
     return add
+
+
+class _StandardError(logging.Handler):
+    """Writes each message as a line to what standard error is by then: a progress bar may stand before it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def verbosity(command: Command) -> Command:
+    """Add `--quiet` and `-v`: the level of what the package logs, which goes to standard error."""
+
+    @functools.wraps(command)
+    def at_level(*args: Any, quiet: bool, verbose: int, **options: Any) -> Any:
+        log = logging.getLogger("lrt_bench")
+        if not any(isinstance(handler, _StandardError) for handler in log.handlers):
+            log.addHandler(_StandardError())
+        log.setLevel(logging.ERROR if quiet else max(logging.DEBUG, logging.WARNING - 10 * verbose))
+        return command(*args, **options)
+
+    for option in (
+        click.option("--verbose", "-v", count=True, help="Say each step; -vv more."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress, no notes: errors and results alone."),
+    ):
+        at_level = option(at_level)
+    return cast("Command", at_level)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import MODELS, OWN_CODE, TEXT, with_options
+from lrt_bench.cli.options import MODELS, OWN_CODE, TEXT, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def check(path: Path) -> None:
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
 @click.option("--pair", "pairs", multiple=True, help="Only this pair (repeatable).")
 @click.option("--unsafe-no-sandbox", is_flag=True, help="Run it as you, without a sandbox.")
+@verbosity
 @one_line_errors
 def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox: bool) -> None:
     """Run a submission and write PATH/claimed: what its pull request needs."""
@@ -89,6 +90,7 @@ def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox:
     "--task", "tasks", multiple=True, help="A task that is not the suite's, or its folder (repeatable)."
 )
 @with_options((*TEXT, *MODELS, *OWN_CODE))
+@verbosity
 @one_line_errors
 def verify(
     path: Path, suite_spec: str | None, submission: Path | None, mapping: str | None, **settings: Any

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import OPTIONS, layers, with_options
+from lrt_bench.cli.options import OPTIONS, layers, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
+@verbosity
 @one_line_errors
 def sweep_layers(
     suite_spec: str | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import CACHE, MODELS, SEED, TEXT, WHERE, with_options
+from lrt_bench.cli.options import CACHE, MODELS, SEED, TEXT, WHERE, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ FITTING = (
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
 @with_options(FITTING)
+@verbosity
 @one_line_errors
 def fit(
     source: str,
@@ -184,6 +185,7 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     help="Say how well it will steer: runs the known concepts on the pair.",
 )  # fmt: skip
 @with_options(FITTING)
+@verbosity
 @one_line_errors
 def transfer(
     vector: Path | None,

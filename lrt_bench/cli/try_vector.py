@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import TEXT, WHERE, with_options
+from lrt_bench.cli.options import TEXT, WHERE, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--html", type=FILE, help="Also a page with each token's shift.")
 @with_options([*TEXT, *WHERE])
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@verbosity
 @one_line_errors
 def try_(
     spec: str,

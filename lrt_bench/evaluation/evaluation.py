@@ -15,7 +15,7 @@ from lrt_bench.data.tasks import Task
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.states import CorpusStates, StatesSource
-from lrt_bench.evaluation.cells import Cell, Failure
+from lrt_bench.evaluation.cells import Cell, Failure, Tally
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.mapping_check import check_mapping, widths
 from lrt_bench.evaluation.pair_job import PairJob
@@ -90,7 +90,6 @@ class Evaluation:
     scorers: Scorers = field(default_factory=Scorers)
     data: Data = None  # type: ignore[assignment]
     failures: list[Failure] = field(default_factory=list, init=False)
-    _done: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -107,15 +106,16 @@ class Evaluation:
         plan = self.check()
         models = self.models()
         self.failures = []
-        self._done = 0.0
-        self._total = len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(plan.rows))
+        tally = Tally(
+            float(len(self.suite.pairs) * (STATES_WEIGHT + len(controls()) + len(plan.rows))), self.report
+        )
         cells: list[Cell] = []
         with run_state(), using(self.config.cache()):
             for number, pair in enumerate(self.suite.pairs):
                 models.keep(
                     {spec for later in self.suite.pairs[number:] for spec in (later.source, later.target)}
                 )
-                of_pair = list(self._pair(pair, models, plan))
+                of_pair = list(self._pair(pair, models, plan, tally))
                 self.pair_done(of_pair)
                 cells += of_pair
         return cells
@@ -194,24 +194,21 @@ class Evaluation:
         head, colon, rest = spec.rpartition("untrained:")
         return load_sae(head + colon + self.config.models.get(rest.partition("@")[0], rest))
 
-    def _pair(self, pair: PairSpec, models: Models, plan: Plan) -> Iterator[Cell]:
-        rows, began = rows_of(pair, plan.rows), self._done
-        self.report(f"{pair.name}: loading", self._done, self._total)
-
-        def states_done(share: float) -> None:
-            self.report(f"{pair.name}: states", began + STATES_WEIGHT * share, self._total)
-
-        job = self.job(pair, models, plan.tasks[pair.name], rows, states_done)
-        self._done = began + STATES_WEIGHT
+    def _pair(self, pair: PairSpec, models: Models, plan: Plan, tally: Tally) -> Iterator[Cell]:
+        rows = rows_of(pair, plan.rows)
+        tally.total -= len(controls()) + len(plan.rows) - len(rows)
+        tally.begin(f"{pair.name}: loading")
+        job = self.job(pair, models, plan.tasks[pair.name], rows, tally.states)
+        job.phases.begun = tally.within
         for row in rows:
-            self.report(f"{pair.name}: {row.name}", self._done, self._total)
+            tally.begin(f"{pair.name}: {row.name}")
             cell = job.cell(row)
+            tally.end_cell(isinstance(cell, Failure) or cell.computed)
             if isinstance(cell, Failure):
                 self.failures.append(cell)
             else:
                 yield cell
-            self._done += 1
-        self.report(f"{pair.name}: done", self._done, self._total)
+        tally.end_pair()
 
     def job(
         self,

@@ -25,7 +25,7 @@ from lrt_bench.evaluation.behaviour_scores import (
 )
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, ReferencePropensities, choice_references
-from lrt_bench.evaluation.cells import Cell, Failure, cell_path, finished, store
+from lrt_bench.evaluation.cells import Cell, Failure, Phases, cell_path, finished, store
 from lrt_bench.evaluation.config import RunConfig
 from lrt_bench.evaluation.protocol import DISTURBED, PROTOCOL, REFERENCES
 from lrt_bench.evaluation.provenance import peak_memory, provenance
@@ -70,6 +70,7 @@ class PairJob:
     layers_chosen: LayersChosen | None = None
     scorers: Scorers = field(default_factory=Scorers)
     side_effects: SideEffects | None = None
+    phases: Phases = field(default_factory=Phases)
     _vectors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _propensities: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     _sweep_seconds: dict[str, float] = field(default_factory=dict)
@@ -168,8 +169,13 @@ class PairJob:
     def _compute(self, row: Row) -> tuple[Result, dict[str, Tensor]]:
         bench = self.bench
         row.compare_with(self.references())
-        vectors, m, references = self.vectors(row), self.propensities(row), self.references()
+        self.phases.begin("vectors")
+        vectors = self.vectors(row)
+        self.phases.begin("sweep")
+        m, references = self.propensities(row), self.references()
+        self.phases.begin("behaviour")
         behaviour = self._behaviour(row, vectors, m)
+        self.phases.begin("rest")
         tasks = tuple(
             choice_record(
                 bench, row, task, references[task.name],
@@ -221,6 +227,7 @@ class PairJob:
             audit=row.audit,
             propensities="0" * 64,
         )
+        self.phases.end()
         return result, m
 
     def _behaviour(

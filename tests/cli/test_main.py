@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import error_of, output_of, run, run_process
+from command_line import error_of, outcome, output_of, run, run_process
 
 from lrt_bench.nano.grammar import documents
 
@@ -144,9 +144,23 @@ def test_a_truncated_result_stops_a_run_with_its_name(small_run, small_suite, tm
     shutil.copytree(small_run, tmp_path / "out")
     path = tmp_path / "out" / "small" / "rotated" / "ridge.json"
     path.write_text(path.read_text()[:500])
-    outcome = run("evaluate", "--suite", small_suite, "--out", tmp_path / "out")
-    assert outcome.exit_code == 2
-    assert "ridge.json: not a whole JSON file" in outcome.stderr
+    done = run("evaluate", "--suite", small_suite, "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "ridge.json: not a whole JSON file" in done.stderr
+
+
+def test_quiet_silences_notes_and_v_says_each_step(tmp_path):
+    """What the package logs goes to standard error, at the level that was asked for."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("\n\n".join(itertools.islice(documents(0), 60)))
+    (tmp_path / "texts" / "b.bin").touch()
+    pair = ["--source", "nano/S:2", "--target", "nano/S2:2", "--tokens", 200, "--save", tmp_path / "map"]
+    words = [*pair, "--corpus", tmp_path / "texts"]
+    said = {flag: outcome("fit", *words, *([flag] if flag else []))[2] for flag in ("", "--quiet", "-v")}
+    assert "leaves out b.bin" in said[""]
+    assert said["--quiet"] == ""
+    assert "states" in said["-v"].splitlines()
+    assert "states" not in said[""].splitlines()
 
 
 def test_the_schema_is_printed():

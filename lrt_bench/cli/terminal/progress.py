@@ -92,19 +92,29 @@ def progress(unit: str = "cells") -> Iterator[Update]:
     """
     estimate = Estimate()
     errors = Screen(stderr=True)
-    if not LOG.isEnabledFor(logging.WARNING):
-        yield estimate_only(estimate)
-    elif errors.is_terminal:
-        with _bar(errors, estimate) as update:
-            yield update
-    else:
-        with _lines(estimate, unit) as update:
-            yield update
+    if is_quiet():
+        yield lambda what, done, total: estimate.update(done, total)
+        return
+    with _bar(errors, estimate) if errors.is_terminal else _lines(estimate, unit) as update:
+        yield _spoken(update)
 
 
-def estimate_only(estimate: Estimate) -> Update:
-    """Return an update function that shows nothing."""
-    return lambda what, done, total: estimate.update(done, total)
+def is_quiet() -> bool:
+    """Whether `--quiet` was given: nothing but errors is shown."""
+    return not LOG.isEnabledFor(logging.WARNING)
+
+
+def _spoken(update: Update) -> Update:
+    """Return an update function that logs each step when it begins, for `-v`."""
+    doing = [""]
+
+    def spoken(what: str, done: float, total: float) -> None:
+        if what != doing[0]:
+            doing[0] = what
+            LOG.info("%s", what)
+        update(what, done, total)
+
+    return spoken
 
 
 @contextlib.contextmanager
