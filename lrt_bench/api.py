@@ -39,6 +39,7 @@ from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import Row, mapping_row
+from lrt_bench.files.names import parse_site
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.kept_states import keep_states, read_states, states_key
@@ -48,7 +49,7 @@ from lrt_bench.results.storage import Result
 from lrt_bench.steering.concepts import ConceptStates, last_states
 from lrt_bench.vectors.fitted_map import FittedMap
 from lrt_bench.vectors.map_card import MapCard, Side
-from lrt_bench.vectors.pair import Pair, check_plain, parse_site
+from lrt_bench.vectors.pair import Pair, check_plain
 from lrt_bench.vectors.transfer import Scale, carry
 from lrt_bench.vectors.vector import ModelHint, SteeringVector
 

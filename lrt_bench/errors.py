@@ -6,7 +6,8 @@ import functools
 import logging
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -33,6 +34,31 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message that is not blank, at most 300 characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the close match of a name as the end of a sentence: `` (did you mean ridge?)``; else nothing.
+
+    Upper and lower case are the same.
+    """
+    import difflib
+
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower()[:200], by_lower, 1, 0.6)
+    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
+
+
+def line_in(error: BaseException, path: str | None) -> str:
+    """Return where in a file an error was raised, as the end of a sentence: `` (mine.py, line 24)``.
+
+    Nothing where it was raised without the file.
+    """
+    if path is None:
+        return ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    if isinstance(error, SyntaxError) and error.filename == path:
+        lines.append(error.lineno)
+    return f" ({path.rpartition('/')[2]}, line {lines[-1]})" if lines else ""
 
 
 class _Printable(logging.Filter):

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which features stand in one row: those of one index, or those active on the same tokens.",
 )
-@click.option("--source", help="Model that --source-sae reads (for activations; nano/S:3 tells it).")
+@click.option("--source", help="MODEL or MODEL:LAYER that --source-sae reads, for activations.")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1.")
-@click.option("--target", help="Model that --target-sae reads.")
+@click.option("--target", help="MODEL or MODEL:LAYER that --target-sae reads.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
 @click.option("--corpus", default="nano", show_default=True, help="Text that activations are read on.")
 @click.option("--tokens", type=click.IntRange(min=100), default=60_000, show_default=True)
@@ -95,12 +95,16 @@ def decoder_relation(
 
 def _features(sae: SparseAutoencoder, model: str | None, layer: int | None, side: str) -> Features:
     """Return the site whose coefficients are read: the one given, or the one that an embedded name gives."""
+    from lrt_bench.files.names import parse_site
     from lrt_bench.models.autoencoders.sae_files import EMBEDDED
     from lrt_bench.models.loading import load_model
     from lrt_bench.models.sites import Features
 
     if named := EMBEDDED.fullmatch(sae.name):
         model, layer = model or named["model"], layer or int(named["layer"])
+    if model is not None:
+        model, given = parse_site(model)
+        layer = given if isinstance(given, int) else layer
     if model is None or layer is None:
         raise UserError(f"--match activations reads {sae.name} at its model: give --{side}, --{side}-layer")
     return Features(load_model(model), layer, sae=sae)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, layers, verbosity, with_options
-from lrt_bench.errors import UserError, one_line_errors
+from lrt_bench.cli.completion import complete_mappings, complete_pairs, complete_suites, complete_tasks
+from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, SEVERAL, layers, names, paths, verbosity, with_options
+from lrt_bench.errors import one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
@@ -27,15 +28,24 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="YAML file of settings, by the names of these options; an option that is given overrides it.",
 )
-@click.option("--suite", help="Suite name or YAML file.  [default: nano; everyday for your own models]")
-@click.option("--pair", "pairs", multiple=True, help="Only this pair of the suite (repeatable).")
-@click.option("--mapping", "mappings", multiple=True, help="Built-in name or PATH.py:CLASS (repeatable).")
+@click.option(
+    "--suite", shell_complete=complete_suites,
+    help="Suite name or YAML file.  [default: nano; everyday for your own models]",
+)  # fmt: skip
+@click.option(
+    "--pair", "pairs", multiple=True, callback=names, shell_complete=complete_pairs,
+    help=f"Only this pair of the suite ({SEVERAL}).",
+)  # fmt: skip
+@click.option(
+    "--mapping", "mappings", multiple=True, callback=names, shell_complete=complete_mappings,
+    help=f"Built-in name or PATH.py:CLASS ({SEVERAL}).",
+)  # fmt: skip
 @click.option(
     "--submission",
     "submissions",
     multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder of a submission, scored beside the mappings (repeatable).",
+    callback=paths,
+    help=f"Folder of a submission, scored beside the mappings ({SEVERAL}).",
 )
 @click.option("--unsafe-no-sandbox", is_flag=True, help="Run submissions as you: only code that you trust.")
 @click.option(
@@ -45,10 +55,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Wall time of one fit of a submission.",
 )
-@click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
+@click.option(
+    "--task", "tasks", multiple=True, callback=names, shell_complete=complete_tasks,
+    help=f"Only this task, or a task folder ({SEVERAL}).",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=2),
+    help="A quick look: only N prompts of each task. The result is incomplete, and on no board.",
+)  # fmt: skip
 @click.option(
     "--side-effects",
-    help="lm-eval tasks to run steered, by name: TASK[,TASK...]. Their files are code: name those you trust.",
+    multiple=True,
+    callback=names,
+    help="lm-eval tasks to run steered, by name, with commas. Their files are code: name those you trust.",
 )
 @click.option(
     "--side-effects-path",
@@ -59,11 +78,13 @@ if TYPE_CHECKING:
 @click.option(
     "--side-effects-concepts", type=click.IntRange(min=1), help="Steer with N concepts at most [3]."
 )
-@click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
+@click.option("--source", help="Ad hoc pair: source MODEL or MODEL:LAYER (Hub id, folder, .gguf, nano/S:3).")
 @click.option("--source-layer", type=int, help="Its layer, counted from 1; default at 70% of its depth.")
-@click.option("--source-layers", type=layers, help="Instead: several side by side: all, or 1,2,3.")
+@click.option(
+    "--source-layers", multiple=True, callback=layers, help="Instead: several side by side: all, or 1,2,3."
+)
 @click.option("--source-sae", help="Map features: a sparse autoencoder of that layer (file, folder, Hub).")
-@click.option("--target", help="Ad hoc pair: target model.")
+@click.option("--target", help="Ad hoc pair: target MODEL or MODEL:LAYER.")
 @click.option("--target-layer", type=int, help="Its layer, counted from 1.")
 @click.option("--judge-url", help="Judge of refusal tasks: an OpenAI-compatible address, http://host/v1.")
 @click.option("--judge-model", help="The judge's name there; its key is read from LRT_BENCH_JUDGE_KEY.")
@@ -112,11 +133,6 @@ def _fields(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     for name, flag in (("data", "--data"), ("models", "--model"), ("weights", "--weights")):
         if name in fields:
             fields[name] = stand_ins(fields[name], flag)
-    if "side_effects" in fields:
-        names = [name.strip() for name in fields["side_effects"].split(",")]
-        fields["side_effects"] = [name for name in names if name]
-        if not fields["side_effects"]:
-            raise UserError("--side-effects: name at least one lm-eval task")
     return fields
 
 

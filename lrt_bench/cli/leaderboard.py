@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lrt_bench.cli.options import verbosity
+from lrt_bench.cli.options import names, verbosity
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def _beside(results: Path) -> Path:
 @ledger_option
 @click.option("--reason", required=True, help="Why the board changes, in one line.")
 @click.option("--state", type=click.Choice(["claimed", "reproduced", "verified"]), help="Of what changes.")
-@click.option("--entry", "entries", multiple=True, help="Also give --state to SUITE/PAIR/MAPPING.")
+@click.option(
+    "--entry", "entries", multiple=True, callback=names, help="Also give --state to SUITE/PAIR/MAPPING."
+)
 @one_line_errors
 def record(
     results: Path, ledger: Path | None, reason: str, state: str | None, entries: tuple[str, ...]

@@ -13,6 +13,7 @@ from lrt_bench._version import __version__
 from lrt_bench.cli.cache import cache
 from lrt_bench.cli.decoder_relation import decoder_relation
 from lrt_bench.cli.evaluate import evaluate
+from lrt_bench.cli.group import Group
 from lrt_bench.cli.leaderboard import leaderboard
 from lrt_bench.cli.options import Format, format_option
 from lrt_bench.cli.report import reports
@@ -23,7 +24,7 @@ from lrt_bench.cli.try_vector import try_
 from lrt_bench.errors import one_line_errors
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Benchmark the transfer of steering vectors between language models.

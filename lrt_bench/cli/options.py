@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,16 +16,57 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Format = Literal["table", "markdown", "latex", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "latex", "csv", "json")
 
+
+def names(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """Take the values of a list: repeated, with commas between, or both; a path that exists stays whole."""
+    parts = [
+        part.strip()
+        for value in values
+        for part in ([value] if Path(value).exists() else value.split(","))
+    ]  # fmt: skip
+    if values and not any(parts):
+        raise click.BadParameter("name at least one")
+    return tuple(part for part in parts if part)
+
+
+def paths(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[Path, ...]:
+    """Take a list of paths, as `names` does."""
+    return tuple(map(Path, names(context, parameter, values)))
+
+
+def stand_in_list(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
+    """Take ID=PATH values: repeated, or with commas between; a comma in a path stays."""
+    return tuple(part for value in values for part in re.split(r",(?=[^,=]+=)", value))
+
+
+def numbers(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[float, ...]:
+    """Take numbers: repeated, or with commas between."""
+    try:
+        return tuple(float(part) for part in names(context, parameter, values))
+    except ValueError as error:
+        raise click.BadParameter(f"{', '.join(values)!r}: give numbers, as -0.5,0.5") from error
+
+
+SEVERAL = "repeatable, or with commas"
 TEXT = (
     click.option("--corpus", help="Text that maps are fitted on: file, folder or Hub data set id."),
     click.option("--corpus-column", help="Column of its text.  [default: text, content, messages, ...]"),
     click.option(
-        "--data", multiple=True, help="ID=PATH: a file or folder in the place of a data set (repeatable)."
+        "--data",
+        multiple=True,
+        callback=stand_in_list,
+        help="ID=PATH: a file or folder in the place of a data set (repeatable).",
     ),
 )
 MODELS = (
     click.option(
-        "--model", "models", multiple=True, help="ID=PATH: in the place of a model of the suite (repeatable)."
+        "--model",
+        "models",
+        multiple=True,
+        callback=stand_in_list,
+        help="ID=PATH: in the place of a model of the suite (repeatable).",
     ),
 )
 OUT = (click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True),)
@@ -35,7 +77,7 @@ OWN_CODE = (
     ),
 )  # fmt: skip
 WHERE = (
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, gpu, cuda:1, mps."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, auto."),
     click.option("--device-map", help="Spread models over devices (accelerate), for instance auto."),
     *OWN_CODE,
@@ -79,13 +121,17 @@ def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Command],
     return add
 
 
-def layers(value: str) -> tuple[int, ...] | Literal["all"]:
-    """Read an option's value: `all`, or layers counted from 1 with commas between."""
-    if value == "all":
+def layers(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[int, ...] | Literal["all"] | None:
+    """Take `all`, or layers counted from 1: repeated, or with commas between."""
+    parts = names(context, parameter, values)
+    if not parts:
+        return None
+    if parts == ("all",):
         return "all"
-    parts = [part.strip() for part in value.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r}: give all, or layers with commas between: 1,2,3")
+        raise click.BadParameter(f"{','.join(parts)!r}: give all, or layers with commas between: 1,2,3")
     return tuple(map(int, parts))
 
 

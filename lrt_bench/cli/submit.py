@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import MODELS, OWN_CODE, TEXT, verbosity, with_options
+from lrt_bench.cli.completion import complete_pairs
+from lrt_bench.cli.options import MODELS, OWN_CODE, SEVERAL, TEXT, names, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def check(path: Path) -> None:
 @submit.command()
 @click.argument("path", type=FOLDER)
 @click.option("--suite", "suite_spec", default="nano", show_default=True, help="Suite name or YAML file.")
-@click.option("--pair", "pairs", multiple=True, help="Only this pair (repeatable).")
+@click.option(
+    "--pair", "pairs", multiple=True, callback=names, shell_complete=complete_pairs,
+    help=f"Only this pair ({SEVERAL}).",
+)  # fmt: skip
 @click.option("--unsafe-no-sandbox", is_flag=True, help="Run it as you, without a sandbox.")
 @verbosity
 @one_line_errors
@@ -87,7 +91,11 @@ def pack(path: Path, suite_spec: str, pairs: tuple[str, ...], unsafe_no_sandbox:
 @click.option("--submission", type=FOLDER, help="Its folder; by default submissions/NAME, or above claimed/.")
 @click.option("--mapping", help="PATH.py:CLASS of a method that was scored from a file.")
 @click.option(
-    "--task", "tasks", multiple=True, help="A task that is not the suite's, or its folder (repeatable)."
+    "--task",
+    "tasks",
+    multiple=True,
+    callback=names,
+    help=f"A task that is not the suite's, or its folder ({SEVERAL}).",
 )
 @with_options((*TEXT, *MODELS, *OWN_CODE))
 @verbosity

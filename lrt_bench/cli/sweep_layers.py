@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import OPTIONS, layers, verbosity, with_options
+from lrt_bench.cli.completion import complete_pairs, complete_suites, complete_tasks
+from lrt_bench.cli.options import OPTIONS, SEVERAL, layers, names, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -20,15 +21,24 @@ if TYPE_CHECKING:
 
 @click.command(name="sweep-layers")
 @click.option(
-    "--suite", "suite_spec", help="Suite name or YAML file.  [default: nano; everyday for your own models]"
+    "--suite",
+    "suite_spec",
+    shell_complete=complete_suites,
+    help="Suite name or YAML file.  [default: nano; everyday for your own models]",
 )
-@click.option("--pair", "pairs", multiple=True, help="Only the models of this pair (repeatable).")
-@click.option("--source", help="Ad hoc pair: source model (Hub id, folder, .gguf file, nano/S).")
-@click.option("--target", help="Ad hoc pair: target model.")
+@click.option(
+    "--pair", "pairs", multiple=True, callback=names, shell_complete=complete_pairs,
+    help=f"Only the models of this pair ({SEVERAL}).",
+)  # fmt: skip
+@click.option("--source", help="Ad hoc pair: source MODEL, or MODEL:LAYER for that layer alone.")
+@click.option("--target", help="Ad hoc pair: target MODEL, or MODEL:LAYER.")
 @click.option("--every", type=click.IntRange(min=1), default=1, show_default=True, help="Every k-th layer.")
-@click.option("--source-layers", type=layers, help="These instead: all, or 1,2,3.")
-@click.option("--target-layers", type=layers, help="These instead: all, or 1,2,3.")
-@click.option("--task", "tasks", multiple=True, help="Only this task, or a task folder (repeatable).")
+@click.option("--source-layers", multiple=True, callback=layers, help="These instead: all, or 1,2,3.")
+@click.option("--target-layers", multiple=True, callback=layers, help="These instead: all, or 1,2,3.")
+@click.option(
+    "--task", "tasks", multiple=True, callback=names, shell_complete=complete_tasks,
+    help=f"Only this task, or a task folder ({SEVERAL}).",
+)  # fmt: skip
 @with_options(OPTIONS)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
@@ -64,6 +74,8 @@ def sweep_layers(
     if (source is None) != (target is None):
         raise UserError("an ad hoc pair wants both --source and --target")
     if source and target:
+        source, settings["source_layers"] = _one_layer("source", source, settings["source_layers"])
+        target, settings["target_layers"] = _one_layer("target", target, settings["target_layers"])
         if pairs:
             raise UserError("--pair names a pair of the suite: leave it out beside --source and --target")
         suite = ad_hoc(suite, source, None, target, None)
@@ -84,6 +96,21 @@ def sweep_layers(
     for sweep, record, figure in sweeps:
         _print(record)
         click.echo(f"{sweep.path}\n{figure}")
+
+
+def _one_layer(side: str, given: str, layers: Any) -> tuple[str, Any]:
+    """Return the model of MODEL:LAYER, and the layers to sweep: that one alone.
+
+    Raises UserError where others are named beside it.
+    """
+    from lrt_bench.files.names import parse_site
+
+    model, layer = parse_site(given)
+    if layer is None:
+        return model, layers
+    if layers is not None or not isinstance(layer, int):
+        raise UserError(f"--{side} {given}: give MODEL:LAYER, counted from 1, or --{side}-layers, not both")
+    return model, (layer,)
 
 
 def _words(

@@ -149,7 +149,7 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     from lrt_bench import api
     from lrt_bench.cli.terminal.progress import progress
 
-    spec = api.corpus_of(pair, settings["corpus"], settings["tokens"])
+    spec = api.corpus_of(pair, _corpus(pair, settings), settings["tokens"])
     with progress() as update:
         states = api.states_of(
             pair, spec, seed=settings["seed"], data=_data(settings), batch_size=settings["batch_size"],
@@ -281,8 +281,8 @@ def _planned(
     settings: dict[str, Any],
 ) -> tuple[FittedMap | None, Pair]:
     """Return the fitted map, if one is given, and the pair, its models not loaded yet."""
+    from lrt_bench.files.names import parse_site
     from lrt_bench.vectors.hub import find_map
-    from lrt_bench.vectors.pair import parse_site
     from lrt_bench.vectors.vector_files import read_vector
 
     if map_spec is not None:
@@ -312,7 +312,7 @@ def _check_linear(mapping: str) -> None:
 
 def _pair_of(fitted: FittedMap, source: str | None, target: str | None, settings: dict[str, Any]) -> Pair:
     """Return the pair of a fitted map; --source and --target must agree with it where they are given."""
-    from lrt_bench.vectors.pair import parse_site
+    from lrt_bench.files.names import parse_site
 
     sides = []
     for flag, given, side in (("source", source, fitted.card.source), ("target", target, fitted.card.target)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import TEXT, WHERE, verbosity, with_options
+from lrt_bench.cli.options import SEVERAL, TEXT, WHERE, numbers, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -21,14 +21,18 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command(name="try")
-@click.option("--model", "spec", required=True, help="Hub id, folder, .gguf file, nano/L.")
+@click.option("--model", "spec", required=True, help="MODEL or MODEL:LAYER: Hub id, folder, .gguf, nano/L.")
 @click.option("--vector", type=FILE, required=True, help="A steering vector of that model.")
 @click.option("--format", "vector_format", help="Format of --vector, where its suffix does not tell.")
 @click.option(
     "--layer", type=click.IntRange(min=1), help="Counted from 1, where the file has several or none."
 )
 @click.option(
-    "--alpha", "alphas", type=float, multiple=True, help="Strength (repeatable).  [default: -0.5, 0.5]"
+    "--alpha",
+    "alphas",
+    multiple=True,
+    callback=numbers,
+    help=f"Strength ({SEVERAL}).  [default: -0.5,0.5]",
 )
 @click.option("--prompt", "prompts", multiple=True, help="Text to write on from (repeatable).")
 @click.option("--prompts", "prompts_file", type=FILE, help="File of prompts, one a line.")
@@ -78,6 +82,7 @@ def try_(
     every = [*prompts, *(_lines(prompts_file) if prompts_file else ())]
     if not every:
         raise UserError("give at least one --prompt TEXT, or --prompts FILE")
+    spec, layer = _layer(spec, layer)
     steering = read_vector(vector, vector_format, layer)
     for note in assumptions(steering):
         click.echo(f"note: {vector}: {note}", err=True)
@@ -93,6 +98,21 @@ def try_(
         click.echo(json.dumps(asdict(shown), indent=1, allow_nan=False))
     else:
         _print(shown, html)
+
+
+def _layer(spec: str, layer: int | None) -> tuple[str, int | None]:
+    """Return the model and the layer of MODEL:LAYER.
+
+    Raises UserError where --layer says another one.
+    """
+    from lrt_bench.files.names import parse_site
+
+    model, named = parse_site(spec)
+    if named is None:
+        return model, layer
+    if not isinstance(named, int) or layer not in (None, named):
+        raise UserError(f"--model {spec}: give one layer, counted from 1, as MODEL:LAYER or as --layer")
+    return model, named
 
 
 def _lines(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from lrt_bench.data.datasets import Data
 from lrt_bench.data.documents import Part
 from lrt_bench.data.task_reading.task_folders import TaskShelf
 from lrt_bench.data.tasks import Alphas, Kind, Task
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, did_you_mean
 from lrt_bench.files.names import visible
 from lrt_bench.files.resources import SUITES
 from lrt_bench.files.schema import Strict, first_problem, read_yaml
@@ -264,7 +264,8 @@ def find_suite(spec: str) -> Suite:
     path = Path(spec).expanduser()
     if path.is_file():
         return read_yaml(path, Suite)
-    raise UserError(f"--suite {spec}: no such suite; give {', '.join(known_suites())} or a YAML file")
+    close = did_you_mean(spec, known_suites())
+    raise UserError(f"--suite {spec}: no such suite{close}; give {', '.join(known_suites())} or a YAML file")
 
 
 def default_suite(source: str | None, target: str | None) -> str:
@@ -291,7 +292,8 @@ def narrowed(
         known = {pair.name: pair for pair in suite.pairs}
         for name in pairs:
             if name not in known:
-                raise UserError(f"--pair {name}: suite {suite.name} has {', '.join(known)}")
+                close = did_you_mean(name, known)
+                raise UserError(f"--pair {name}: suite {suite.name} has {', '.join(known)}{close}")
         suite = suite.model_copy(update={"pairs": tuple(known[name] for name in dict.fromkeys(pairs))})
     if corpus is not None:
         fields = suite.corpus.model_dump() | {"source": corpus, "mix": (), "column": None}

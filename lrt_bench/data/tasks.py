@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field, model_validator
@@ -267,6 +268,38 @@ TaskKind = TypeVar("TaskKind", bound=TaskBase)
 TASK_KINDS: dict[Kind, type[Task]] = {
     kind.kind: kind for kind in (ChoiceTask, GenerationTask, FidelityTask, SideEffectTask, RefusalTask)
 }
+
+
+def limited(task: Task, most: int) -> Task:
+    """Return a task with at most so many prompts of each kind, for a quick look; its digest is another.
+
+    The pairs that make the vector stay. Prompts of a choice task stay balanced: each option that is left is
+    the positive one equally often.
+    """
+    digest = hashlib.sha256(f"{task.digest} limit {most}".encode()).hexdigest()
+    if isinstance(task, FidelityTask):
+        return task
+    if isinstance(task, ChoiceTask):
+        select, choices = _few_choices(task.select, most), _few_choices(task.choices, most)
+        return replace(task, digest=digest, select=select, choices=choices)
+    if isinstance(task, RefusalTask):
+        few_instructions, few_harmless = task.instructions[:most], task.harmless[:most]
+        return replace(
+            task, digest=digest, prompts=task.prompts[:most], instructions=few_instructions,
+            harmless=few_harmless,
+        )  # fmt: skip
+    return replace(task, digest=digest, prompts=task.prompts[:most])
+
+
+def _few_choices(prompts: tuple[ChoicePrompt, ...], most: int) -> tuple[ChoicePrompt, ...]:
+    options = list(dict.fromkeys(prompt.positive for prompt in prompts))[:most]
+    room = dict.fromkeys(options, max(1, most // max(1, len(options))))
+    kept = []
+    for prompt in prompts:
+        if room.get(prompt.positive, 0):
+            room[prompt.positive] -= 1
+            kept.append(prompt)
+    return tuple(kept)
 
 
 def _given(value: Part | None, name: str) -> Part:

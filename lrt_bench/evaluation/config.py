@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lrt_bench.data.suites import Layers, Suite, ad_hoc, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.files.cache.folder import CACHE_SIZE, CacheFolder, chosen_folder
+from lrt_bench.files.names import parse_site
 from lrt_bench.files.schema import Strict, read_yaml
 from lrt_bench.results.schema.records import MOST_CONFIG
 
@@ -48,6 +49,8 @@ class RunConfig(Strict):
         Wall time of one fit of a submission.
     unsafe_no_sandbox
         Run submissions without a sandbox.
+    limit
+        Prompts of each task that are run, for a quick look: the result is incomplete, and lies apart.
     side_effects
         lm-eval tasks to run steered, by name; `side_effects_path`, `_limit` and `_concepts` go with them.
     source, target
@@ -84,6 +87,7 @@ class RunConfig(Strict):
     unsafe_no_sandbox: bool = False
     submission_seconds: Annotated[float, Field(ge=1)] = 300
     tasks: tuple[str, ...] = ()
+    limit: AtLeastOne | None = None
     side_effects: tuple[str, ...] = ()
     side_effects_path: Path | None = None
     side_effects_limit: AtLeastOne | None = None
@@ -118,6 +122,17 @@ class RunConfig(Strict):
     worker_memory: Bytes | None = None
     no_cache: bool = False
     cache_size: Bytes = CACHE_SIZE
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sites(cls, fields: Any) -> Any:
+        """Take the layer out of ``MODEL:LAYER``."""
+        return with_layers(fields) if isinstance(fields, Mapping) else fields
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        return "cuda" if device == "gpu" else device
 
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
@@ -161,6 +176,8 @@ class RunConfig(Strict):
     def whole_suite(self) -> Suite:
         """Return the suite with all its pairs, or with the ad hoc pair alone."""
         suite = find_suite(self.suite or default_suite(self.source, self.target))
+        if self.limit is not None:  # apart from whole results, and never taken for one
+            suite = suite.model_copy(update={"name": f"{suite.name}-limit-{self.limit}"})
         return self.on_own_pair(suite) if self.source else suite
 
     def on_own_pair(self, suite: Suite) -> Suite:
@@ -185,6 +202,32 @@ class RunConfig(Strict):
         if "judge_url" in fields:
             fields["judge_url"] = urlsplit(fields["judge_url"]).hostname or ""
         return {name: _public(value) for name, value in fields.items()}
+
+
+def with_layers(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings in which ``source: MODEL:LAYER`` is a model and a layer, and ``target`` too.
+
+    Raises
+    ------
+    UserError
+        Where the layer is none, or another field gives another one.
+    """
+    made = dict(fields)
+    for side in ("source", "target"):
+        given = made.get(side)
+        if not isinstance(given, str):
+            continue
+        try:
+            model, layer = parse_site(given)
+        except UserError as error:
+            raise UserError(f"--{side} {error}") from error
+        if layer is None:
+            continue
+        other = made.get(f"{side}_layer")
+        if other not in (None, layer):
+            raise UserError(f"--{side} {given}: --{side}-layer says {other}: give one of the two")
+        made |= {side: model, f"{side}_layer": layer}
+    return made
 
 
 def checked(fields: Mapping[str, Any]) -> RunConfig:
@@ -222,7 +265,7 @@ def read_config(path: Path, options: Mapping[str, Any]) -> RunConfig:
         fields = read_yaml(path, _Fields).model_dump(exclude_unset=True)
     except UserError as error:
         raise UserError(f"--config {error}") from error
-    return checked({**fields, **options})
+    return checked({**fields, **with_layers(options)})
 
 
 def _mend(problem: Mapping[str, Any]) -> str:

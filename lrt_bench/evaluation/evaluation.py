@@ -11,7 +11,7 @@ from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.task_reading.task_folders import find_task
 from lrt_bench.data.task_reading.task_sources import resolve
 from lrt_bench.data.task_reading.task_tokens import check_tokens
-from lrt_bench.data.tasks import Task
+from lrt_bench.data.tasks import Task, limited
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.states import CorpusStates, StatesSource
@@ -182,7 +182,9 @@ class Evaluation:
 
     def _tasks_of(self, pair: PairSpec, chosen: list[Task]) -> list[Task]:
         """Return the pair's tasks with their data."""
-        return [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
+        tasks = [resolve(task, self.data) for task in chosen or self.suite.tasks_of(pair)]
+        most = self.config.limit
+        return tasks if most is None else [limited(task, most) for task in tasks]
 
     def _check_names(self, rows: Sequence[Row]) -> None:
         names = [row.name for row in [*controls(), *rows]]

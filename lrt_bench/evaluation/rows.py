@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lrt_bench.data.suites import PairSpec
 from lrt_bench.data.tasks import ChoiceTask, VectorTask
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, line_in
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, Vectors, both_ways, half_vectors, native_vectors
 from lrt_bench.mappings import BUILT_IN, FixedLinear, LinearMapping, Mapping, digest_of, find_method, name_of
@@ -296,7 +297,8 @@ class MappingRow(Row):
             raise
         except Exception as error:
             kind = type(error).__name__
-            raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}") from error
+            where = line_in(error, inspect.getsourcefile(self.method))
+            raise UserError(f"mapping {self.name}: {what} fails: {kind}: {error}{where}") from error
 
     def check_transfer(self, mapping: Mapping, x: Tensor, d_target: int) -> None:
         """Raise UserError where a vector of states x [n, d_source] is not carried to [d_target], finite."""

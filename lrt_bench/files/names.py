@@ -1,12 +1,13 @@
-"""How names on the Hub look, and names as parts of paths."""
+"""How names look: of models on the Hub, of their layers, and names as parts of paths."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Iterable
 
+from lrt_bench.errors import UserError
+
+LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -35,11 +36,17 @@ def visible(text: str) -> str:
     return text
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the close match of a name as the end of a sentence: `` (did you mean ridge?)``; else nothing.
+def parse_site(spec: str) -> tuple[str, int | str | None]:
+    """``MODEL``, ``MODEL:20`` or ``MODEL:20/26`` (a share of the depth) to the model and its layer.
 
-    Upper and lower case are the same.
+    >>> parse_site("planted-rotation:nano/S:3")
+    ('planted-rotation:nano/S', 3)
+    >>> parse_site("org/name@main:20/26"), parse_site("planted-rotation:nano/S")
+    (('org/name@main', '20/26'), ('planted-rotation:nano/S', None))
     """
-    by_lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower()[:200], by_lower, 1, 0.6)
-    return f" (did you mean {by_lower[close[0]]}?)" if close else ""
+    model, _, layer = spec.rpartition(":")
+    if not model or not layer.replace("/", "").isdecimal():
+        return spec, None
+    if not LAYER.fullmatch(layer):
+        raise UserError(f"{spec}: layer {layer}: give one counted from 1, or a share of the depth like 20/26")
+    return model, layer if "/" in layer else int(layer)

@@ -264,6 +264,8 @@ def _taken(path: Path) -> tuple[Entry, Arrays]:
     if path.is_symlink():
         raise UserError(f"{path}: a link: give the file itself")
     result, arrays = read_with_arrays(path)
+    if "limit" in (result.provenance.config or {}):
+        raise UserError(f"{path}: a quick look (--limit), which is on no board: run it without --limit")
     return Entry(path, result.summary, _scores_hash(result, arrays)), arrays
 
 

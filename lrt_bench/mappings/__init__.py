@@ -8,7 +8,7 @@ import inspect
 import sys
 from pathlib import Path
 
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, did_you_mean, line_in
 from lrt_bench.mappings.base import FixedLinear, LinearMapping, Mapping
 from lrt_bench.mappings.digest import digest_of
 from lrt_bench.mappings.names import BUILT_IN, current, is_built_in
@@ -30,7 +30,10 @@ def find_mapping(spec: str) -> type[Mapping]:
         return built_in
     path, _, name = spec.rpartition(":")
     if not path.endswith(".py") or not name:
-        raise UserError(f"mapping {spec}: no such mapping; give {', '.join(BUILT_IN)} or PATH.py:CLASS")
+        close = did_you_mean(spec, BUILT_IN)
+        raise UserError(
+            f"mapping {spec}: no such mapping{close}; give {', '.join(BUILT_IN)} or PATH.py:CLASS"
+        )
     if not Path(path).is_file():
         raise UserError(f"mapping {spec}: {path} is no file")
     return _from_file(Path(path), name)
@@ -49,12 +52,19 @@ def _from_file(path: Path, name: str) -> type[Mapping]:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"{path}: importing it fails: {type(error).__name__}: {error}") from error
+        where = line_in(error, module.__file__)
+        raise UserError(f"{path}: importing it fails: {type(error).__name__}: {error}{where}") from error
     method = getattr(module, name, None)
     if not (inspect.isclass(method) and issubclass(method, Mapping)):
-        raise UserError(f"{path}: {name} is no class there that inherits from lrt_bench.Mapping")
+        classes = [one for one, value in vars(module).items() if _is_method(value, module.__name__)]
+        close = did_you_mean(name, classes)
+        raise UserError(f"{path}: {name} is no class there that inherits from lrt_bench.Mapping{close}")
     _check_whole(method, str(path))
     return method
+
+
+def _is_method(value: object, module: str) -> bool:
+    return inspect.isclass(value) and issubclass(value, Mapping) and value.__module__ == module
 
 
 def _check_whole(cls: type[Mapping], place: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lrt_bench.data.corpus import TokenMemory
-from lrt_bench.errors import UserError, first_line
+from lrt_bench.errors import UserError, did_you_mean, first_line
 from lrt_bench.files.hub import hub_answers
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.files.parse import parse_json
@@ -76,6 +76,8 @@ class Models:
             raise UserError(f"--dtype {self.dtype}: give one of {', '.join(DTYPES)}")
         if self.bos not in BOS:
             raise UserError(f"--bos {self.bos}: give one of {', '.join(BOS)}")
+        if self.device == "gpu":
+            self.device = "cuda"
         check_device(self.device)
 
     def get(self, spec: str) -> LanguageModel:
@@ -172,7 +174,10 @@ def check_stand_ins(local: Mapping[str, str], specs: Collection[str], flag: str 
     wanted = {*specs, *(planted["base"] for spec in specs if (planted := PLANTED.fullmatch(spec)))}
     known = sorted({spec.partition("@")[0] for spec in wanted})
     if unknown := local.keys() - known:
-        raise UserError(f"{flag} {min(unknown)}: no model of these pairs; they are of {', '.join(known)}")
+        close = did_you_mean(min(unknown), known)
+        raise UserError(
+            f"{flag} {min(unknown)}: no model of these pairs{close}; they are of {', '.join(known)}"
+        )
 
 
 def load_model(
@@ -197,6 +202,8 @@ def check_device(device: str) -> None:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"--device {device}: torch finds no GPU here: give cpu") from error
         raise UserError(f"--device {device}: not available here: {first_line(error)}") from error
 
 
@@ -207,7 +214,9 @@ def _check_place(spec: str) -> None:
         raise UserError(f"{spec}: a name with characters that are not visible: rename it")
     if spec.startswith("nano/"):
         if spec.removeprefix("nano/") not in FAMILY:
-            raise UserError(f"{spec}: no such member; the embedded family has {', '.join(FAMILY)}")
+            members = [f"nano/{name}" for name in FAMILY]
+            close = did_you_mean(spec, members)
+            raise UserError(f"{spec}: no such member{close}; the embedded family has {', '.join(FAMILY)}")
     elif path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise UserError(f"{spec}: no such GGUF file")
@@ -216,7 +225,8 @@ def _check_place(spec: str) -> None:
     elif path.exists():
         raise UserError(f"{spec}: not a model folder nor a .gguf file")
     elif not MODEL_ID.fullmatch(spec):
-        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision)")
+        close = did_you_mean(spec, [f"nano/{name}" for name in FAMILY])
+        raise UserError(f"{spec}: no such folder, and not a Hub id (org/name or org/name@revision){close}")
 
 
 def locate(spec: str) -> tuple[str, dict[str, Any]]:

@@ -1,36 +1,19 @@
-"""The two sites that a vector goes between, as a user names them: `Pair`, and ``MODEL:LAYER`` as text."""
+"""The two sites that a vector goes between, as a user names them."""
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.sites import layer_at
+from lrt_bench.files.names import parse_site
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sites import Site
 
 Made = TypeVar("Made")
-LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")
-
-
-def parse_site(spec: str) -> tuple[str, int | str | None]:
-    """``MODEL``, ``MODEL:20`` or ``MODEL:20/26`` (a share of the depth) to the model and its layer.
-
-    >>> parse_site("planted-rotation:nano/S:3")
-    ('planted-rotation:nano/S', 3)
-    >>> parse_site("org/name@main:20/26"), parse_site("planted-rotation:nano/S")
-    (('org/name@main', '20/26'), ('planted-rotation:nano/S', None))
-    """
-    model, _, layer = spec.rpartition(":")
-    if not model or not layer.replace("/", "").isdecimal():
-        return spec, None
-    if not LAYER.fullmatch(layer):
-        raise UserError(f"{spec}: layer {layer}: give one counted from 1, or a share of the depth like 20/26")
-    return model, layer if "/" in layer else int(layer)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import itertools
 from typing import Any
 
 from lrt_bench.cli.terminal.layout import Column, Listing
-from lrt_bench.errors import UserError
-from lrt_bench.files.names import did_you_mean
+from lrt_bench.errors import UserError, did_you_mean
 
 WHAT = ("suites", "pairs", "tasks", "mappings")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from lrt_bench.data.chat import Turn, plain, turns_of
 from lrt_bench.data.reading.readers import Located, Record
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, did_you_mean
 
 COLUMNS = ("text", "content", "messages", "conversation", "conversations")  # the first that a row has
 ANSWERS = ("output", "response")  # beside a column "instruction"; "input" may give it something to read
@@ -87,7 +87,8 @@ def layout_of(row: Record, column: str | None, place: str) -> tuple[str, ...]:
     if column is not None:
         if column in row:
             return (column,)
-        raise UserError(f'{place}: no column "{column}"; the columns are {_listed(row)}')
+        close = did_you_mean(column, map(str, row))
+        raise UserError(f'{place}: no column "{column}"{close}; the columns are {_listed(row)}')
     for name in COLUMNS:
         if name in row:
             return (name,)

@@ -36,7 +36,7 @@ from lrt_bench.data.tasks import (
     Task,
     TaskCard,
 )
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, did_you_mean
 from lrt_bench.files.resources import TASKS
 from lrt_bench.files.schema import Row, read_records, read_yaml
 
@@ -215,8 +215,8 @@ def find_task(spec: str) -> Task:
     if path.is_dir():
         return read_task(path)
     raise UserError(
-        f"--task {spec}: no such task; `lrt-bench list tasks` names them, or give a folder, "
-        f"or {WRITTEN_EVALS}NAME of the model-written evals"
+        f"--task {spec}: no such task{did_you_mean(spec, known_tasks())}; `lrt-bench list tasks` names them, "
+        f"or give a folder, or {WRITTEN_EVALS}NAME of the model-written evals"
     )
 
 
