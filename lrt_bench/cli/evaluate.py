@@ -11,7 +11,17 @@ import click
 from click.core import ParameterSource
 
 from lrt_bench.cli.completion import complete_mappings, complete_pairs, complete_suites, complete_tasks
-from lrt_bench.cli.options import CACHE, ENGINE, OPTIONS, SEVERAL, layers, names, paths, verbosity, with_options
+from lrt_bench.cli.options import (
+    CACHE,
+    ENGINE,
+    OPTIONS,
+    SEVERAL,
+    layers,
+    names,
+    paths,
+    verbosity,
+    with_options,
+)
 from lrt_bench.errors import one_line_errors
 
 if TYPE_CHECKING:
