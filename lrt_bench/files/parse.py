@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lrt_bench.files.text import LINE_LIMIT, numbered_lines, read_text
 YAML_LIMIT = 1_000_000  # characters
 DEPTH_LIMIT = 100  # of nested lists and tables
 DELIMITERS = ",;\t|"
-OPENING = b"[{"
+STEPS = [1 if chr(byte) in "[{" else -1 for byte in range(256)]  # that a bracket goes into lists and tables
 NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -58,11 +59,8 @@ def check_depth(data: bytes, place: str) -> None:
 
     Brackets in texts count, too: a record has few.
     """
-    depth = deepest = 0
-    for bracket in data.translate(None, NO_BRACKETS):
-        depth += 1 if bracket in OPENING else -1
-        deepest = max(deepest, depth)
-    if deepest > DEPTH_LIMIT:
+    brackets = data.translate(None, NO_BRACKETS)
+    if max(accumulate(map(STEPS.__getitem__, brackets)), default=0) > DEPTH_LIMIT:
         raise UserError(f"{place}: not JSON that can be read: its lists are nested too deep")
 
 

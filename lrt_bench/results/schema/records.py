@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, field_serializer, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from lrt_bench.files.schema import Strict
 from lrt_bench.results.metrics import Array, TaskErrors
@@ -25,6 +33,7 @@ from lrt_bench.results.schema.bounds import (
     Seconds,
 )
 
+Checked = TypeVar("Checked", bound=BaseModel)
 MOST_CONFIG = 100_000  # characters of a run's settings
 CONTROL_NAMES = (
     "native", "native-split", "random", "none", "shuffled", "other-concept", "readout", "unembedding",
@@ -201,6 +210,16 @@ class TaskScores(Record):
         return self
 
 
+def unchecked(model: type[Checked], values: dict[str, Any]) -> Checked:
+    """Return a record of values that were checked already, all of its fields; as unpickling makes it."""
+    made = model.__new__(model)
+    made.__setstate__({
+        "__dict__": values, "__pydantic_fields_set__": set(), "__pydantic_extra__": None,
+        "__pydantic_private__": None,
+    })  # fmt: skip
+    return made
+
+
 class TaskRecord(TaskScores):
     """One choice task, with the arrays that scores and their bootstrap are computed from.
 
@@ -232,8 +251,7 @@ class TaskRecord(TaskScores):
     @property
     def scores(self) -> TaskScores:
         """The same without its arrays, which are most of a record."""
-        kept = {name: getattr(self, name) for name in TaskScores.model_fields}
-        return TaskScores.model_construct(_fields_set=set(), **kept)
+        return unchecked(TaskScores, {name: getattr(self, name) for name in TaskScores.model_fields})
 
     @property
     def errors(self) -> TaskErrors:

@@ -24,6 +24,7 @@ from lrt_bench.results.schema.records import (
     SideEffectScores,
     TaskRecord,
     TaskScores,
+    unchecked,
 )
 from lrt_bench.results.schema.refusal_records import RefusalScores
 
@@ -121,9 +122,8 @@ class Result(ResultSummary):
     @property
     def summary(self) -> ResultSummary:
         """The same without the arrays of prompts, a tenth of its size."""
-        kept = {name: getattr(self, name) for name in ResultSummary.model_fields if name != "tasks"}
-        tasks = tuple(task.scores for task in self.tasks)
-        return ResultSummary.model_construct(_fields_set=set(), tasks=tasks, **kept)
+        kept = {name: getattr(self, name) for name in ResultSummary.model_fields}
+        return unchecked(ResultSummary, kept | {"tasks": tuple(task.scores for task in self.tasks)})
 
 
 def json_schema() -> str:
