@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ FITTING = (
 @click.option("--target", required=True, help="As --source.")
 @click.option("--save", type=FILE, help="Folder to write: map.safetensors, map.json, README.md.")
 @click.option("--push", help="Model repository on the Hub, as ORG/NAME: one commit.")
+@click.option("--results", type=FILE, help="With --push: results whose scores of this map go with it.")
+@click.option("--benchmark", help="With --results: the leaderboard's dataset repository, as ORG/NAME.")
 @click.option("--dry-run", is_flag=True, help="With --push: say what would be sent; send nothing.")
 @click.option("--verify", is_flag=True, help="With --push: download everything again, and compare.")
 @with_options(FITTING)
@@ -52,6 +55,8 @@ def fit(
     target: str,
     save: Path | None,
     push: str | None,
+    results: Path | None,
+    benchmark: str | None,
     dry_run: bool,
     verify: bool,
     as_json: bool,
@@ -74,6 +79,7 @@ def fit(
         check_folder(save)
     if push is not None:
         check_name(push)
+    scores = _scores(push, results, benchmark)
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
     check_storable(mapping, find_mapping(mapping))
     # states that are kept serve a transfer too, whose forecast reads all moments
@@ -86,7 +92,8 @@ def fit(
     if push is not None:
         from lrt_bench.vectors.hub import push_map
 
-        push_map(fitted, push, dry_run=dry_run, verify=verify, report=lambda line: click.echo(line, err=True))
+        report = functools.partial(click.echo, err=True)
+        push_map(fitted, push, scores=scores, dry_run=dry_run, verify=verify, report=report)
     if as_json:
         click.echo(fitted.card.model_dump_json(indent=1))
         return
@@ -94,6 +101,18 @@ def fit(
     for kept in (save, push):
         if kept is not None:
             print_line(f"next: lrt-bench transfer --vector FILE --map {kept} --out carried.safetensors")
+
+
+def _scores(push: str | None, results: Path | None, benchmark: str | None) -> tuple[Path, str] | None:
+    """Return where the scores of a pushed map lie, and whose tasks they are of."""
+    from lrt_bench.data.hub.repository import check_name
+
+    if results is None and benchmark is None:
+        return None
+    if push is None or results is None or benchmark is None:
+        raise UserError("--results, --benchmark: give both, and --push: they say what a pushed map scored")
+    check_name(benchmark)
+    return results, benchmark
 
 
 def _pair(source: str, target: str, settings: dict[str, Any]) -> Pair:

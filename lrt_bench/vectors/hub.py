@@ -9,6 +9,7 @@ from lrt_bench.data.hub.client import LocalFile, Repo, Report
 from lrt_bench.data.hub.repository import MARKS, Destination, Published, check_name, download, publish
 from lrt_bench.errors import UserError
 from lrt_bench.files.names import HUB_ID
+from lrt_bench.vectors.eval_results import FILE, eval_results
 from lrt_bench.vectors.fitted_map import CARD, MAX_CARD, MAX_TENSORS, README, TENSORS, FittedMap, load_map
 from lrt_bench.vectors.map_card import map_readme, read_card
 
@@ -16,10 +17,22 @@ LIMITS = {TENSORS: MAX_TENSORS, CARD: MAX_CARD}
 
 
 def push_map(
-    fitted: FittedMap, repo: str, *, dry_run: bool = False, verify: bool = False, report: Report
+    fitted: FittedMap,
+    repo: str,
+    *,
+    scores: tuple[Path, str] | None = None,
+    dry_run: bool = False,
+    verify: bool = False,
+    report: Report,
 ) -> Published:
-    """Make the model repository `repo` hold the map, in one commit, or none where nothing differs."""
+    """Make the model repository `repo` hold the map, in one commit, or none where nothing differs.
+
+    scores : a folder of results and the benchmark's dataset repository, for what the map scored
+        (`eval_results`).
+    """
     files = fitted.files()
+    if scores is not None:
+        files[FILE] = eval_results(read_card(files[CARD], CARD), *scores)
     files[README] = map_readme(read_card(files[CARD], CARD), repo)
     return publish(
         Destination(repo, "model"),
