@@ -14,6 +14,7 @@ __all__ = [
     "LinearMapping",
     "Mapping",
     "Pair",
+    "Results",
     "Site",
     "SteeringVector",
     "__version__",
@@ -22,26 +23,29 @@ __all__ = [
     "fit",
     "load_map",
     "load_model",
+    "load_results",
     "read_vector",
     "transfer",
     "write_vector",
 ]
 
 if TYPE_CHECKING:
-    from lrt_bench.api import concept_vector, evaluate, fit, transfer
+    from lrt_bench.api import concept_vector, evaluate, fit, load_results, transfer
     from lrt_bench.mappings.base import LinearMapping, Mapping
     from lrt_bench.models.loading import load_model
     from lrt_bench.models.sites import Site
+    from lrt_bench.results.collection import Results
     from lrt_bench.vectors.fitted_map import FittedMap, load_map
     from lrt_bench.vectors.pair import Pair
     from lrt_bench.vectors.vector import SteeringVector
     from lrt_bench.vectors.vector_files import read_vector, write_vector
 
 _PLACES = {
-    "api": ("concept_vector", "evaluate", "fit", "transfer"),
+    "api": ("concept_vector", "evaluate", "fit", "load_results", "transfer"),
     "mappings.base": ("LinearMapping", "Mapping"),
     "models.loading": ("load_model",),
     "models.sites": ("Site",),
+    "results.collection": ("Results",),
     "vectors.fitted_map": ("FittedMap", "load_map"),
     "vectors.pair": ("Pair",),
     "vectors.vector": ("SteeringVector",),

@@ -23,6 +23,7 @@ True
 from __future__ import annotations
 
 import datetime
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,19 +34,19 @@ import torch
 from lrt_bench._version import __version__
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, Suite, default_suite, find_suite, narrowed
-from lrt_bench.errors import UserError
+from lrt_bench.errors import UserError, names_arguments
 from lrt_bench.evaluation.config import checked
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import Row, mapping_row
-from lrt_bench.files.names import parse_site
+from lrt_bench.files.names import HUB_ID, parse_site
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.kept_states import keep_states, read_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
-from lrt_bench.results.storage import Result
+from lrt_bench.results.collection import Results
 from lrt_bench.steering.concepts import ConceptStates, last_states
 from lrt_bench.vectors.fitted_map import FittedMap
 from lrt_bench.vectors.map_card import MapCard, Side
@@ -54,10 +55,12 @@ from lrt_bench.vectors.transfer import Scale, carry
 from lrt_bench.vectors.vector import ModelHint, SteeringVector
 
 AnyMapping = str | type[Mapping] | Mapping  # a built-in name or PATH.py:CLASS, a class, or an instance
+LOG = logging.getLogger("lrt_bench")
 MIN_TOKENS = 200  # of a fit
 MIN_VALIDATION = 200  # where a fit is on few
 
 
+@names_arguments
 def concept_vector(
     site: Site,
     positive: str | Sequence[str],
@@ -131,6 +134,7 @@ def _sized(spec: CorpusSpec, tokens: int) -> CorpusSpec:
     return spec.model_copy(update=sizes)
 
 
+@names_arguments
 def fit(
     pair: Pair,
     mapping: AnyMapping = "ridge",
@@ -237,6 +241,7 @@ def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus:
     )
 
 
+@names_arguments
 def transfer(
     vector: SteeringVector, how: FittedMap | Pair, *, scale: Scale = "spread", mapping: AnyMapping = "ridge"
 ) -> SteeringVector:
@@ -283,6 +288,7 @@ class _Run:
         self.seed, self.data, self.batch_size = seed, data or Data(), batch_size
 
 
+@names_arguments
 def evaluate(
     pair: Pair,
     mappings: AnyMapping | Sequence[AnyMapping] = ("ridge",),
@@ -293,7 +299,7 @@ def evaluate(
     tokens: int | None = None,
     out: str | Path | None = None,
     **run: Unpack[RunOptions],
-) -> list[Result]:
+) -> Results:
     """Score mappings and controls on a pair: `lrt-bench evaluate --source ... --target ...`.
 
     Models are loaded by their names.
@@ -309,6 +315,11 @@ def evaluate(
     out : where results are kept, and read back where they are finished; nowhere if not given.
     run : ``seed`` (0), ``data`` (where data sets by id get their rows), ``batch_size`` (64 texts in a
         forward).
+
+    Returns
+    -------
+    Results
+        A sequence of results, with `to_frame()`, `plot()` and `to_latex()`.
 
     Raises
     ------
@@ -342,7 +353,27 @@ def evaluate(
             chosen = chosen.model_copy(update={"corpus": _sized(chosen.corpus, tokens)})
         if not names:  # the suite's own would be scored beside them
             chosen = chosen.model_copy(update={"mappings": ()})
-        return [cell.result for cell in Evaluation(chosen, config, data=data, submissions=rows).run()]
+        cells = Evaluation(chosen, config, data=data, submissions=rows).run()
+        return Results(cell.result for cell in cells)
+
+
+@names_arguments
+def load_results(where: str | Path) -> Results:
+    """Read results: of a folder that `lrt-bench evaluate --out` wrote, or of a data set ORG/NAME on the Hub.
+
+    Raises
+    ------
+    UserError
+        Where there is no such folder or data set, or no result in it.
+    """
+    if Path(where).expanduser().is_dir() or not HUB_ID.fullmatch(str(where)):
+        return Results.read(where)
+    from lrt_bench.leaderboard.pull import pull
+
+    repo, _, revision = str(where).partition("@")
+    with tempfile.TemporaryDirectory(prefix="lrt-bench-") as folder:
+        pull(repo, Path(folder), revision=revision or None, report=LOG.info)
+        return Results.read(folder)
 
 
 def _split(mappings: AnyMapping | Sequence[AnyMapping]) -> tuple[list[str], list[Row]]:

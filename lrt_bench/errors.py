@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
+ARGUMENTS = {"task": "tasks", "mapping": "mappings", "model": "models.local", "device": "models.device"}
 
 
 LONGEST = 2000  # letters of a message: a field of a stranger's file may be of any length
@@ -112,5 +114,21 @@ def one_line_errors(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
             sys.exit(2)
+
+    return run
+
+
+def names_arguments(call: Callable[P, R]) -> Callable[P, R]:
+    """Make errors of what the command line shares speak of arguments: `corpus_column`, no flag."""
+
+    @functools.wraps(call)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        except UserError as error:
+            if "--" not in str(error):
+                raise
+            text = FLAG.sub(lambda match: ARGUMENTS.get(match[1], match[1].replace("-", "_")), str(error))
+            raise type(error)(text) from error
 
     return run
