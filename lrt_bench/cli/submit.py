@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,10 @@ def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
 
     for path in new_submission(name, into, weights, pair):
         click.echo(path)
+    what = "" if weights else ", write your method in mapping.py"
+    click.echo(
+        f"next: fill in submission.yaml{what}, then: lrt-bench submit check {shlex.quote(str(into / name))}"
+    )
 
 
 @submit.command()
@@ -52,6 +57,7 @@ def new(name: str, into: Path, weights: Path | None, pair: str | None) -> None:
 def check(path: Path) -> None:
     """Say everything that is wrong with a submission, without running any of it."""
     from lrt_bench.submissions.folder import check as check_folder
+    from lrt_bench.submissions.scaffold import unfilled
 
     report = check_folder(path)
     for note in report.notes:
@@ -60,8 +66,13 @@ def check(path: Path) -> None:
         click.echo(f"error: {UserError(f'{path}: {problem}')}", err=True)
     if report.submission is None:
         sys.exit(2)
+    if left := unfilled(report.submission.card):
+        for problem in left:
+            click.echo(f"error: {UserError(f'{path}: {problem}')}", err=True)
+        sys.exit(2)
     card = report.submission.card
     click.echo(f"{path}: {card.name}, {card.track} track, {card.licence}: nothing wrong")
+    click.echo(f"next: lrt-bench evaluate --submission {shlex.quote(str(path))}")
 
 
 @submit.command()

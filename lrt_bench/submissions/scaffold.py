@@ -9,6 +9,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings.names import is_built_in
 from lrt_bench.results.schema.records import CONTROL_NAMES
+from lrt_bench.submissions.folder import SubmissionCard
 
 CARD = """\
 name: {name}
@@ -52,6 +53,25 @@ class {cls}(LinearMapping):
         errors = validation_error(states, weights)
         return weights[min(range(len(errors)), key=errors.__getitem__)]
 '''
+
+
+UNFILLED = {  # what the scaffold leaves to its author, by field, and how it begins there
+    "authors": "Your Name",
+    "link": "https://example.org/your-paper-or-code",
+    "description": "One line for the leaderboard's table.",
+    "notes": "What a reader should know: what it assumes",
+}
+
+
+def unfilled(card: SubmissionCard) -> list[str]:
+    """Return a line for each field of a card that is as the scaffold left it."""
+    values = {name: getattr(card, name) for name in UNFILLED}
+    texts = {name: " ".join(v) if isinstance(v, tuple) else str(v or "") for name, v in values.items()}
+    return [
+        f"submission.yaml: field {name}: still as `submit new` left it ({begins}): write your own"
+        for name, begins in UNFILLED.items()
+        if begins in texts[name]
+    ]
 
 
 def new_submission(

@@ -117,7 +117,7 @@ BAD = [
     (["evaluate", "--batch-size", "9" * 30], "--batch-size " + "9" * 30 + ": "),
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Narrow"], "mapping mine.Narrow: __call__ returned (32, 95), want (32, 96)"),  # noqa: E501
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:NotANumber"], "mapping mine.NotANumber: __call__ returned NaN"),  # noqa: E501
-    (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Crashes"], "mapping mine.Crashes: fit fails: ZeroDivisionError: oh"),  # noqa: E501
+    (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Crashes"], "mapping mine.Crashes: fit fails: ZeroDivisionError: oh (mine.py, line 24)"),  # noqa: E501
     (["evaluate", "--suite", "{small}", "--mapping", "{mine}:Nobody"], "Nobody is no class there"),
     (["show", "{tmp}/file"], "file: not a whole JSON file"),
     (["show", "{tmp}/absent.json"], "absent.json: cannot be read"),

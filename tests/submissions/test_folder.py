@@ -35,10 +35,22 @@ EXAMPLES = Path(__file__).parents[2] / "submissions"
 def test_new_and_check(tmp_path):
     code, out, _ = run("submit", "new", "my-map", "--into", tmp_path)
     assert code == 0
-    assert out.split() == [str(tmp_path / "my-map" / file) for file in ("submission.yaml", "mapping.py")]
+    *files, following = out.splitlines()
+    assert files == [str(tmp_path / "my-map" / file) for file in ("submission.yaml", "mapping.py")]
+    assert following.startswith("next: fill in submission.yaml, write your method in mapping.py, then: ")
+    assert following.endswith(f"lrt-bench submit check {tmp_path / 'my-map'}")
+    code, out, err = run("submit", "check", tmp_path / "my-map")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 4
+    for name in ("authors", "link", "description", "notes"):
+        assert f"field {name}: still as `submit new` left it" in err
+    card = tmp_path / "my-map" / "submission.yaml"
+    text = card.read_text().partition("notes:")[0].replace("Your Name", "Ada").replace("One line for", "Maps")
+    card.write_text(text.replace("example.org/your-paper-or-code", "example.org/maps"))
     code, out, err = run("submit", "check", tmp_path / "my-map")
     assert (code, err) == (0, "")
     assert "nothing wrong" in out
+    assert "next: lrt-bench evaluate --submission" in out
     assert load(tmp_path / "my-map").class_name == "MyMap"
 
 

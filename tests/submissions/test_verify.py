@@ -108,7 +108,9 @@ def test_pack_writes_what_a_pull_request_needs(packed):
     assert claim.audit.deterministic
     text = (folder / "claimed" / "PULL_REQUEST.md").read_text()
     assert "| rotated | 100.0 [" in text
-    assert run("submit", "check", folder)[0] == 0
+    code, _, err = run("submit", "check", folder)  # packed, but its card is the scaffold's
+    assert code == 2
+    assert "field authors: still as `submit new` left it" in err
 
 
 @pytest.mark.sandbox
