@@ -1,4 +1,4 @@
-"""Regenerate docs/leaderboard.png, the README's picture: ``python docs/screenshot.py``.
+"""Regenerate docs/leaderboard.png, the picture of docs/leaderboard.md: ``python docs/screenshot.py``.
 
 Builds the repository's own leaderboard and photographs its index in Chromium.
 """
@@ -23,7 +23,7 @@ def photograph(page_path: Path, picture: Path) -> None:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1080}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="light")
         page.goto(page_path.as_uri())
         page.wait_for_timeout(300)
         page.screenshot(path=picture)
