@@ -168,7 +168,7 @@ def publish(
 def _rehearse(
     repo: Repo, destination: Destination, local: Mapping[str, LocalFile], mark: str | None, report: Report
 ) -> Published:
-    """Say what a publish would do."""
+    """Say what a publish would do; without a network, what would be sent, and how large it is."""
     try:
         tree = repo.with_retries(lambda: repo.tree(repo.head()))
         changes = compare(local, tree)
@@ -176,9 +176,19 @@ def _rehearse(
     except MissingError:
         report(f"{destination}: not there, or not visible to this token: would be created")
         changes = Changes(added=tuple(local))
+    except UserError as error:
+        if not isinstance(error.__cause__, TransientError):
+            raise
+        report(f"{destination}: what is there is not known ({error})")
+        for name, file in local.items():
+            report(f"{destination}: would be sent where it differs: {name} ({file.size} bytes)")
+        total = sum(file.size for file in local.values())
+        report(f"{destination}: dry run: {len(local)} files, {total} bytes; nothing was sent")
+        return Published(destination.repo, destination.kind, None, (), (), (), repo.url)
     for verb in ("added", "changed", "removed"):
         for name in getattr(changes, verb):
-            report(f"{destination}: would be {verb}: {name}")
+            held = f" ({local[name].size} bytes)" if name in local else ""
+            report(f"{destination}: would be {verb}: {name}{held}")
     report(f"{destination}: dry run: {changes if changes else 'nothing differs'}; nothing was sent")
     parts = (changes.added, changes.changed, changes.removed)
     return Published(destination.repo, destination.kind, None, *parts, repo.url)
