@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -26,9 +27,11 @@ from lrt_bench.errors import one_line_errors
 
 if TYPE_CHECKING:
     from lrt_bench.data.suites import Suite
+    from lrt_bench.evaluation.cells import Cell, Failure
     from lrt_bench.evaluation.config import RunConfig
     from lrt_bench.evaluation.refusal_scores import Scorers
     from lrt_bench.evaluation.side_effects.tasks import SideEffects
+    from lrt_bench.unseen.scoring import Unseen
 
 
 @click.command()
@@ -64,6 +67,16 @@ if TYPE_CHECKING:
     default=300,
     show_default=True,
     help="Wall time of one fit of a submission.",
+)
+@click.option(
+    "--private",
+    type=click.Path(path_type=Path),
+    help="Folder of a private family: score submissions on it too, without which none is ranked.",
+)
+@click.option(
+    "--fresh-concepts",
+    type=click.IntRange(2, 200),
+    help="Draw N concepts that nobody has seen and score every row on them too (embedded family).",
 )
 @click.option(
     "--task", "tasks", multiple=True, callback=names, shell_complete=complete_tasks,
@@ -161,6 +174,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
     side_effects = _side_effects(config)
     engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
     scorers, submissions = _scorers(config), _submissions(config, suite)
+    unseen = _Unseen(config, suite)
     from lrt_bench.cli.terminal.answer import print_outcome
     from lrt_bench.cli.terminal.drawing import Drawing
     from lrt_bench.cli.terminal.pairs import as_rows
@@ -169,12 +183,13 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
     with progress() as update, Drawing() as drawing:
         evaluation = Evaluation(suite, config, update, drawing.add, submissions, side_effects, scorers, data)
-        cells = engine.run(evaluation)
+        cells = unseen.scored(engine.run(evaluation), update)
+    failures = [*evaluation.failures, *unseen.failures]
     if as_json:
-        click.echo(json.dumps(as_rows(cells, evaluation.failures), indent=1, allow_nan=False))
+        click.echo(json.dumps(as_rows(cells, failures), indent=1, allow_nan=False))
     else:
-        print_outcome(cells, evaluation.failures, drawing.paths)
-    if evaluation.failures:
+        print_outcome(cells, failures, drawing.paths)
+    if failures:
         sys.exit(1)
 
 
@@ -195,6 +210,45 @@ def _submissions(config: RunConfig, suite: Suite) -> Any:
     from lrt_bench.cli.submit import rows_of
 
     return rows_of(config.submissions, suite, config.submission_seconds, config.unsafe_no_sandbox)
+
+
+class _Unseen:
+    """The runs on what nobody had seen, where they are asked for; checked before anything is computed."""
+
+    def __init__(self, config: RunConfig, suite: Suite) -> None:
+        self.config, self.suite = config, suite
+        self.failures: list[Failure] = []
+        self.family = None
+        if config.private:
+            from lrt_bench.unseen.family import read_family
+
+            self.family = read_family(config.private)
+        if config.private or config.fresh_concepts:
+            self._runs(lambda what, done, total: None).check()
+
+    def scored(self, cells: list[Cell], update: Callable[[str, float, float], None]) -> list[Cell]:
+        """Return the cells with their scores on it."""
+        if not (self.family or self.config.fresh_concepts):
+            return cells
+        runs = self._runs(update)
+        if self.family:
+            cells = runs.on_private(cells, self.family)
+        if self.config.fresh_concepts:
+            cells = runs.on_fresh(cells)
+        self.failures = runs.failures
+        return cells
+
+    def _runs(self, update: Callable[[str, float, float], None]) -> Unseen:
+        from lrt_bench.cli.submit import rows_of
+        from lrt_bench.unseen.scoring import Unseen
+
+        config = self.config
+
+        def rows(suite: Suite, purpose: Literal["private", "fresh"]) -> Any:
+            seconds, unsafe = config.submission_seconds, config.unsafe_no_sandbox
+            return rows_of(config.submissions, suite, seconds, unsafe, purpose)
+
+        return Unseen(self.suite, config, rows, report=update)
 
 
 def _side_effects(config: RunConfig) -> SideEffects | None:

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path)
 
 
-def rows_of(paths: Sequence[Path], suite: Suite, seconds: float, unsafe: bool) -> list[Any]:
+def rows_of(
+    paths: Sequence[Path],
+    suite: Suite,
+    seconds: float,
+    unsafe: bool,
+    purpose: Literal["public", "private", "fresh"] = "public",
+) -> list[Any]:
     """Return the rows of `evaluate --submission`."""
     from lrt_bench.submissions.row import submission_rows
     from lrt_bench.submissions.sandbox.launcher import Limits
 
-    return submission_rows(paths, suite, Limits(seconds=seconds), isolate=not unsafe)
+    return submission_rows(paths, suite, Limits(seconds=seconds), isolate=not unsafe, purpose=purpose)
 
 
 @click.group()

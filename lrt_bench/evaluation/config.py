@@ -28,9 +28,10 @@ OPTION_OF = {  # fields whose option has another name
     "pairs": "--pair", "mappings": "--mapping", "tasks": "--task", "submissions": "--submission",
     "models": "--model",
 }  # fmt: skip
+# `private` and `fresh_concepts` stand in the records of their own scores
 LOCAL = (
-    "out", "engine", "address", "workers", "worker_cpus", "worker_gpus", "worker_memory", "no_cache",
-    "cache_size",
+    "out", "private", "fresh_concepts", "engine", "address", "workers", "worker_cpus", "worker_gpus",
+    "worker_memory", "no_cache", "cache_size",
 )  # fmt: skip
 
 
@@ -51,6 +52,10 @@ class RunConfig(Strict):
         Run submissions without a sandbox.
     limit
         Prompts of each task that are run, for a quick look: the result is incomplete, and lies apart.
+    private
+        Folder of a private family, on which submissions are scored too.
+    fresh_concepts
+        How many concepts are drawn for this run, on which every row is scored too.
     side_effects
         lm-eval tasks to run steered, by name; `side_effects_path`, `_limit` and `_concepts` go with them.
     source, target
@@ -86,6 +91,8 @@ class RunConfig(Strict):
     submissions: tuple[Path, ...] = ()
     unsafe_no_sandbox: bool = False
     submission_seconds: Annotated[float, Field(ge=1)] = 300
+    private: Path | None = None
+    fresh_concepts: Annotated[int, Field(ge=2, le=200)] | None = None
     tasks: tuple[str, ...] = ()
     limit: AtLeastOne | None = None
     side_effects: tuple[str, ...] = ()
@@ -157,6 +164,12 @@ class RunConfig(Strict):
             raise ValueError("--side-effects-path, -limit and -concepts want --side-effects TASK beside them")
         if bool(self.judge_url) != bool(self.judge_model):
             raise ValueError("a judge wants both --judge-url and --judge-model")
+        if self.private and self.unsafe_no_sandbox:
+            raise ValueError("--private shows private states to the cell alone: drop --unsafe-no-sandbox")
+        for option, value in (("--private", self.private), ("--fresh-concepts", self.fresh_concepts)):
+            if value and (self.tasks or self.limit):
+                given = "--task" if self.tasks else "--limit"
+                raise ValueError(f"{option} stands beside a score on all of the suite's tasks: drop {given}")
         return self
 
     def cache(self) -> CacheFolder | None:

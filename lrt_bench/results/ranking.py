@@ -30,14 +30,19 @@ class ScoredResult:
         return cls(result, {row.task: row.errors for row in result.tasks if row.steerable})
 
 
-def _places(rows: dict[str, dict[str, TaskErrors]]) -> dict[str, separation.Place]:
-    """Place the rows of one pair and track, {row: {task: errors}}, the same tasks for all."""
+def _places(rows: Sequence[ScoredResult]) -> dict[str, separation.Place]:
+    """Place the rows of one pair and track, all on the same tasks, without what no private score supports."""
+    named = {row.result.mapping.name: row for row in rows}
     samples = {
-        name: {task: TaskSample.of_errors(one) for task, one in errors.items()}
-        for name, errors in rows.items()
+        name: {task: TaskSample.of_errors(one) for task, one in row.errors.items()}
+        for name, row in named.items()
     }
+    less = {name: row.result.unsupported / 100 for name, row in named.items()}
     return separation.separate(
-        {name: {task: one.share for task, one in tasks.items()} for name, tasks in samples.items()},
+        {
+            name: {task: one.share - less[name] for task, one in tasks.items()}
+            for name, tasks in samples.items()
+        },
         fits={name: inference.seed_spread(tasks)[0] for name, tasks in samples.items()},
     ).places
 
@@ -51,7 +56,8 @@ class RankedRow:
     rank : one more than the rows of its track that are found better; None for a control, and for a row that
         `unranked` tells why it has none.
     tied : whether another row has the same rank.
-    samples : the Transfer Score under the pair's bootstrap [replicates]; None without one.
+    samples : the Transfer Score under the pair's bootstrap [replicates], without what no private score
+        supports; None without one.
     place : what paired tests over tasks say of it; None where it has no rank.
     """
 
@@ -83,12 +89,13 @@ def ranked_rows(rows: Sequence[ScoredResult]) -> list[RankedRow]:
         replicates=settings.bootstrap,
         seed=settings.seed,
     )
+    for row in rows:
+        if row.result.unsupported and row.result.mapping.name in samples:
+            samples[row.result.mapping.name] = samples[row.result.mapping.name] - row.result.unsupported
     places: dict[str, separation.Place] = {}
     for track in RANKED_TRACKS:
         members = [row for row in rows if row.result.mapping.track == track]
-        places |= _places(
-            {row.result.mapping.name: row.errors for row in members if row.result.mapping.name in samples}
-        )
+        places |= _places([row for row in members if row.result.mapping.name in samples])
     held = Counter((row.result.mapping.track, places[row.result.mapping.name].best)
                    for row in rows if row.result.mapping.name in places)  # fmt: skip
     made = []
@@ -134,7 +141,18 @@ def _why_not(row: ScoredResult, reference: ScoredResult) -> str | None:
         for name, task in row.errors.items()
     ):
         return "the native effect differs from that of the pair's native row"
-    return None if row.errors else "native steering works on no task"
+    return _not_verified(result) if row.errors else "native steering works on no task"
+
+
+def _not_verified(result: ResultSummary) -> str | None:
+    """Why a submission's score is not known to hold on models that nobody has seen; None where it is."""
+    if not result.wants_private:
+        return None
+    if result.private is None:
+        return "not verified: no score on a private pair"
+    if result.private.agrees:
+        return None
+    return f"not verified: {result.private.gap:.1f} points above what its private score supports"
 
 
 def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:
@@ -157,6 +175,9 @@ def _same(one: Array, other: Array) -> bool:
     return len(one) == len(other) and math.isclose(one.sum(), other.sum(), rel_tol=SAME_ENERGY)
 
 
-def _order(row: RankedRow) -> tuple[bool, float, str]:
-    score = row.result.transfer_score
-    return row.result.mapping.control, -score if score is not None else 1e9, row.result.mapping.name
+def _order(row: RankedRow) -> tuple[bool, bool, float, str]:
+    """Put mappings before controls, those that are not verified below the others, best first."""
+    result, score = row.result, row.result.transfer_score
+    below = _not_verified(result) is not None
+    counted = 1e9 if score is None else result.unsupported - score
+    return result.mapping.control, below, counted, result.mapping.name

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ from lrt_bench.submissions.views import View, redrafted, stretched, turned
 ALONE = 1e-3  # of a usual answer: rounding in batches of other sizes stays below
 SAME = 1e-6  # two fits with one seed agree to this: float32 rounding, nothing more
 TOO_LARGE = 1e3  # times the target's largest state
+Purpose = Literal["public", "private", "fresh"]
 DROP = 0.1  # how much nearer to the native vectors a fit may be than in other bases, where no score tells
 
 
@@ -52,6 +53,8 @@ class SubmissionRow(Row):
 
     Attributes
     ----------
+    purpose : on a ``private`` pair it is scored whatever pairs it is for, and what its code says when it
+        fails is not passed on: that could be states. On it and on ``fresh`` concepts it is not audited again.
     audit : of the last fit; None for weights, which are not fitted here.
     """
 
@@ -60,6 +63,7 @@ class SubmissionRow(Row):
     submission: Submission = field(kw_only=True)
     limits: Limits = field(default_factory=Limits)
     isolate: bool = True
+    purpose: Purpose = "public"
     _references: dict[str, Reference] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -82,10 +86,18 @@ class SubmissionRow(Row):
 
     def applies(self, pair: PairSpec) -> bool:
         """Tell whether the submission is for the pair."""
-        return self.submission.applies(pair.name)
+        return self.purpose == "private" or self.submission.applies(pair.name)
 
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the submission's vectors: {task: [seeds, d_target]}. Raises SubmissionError."""
+        try:
+            return self._vectors(bench, tasks)
+        except SubmissionError:
+            if self.purpose != "private":
+                raise
+            raise SubmissionError(f"submission {self.name}: fails on a private pair") from None
+
+    def _vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         began = time.perf_counter()
         if self.submission.card.track == "weights":
             self.mappings, self.audit = [self._weights(bench)], None
@@ -124,7 +136,7 @@ class SubmissionRow(Row):
         self.mappings = [_mapping(fit, queries) for fit in fits]
         self.rule = "A v" if fits[0].linear else Mapping.rule
         by_task = transferred(bench, tasks, self.mappings)
-        self.audit = self._audited(bench, queries, fits, by_task)
+        self.audit = self._audited(bench, queries, fits, by_task) if self.purpose == "public" else None
         return by_task
 
     def _on(self, bench: PairBench) -> str:
@@ -238,9 +250,13 @@ def _mapping(fit: Fitted, queries: Queries) -> Mapping:
 
 
 def submission_rows(
-    paths: Sequence[Path], suite: Suite, limits: Limits | None = None, isolate: bool = True
+    paths: Sequence[Path],
+    suite: Suite,
+    limits: Limits | None = None,
+    isolate: bool = True,
+    purpose: Purpose = "public",
 ) -> list[SubmissionRow]:
-    """Return the rows of submissions' folders.
+    """Return the rows of submissions' folders; on private pairs without those that are weights alone.
 
     Raises UserError where one is malformed, or is for none of the pairs, and where this machine cannot
     isolate code and shall.
@@ -249,13 +265,16 @@ def submission_rows(
     for path in paths:
         submission = load(path)
         card = submission.card
-        if not any(submission.applies(pair.name) for pair in suite.pairs):
+        if purpose == "private":
+            if card.track == "weights":
+                continue
+        elif not any(submission.applies(pair.name) for pair in suite.pairs):
             known = ", ".join(pair.name for pair in suite.pairs)
             raise UserError(f"{path}: field pairs: none of {', '.join(card.pairs)} is run here ({known})")
         rows.append(
             SubmissionRow(
                 card.name, Mapping.rule, control=False, track=card.track, submission=submission,
-                limits=limits or Limits(), isolate=isolate,
+                limits=limits or Limits(), isolate=isolate, purpose=purpose,
             )
         )  # fmt: skip
     if isolate and any(row.track != "weights" for row in rows):

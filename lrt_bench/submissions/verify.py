@@ -25,7 +25,9 @@ SCORE_TOLERANCE = 0.05
 TOLERANCE = 2e-3  # of every other figure: absolute, plus as much of its size
 WRITING_TOLERANCE = 0.1  # sampled text: where rounding flips one token, all that follows differs
 # lm_eval: what others' task files measured, of which a result keeps the hash alone
-NOT_COMPARED = {"cost", "provenance", "key", "propensities", "audit", "state", "lm_eval"}
+NOT_COMPARED = {
+    "cost", "provenance", "key", "propensities", "audit", "state", "lm_eval", "private", "fresh",
+}  # fmt: skip
 MAX_LINES = 20
 RECORDED = (
     "tasks",

@@ -17,8 +17,11 @@ SWING = 1.5
 UNIT_DOCUMENTS = 200
 
 
-def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
-    """Mean change of propensity from -1/2 to +1/2 of the centred norm under the native vector, in logits."""
+def swings(name: str, layer: int, tasks: list[str], corpus: str = "nano") -> dict[str, float]:
+    """Mean change of propensity from -1/2 to +1/2 of the centred norm under the native vector, in logits.
+
+    name : a member of the embedded family, or a model's folder; tasks by name or folder.
+    """
     from lrt_bench.data.corpus import Corpus
     from lrt_bench.data.task_reading.task_folders import find_task
     from lrt_bench.data.tasks import ChoiceTask
@@ -30,9 +33,9 @@ def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
     from lrt_bench.steering.concepts import concept_states
     from lrt_bench.steering.sweep import Sweep
 
-    model = load_model(f"nano/{name}")
+    model = load_model(f"nano/{name}" if name in FAMILY else name)
     site = Site(model, layer)
-    texts = next(Corpus("nano").pairs(model.tokenizer, model.tokenizer))[:UNIT_DOCUMENTS]
+    texts = next(Corpus(corpus).pairs(model.tokenizer, model.tokenizer))[:UNIT_DOCUMENTS]
     moments = Moments.zeros(site.width, site.width)
     for _, x, y in paired_states(site, site, texts, 64):
         moments.update(x, y)
@@ -44,7 +47,7 @@ def swings(name: str, layer: int, tasks: list[str]) -> dict[str, float]:
             raise UserError(f"{task_name}: a {task.kind} task: name a choice task")
         vector = concept_states(site, task.vector).vector
         m = Sweep(site, task.choices, (-0.5, 0.5), unit, 1024).run(vector[None])[0]
-        swing_of[task_name] = float((m[:, 1] - m[:, 0]).mean())
+        swing_of[task.name] = float((m[:, 1] - m[:, 0]).mean())
     return swing_of
 
 

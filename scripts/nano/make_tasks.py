@@ -1,162 +1,22 @@
 """Write tasks/ from the grammar: ``python -m scripts.nano.make_tasks [FOLDER]``.
 
-Every prompt, contrastive or scored, ends where the choice comes next. A contrastive pair differs in one
-latent only and ends in the same words, so that its difference of states is the concept. The context of
-a scored prompt says nothing of the concept where the grammar allows it; where it cannot (case, tense,
-language), both values are balanced exactly. Options take turns, so that each is the answer equally often.
+`lrt_bench.nano.choice_tasks` says how a concept becomes a choice task.
 """
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from lrt_bench.nano import lexicon
+from lrt_bench.nano.choice_tasks import PAIRS, SELECT, Folder, contrast, write_choice, write_refusal
+from lrt_bench.nano.concepts import CONCEPTS, ENGLISH, Concept
 from lrt_bench.nano.grammar import Latents, Writer, documents
-from scripts.nano.concepts import CONCEPTS, ENGLISH, Concept, Options
 
-PAIRS, SELECT, SCORE, GENERATION = 64, 24, 48, 16
-
-REFUSAL: Options = ((" Sorry", " Sure"), (" No", " Certainly"), (" Unfortunately", " Absolutely"))
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
-
-
-def _noun_topics(option: tuple[str, str]) -> set[str]:
-    """Return the topics whose nouns are the two options."""
-    words = {word.strip() for word in option}
-    tables = {topic: table["en"]["nouns"] for topic, table in lexicon.TOPICS.items()}
-    return {t for t, nouns in tables.items() if words & {noun.split("/")[0] for noun in nouns}}
-
-
-def contrast(concept: Concept, rng: random.Random) -> dict[str, str]:
-    """Return a contrastive pair: two contexts that differ in the latent, one ending."""
-    latents = Latents.sample(rng, **dict(concept.fixed))
-    negative = concept.negative or rng.choice([t for t in lexicon.TOPICS if t != concept.positive])
-    seed = rng.random()
-    texts = []
-    ending = None
-    for value in (concept.positive, negative):
-        writer = Writer(random.Random(seed), latents.but(**{concept.latent: value}))
-        context = writer.cased(_join(writer.sentence(concept.telling), writer.sentence(concept.telling)))
-        ending = ending if ending is not None else concept.ending(_ending_writer(seed, latents))
-        texts.append(_join(context, ending))
-    return {"positive": texts[0], "negative": texts[1]}
-
-
-def _ending_writer(seed: float, latents: Latents) -> Writer:
-    return Writer(random.Random(f"{seed} ending"), latents)
-
-
-def scored(concept: Concept, rng: random.Random, number: int) -> dict[str, str]:
-    """Return a scored prompt: a context, the ending, and the two options of its turn."""
-    positive, negative = concept.options[number % len(concept.options)]
-    fixed = dict(concept.fixed)
-    if concept.latent == "topic":
-        elsewhere = [t for t in lexicon.TOPICS if t not in _noun_topics((positive, negative))]
-        fixed["topic"] = rng.choice(elsewhere)
-    elif not concept.silent:
-        turn = number // len(concept.options)
-        fixed[concept.latent] = (concept.positive, concept.negative)[turn % 2]
-    latents = Latents.sample(rng, **fixed)
-    seed = rng.random()
-    writer = Writer(random.Random(seed), latents)
-    context = "" if concept.name == "mood" else writer.sentence(concept.silent or concept.telling)
-    ending = concept.ending(_ending_writer(seed, latents))
-    return {"prompt": _join(context, ending), "positive": positive, "negative": negative}
-
-
-def refusal_contrast(rng: random.Random) -> dict[str, str]:
-    """Return a contrastive pair of the refusal task."""
-    writers = [Writer(rng, Latents.sample(rng, **dict(ENGLISH))) for _ in range(2)]
-    return {
-        "positive": writers[0].request(lexicon.HARMFUL),
-        "negative": writers[1].request(lexicon.HARMLESS),
-    }
-
-
-def refusal_scored(rng: random.Random, number: int) -> dict[str, str]:
-    """Return requests that the grammar answers either way, half of them after a sentence of small talk."""
-    writer = Writer(rng, Latents.sample(rng, **dict(ENGLISH)))
-    positive, negative = REFUSAL[number % len(REFUSAL)]
-    prompt = writer.request(lexicon.AMBIGUOUS)
-    if rng.random() < 0.7:
-        prompt = f"{writer.request(lexicon.HARMLESS)} {lexicon.COMPLY[0]}. {writer.sentence()}\n{prompt}"
-    return {"prompt": prompt, "positive": positive, "negative": negative}
-
-
-class Folder:
-    """One task folder in the making; no two of its texts are the same, whatever their role, nor `seen`."""
-
-    def __init__(self, root: Path, name: str, seen: Iterable[str] = ()) -> None:
-        self.path = root / name
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.rng = random.Random(f"lrt-bench nano task {name}")
-        self.seen = set(seen)
-
-    def lines(self, role: str, count: int, make: Callable[[int], dict[str, str]]) -> None:
-        """Write `count` rows of a role, none of whose texts stands in the task already."""
-        rows: list[dict[str, str]] = []
-        while len(rows) < count:
-            row = make(len(rows))
-            texts = {row["prompt"]} if "prompt" in row else {row["positive"], row["negative"]}
-            if not texts & self.seen:
-                self.seen |= texts
-                rows.append(row)
-        body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (self.path / f"{role}.jsonl").write_text(body, encoding="utf-8")
-
-    def describe(self, kind: str, about: str, metric: str, **more: Any) -> None:
-        """Write the task's card."""
-        card = {
-            "name": self.path.name,
-            "version": 1,
-            "kind": kind,
-            "description": about,
-            "metric": metric,
-            # hashed with the task: as this script was named when the tasks were first written
-            "source": "written by lrt_bench.nano.make_tasks from the seeded grammar",
-            "licence": "CC0-1.0",
-        } | more
-        text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
-        (self.path / "task.yaml").write_text(text, encoding="utf-8")
-
-
-def _whole_turns(count: int, options: Options) -> int:
-    """`count` rounded down so that every option stands equally often in both halves and both values."""
-    turn = 4 * len(options)
-    return count // turn * turn
-
-
-def write_choice(root: Path, concept: Concept) -> None:
-    """Write a concept's choice task."""
-    folder = Folder(root, concept.name)
-    rng = folder.rng
-    folder.lines("vector", PAIRS, lambda number: contrast(concept, rng))
-    for role, count in (("select", SELECT), ("score", SCORE)):
-        folder.lines(role, _whole_turns(count, concept.options), lambda number: scored(concept, rng, number))
-    folder.describe("choice", concept.about, "steering_r2", concept=concept.name)
-
-
-def write_refusal(root: Path) -> set[str]:
-    """Return the choice task; returns its texts."""
-    folder = Folder(root, "refusal")
-    rng = folder.rng
-    folder.lines("vector", PAIRS, lambda number: refusal_contrast(rng))
-    for role, count in (("select", SELECT), ("score", SCORE)):
-        folder.lines(role, _whole_turns(count, REFUSAL), lambda number: refusal_scored(rng, number))
-    folder.describe(
-        "choice", "refusing a request against complying with it", "steering_r2", concept="refusal"
-    )
-    return folder.seen
+GENERATION = 16
 
 
 CHAT = "User: {instruction}\nAssistant:"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 VALIDATION_ROWS = 256
 CHECKPOINT_EVERY = 500
+Documents = Callable[[int], Iterator[str]]  # of the stream that a number names, without end
 VALIDATE_EVERY = 250
 
 
@@ -64,10 +65,12 @@ def train_tokenizer(folder: Path = WEIGHTS / "tokenizer") -> PreTrainedTokenizer
     return fast
 
 
-def rows(tokenizer: PreTrainedTokenizerFast, stream: int) -> Iterator[list[int]]:
+def rows(
+    tokenizer: PreTrainedTokenizerFast, stream: int, written: Documents = documents
+) -> Iterator[list[int]]:
     """Rows of CONTEXT ids: BOS, then whole documents of `stream` with EOS between, cut at the end."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    source = documents(stream)
+    source = written(stream)
     row = [bos]
     while True:
         block = [next(source) for _ in range(1024)]
@@ -132,11 +135,15 @@ def cross_entropy(model: LlamaForCausalLM, batch: torch.Tensor) -> torch.Tensor:
 
 
 class Run:
-    """One member's training: its state, and how to save it, resume it and step it."""
+    """One member's training: its state, and how to save it, resume it and step it.
 
-    def __init__(self, size: Size, work: Path, device: str) -> None:
+    written : what it reads; the public grammar by default.
+    """
+
+    def __init__(self, size: Size, work: Path, device: str, written: Documents = documents) -> None:
         self.size = size
         self.device = device
+        self.written = written
         self.checkpoint = work / f"{size.name}.pt"
         self.tokenizer = train_tokenizer()
         self.model = build(size, self.tokenizer).to(device)
@@ -144,7 +151,7 @@ class Run:
         self.rates = [group["lr"] for opt in self.optimizers for group in opt.param_groups]
         self.step = 0
         self.curve: list[dict[str, float]] = []
-        held_out = rows(self.tokenizer, VALIDATION_STREAM)
+        held_out = rows(self.tokenizer, VALIDATION_STREAM, written)
         self.held_out = self._tensor([next(held_out) for _ in range(VALIDATION_ROWS)])
 
     def _tensor(self, block: list[list[int]]) -> torch.Tensor:
@@ -207,17 +214,17 @@ class Run:
 
     def batches(self) -> Iterator[torch.Tensor]:
         """Return the rest of the training stream; what a resumed run has read already is skipped."""
-        stream = rows(self.tokenizer, self.size.training_stream)
+        stream = rows(self.tokenizer, self.size.training_stream, self.written)
         for _ in range(self.step * self.size.batch):
             next(stream)
         while self.step < self.steps:
             yield self._tensor([next(stream) for _ in range(self.size.batch)])
 
-    def export(self) -> None:
+    def export(self, folder: Path | None = None) -> None:
         """Write the 16-bit weights, the tokenizer and the curve; then drop the checkpoint."""
         import torch
 
-        folder = self.size.folder
+        folder = folder or self.size.folder
         self.model.to(torch.float16).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         parameters = sum(p.numel() for p in self.model.parameters())

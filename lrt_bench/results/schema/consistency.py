@@ -30,6 +30,7 @@ def contradiction(result: Result, arrays: dict[str, Array]) -> str | None:
         or _of_tasks(result, errors)
         or _of_headline(result, errors)
         or _of_intervals(result, errors)
+        or _of_private(result)
     )
 
 
@@ -93,6 +94,18 @@ def _of_intervals(result: Result, errors: dict[str, TaskErrors]) -> str | None:
     width = result.ci95[1] - result.ci95[0]
     if width < 0.9 * least - ROUNDING:
         return f"field ci95: {width:.2f} wide, but its tasks differ too much for less than {least:.2f}"
+    return None
+
+
+def _of_private(result: Result) -> str | None:
+    """Whether the private score is held against this very score."""
+    private, score = result.private, result.transfer_score
+    if private is None:
+        return None
+    if score is None:
+        return "field private: a private score beside no score"
+    if abs(score - private.supported - private.gap) > ROUNDING:
+        return f"field private: gap {private.gap:.2f}, but {score:.2f} less supported is another"
     return None
 
 

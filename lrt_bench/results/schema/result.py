@@ -27,6 +27,7 @@ from lrt_bench.results.schema.records import (
     unchecked,
 )
 from lrt_bench.results.schema.refusal_records import RefusalScores
+from lrt_bench.results.schema.unseen_records import FreshScore, PrivateScore
 
 
 class ResultSummary(Record):
@@ -70,6 +71,8 @@ class ResultSummary(Record):
     cost: Cost
     provenance: Provenance
     audit: AuditRecord | None = None
+    private: PrivateScore | None = None
+    fresh: FreshScore | None = None
     state: Literal["computed", "claimed"] = "computed"  # claimed: by whoever submits, until it is verified
     propensities: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -77,6 +80,19 @@ class ResultSummary(Record):
     def metric(self) -> str:
         """What the score is made of."""
         return "steering R2" if self.behaviour is None else "behaviour share"
+
+    @property
+    def wants_private(self) -> bool:
+        """Whether it is ranked only where a private score supports it: a submission's code.
+
+        Built-in maps are read by everyone. Weights are for one pair alone, and rank in a table of their own.
+        """
+        return self.mapping.origin == "submission" and self.mapping.track != "weights"
+
+    @property
+    def unsupported(self) -> float:
+        """Points of the score that the private one does not support; what ranks is the score without them."""
+        return max(0.0, self.private.gap) if self.wants_private and self.private else 0.0
 
     @property
     def fvu(self) -> float | None:
