@@ -12,7 +12,7 @@ import pytest
 from command_line import COMMAND, one_line, output_of
 
 from lrt_bench.submissions.sandbox import launcher as sandbox
-from lrt_bench.submissions.sandbox import seccomp
+from lrt_bench.submissions.sandbox import seccomp, view
 from lrt_bench.submissions.sandbox.calls import CALLS
 from lrt_bench.submissions.sandbox.launcher import (
     IsolationError,
@@ -186,9 +186,9 @@ def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
     package.mkdir(parents=True)
     (package / "score.jsonl").write_text("answers")
     (open_folder / "site-packages" / "other.py").write_text("")
-    folders = [str(open_folder / "site-packages"), *sandbox._site_folders()]
-    sandbox._view.cache_clear()
-    monkeypatch.setattr(sandbox, "_site_folders", lambda: folders)
+    folders = [str(open_folder / "site-packages"), *view.site_folders()]
+    view.machine_view.cache_clear()
+    monkeypatch.setattr(view, "site_folders", lambda: folders)
     program = (
         f"import os\nsite = {folders[0]!r}\n"
         "os.write(3, repr((sorted(os.listdir(site)), os.listdir(site + '/lrt_bench'))).encode())"
@@ -197,7 +197,7 @@ def test_an_installed_lrt_bench_is_hidden(open_folder, monkeypatch):
         with SandboxProcess(b"", {}, Limits(seconds=10), program=program.encode()) as process:
             assert process.rest(1000) == b"(['lrt_bench', 'other.py'], [])"
     finally:
-        sandbox._view.cache_clear()
+        view.machine_view.cache_clear()
 
 
 def _as_nobody(command: list[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """The cell that a stranger's code runs in: build it, then start the runner inside it.
 
-The module imports the standard library alone.
+The module imports the standard library and `kernel` alone.
 
-Run by `launcher.py` as ``python -I -S jail.py STATUS OUTPUT``; it reads what to build from standard input. It
-becomes three processes:
+`launcher.py` starts it in a process of its own, isolated and without site packages, with two descriptors,
+STATUS and OUTPUT; it reads what to build from standard input. It becomes three processes:
 
 - this one, outside: makes the namespaces, keeps descriptors of what the cell may see, waits;
 - init, process 1 of the cell: builds the file system, waits for the runner; when it ends, for whatever
@@ -23,37 +23,56 @@ import os
 import resource
 import select
 import signal
-import struct
 import sys
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from lrt_bench.submissions.sandbox.kernel import (
+    AT_FDCWD,
+    ATTR_NODEV,
+    ATTR_NOSUID,
+    ATTR_RDONLY,
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    KEYCTL,
+    MNT_DETACH,
+    MOVE_MOUNT,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    PIVOT_ROOT,
+    PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
+    PR_SET_PDEATHSIG,
+    JailError,
+    checked,
+    clone_tree,
+    drop_everything,
+    libc,
+    mount,
+    permitted,
+    prctl,
+    set_attributes,
+    set_capabilities,
+    syscall,
+)
+
 NOBODY = 65534
 INNER = 1000  # what the cell's processes take themselves for
 
-CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
-CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x4000, 0x40000
-MNT_DETACH = 2
-OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442  # the same numbers on every architecture
-PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-KEYCTL = {"x86_64": 250, "aarch64": 219}
-AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE = -100, 0x1000, 0x8000, 1
-MOVE_MOUNT_F_EMPTY_PATH = 4
-ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV, ATTR_NOEXEC = 1, 2, 4, 8
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS, PR_CAPBSET_DROP = 1, 4, 8, 24
-PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
-CAP_VERSION_3 = 0x20080522
 EMPTY, LOWER = ".empty", ".lower"  # of overlays, while they are made
 STAGE = b"/dev"  # exists everywhere, and nothing that the cell needs is looked up in it later
 FILE_LIMIT = 512_000_000
 GRACE = 5  # seconds of processor time
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-class JailError(Exception):
-    """A step that this machine refuses."""
 
 
 @dataclass(frozen=True)
@@ -62,44 +81,6 @@ class Trees:
 
     folders: list[tuple[int, str]]
     files: list[tuple[int, str]]
-
-
-def checked(result: int, what: str) -> int:
-    """Return a system call's result; raise JailError where it failed."""
-    if result < 0:
-        raise JailError(f"{what}: {os.strerror(ctypes.get_errno())}")
-    return result
-
-
-def prctl(option: int, *values: int) -> int:
-    """Call prctl(2)."""
-    return int(libc.prctl(option, *(ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4])))
-
-
-def syscall(number: int, what: str, *arguments: Any) -> int:
-    """Make a system call by its number.
-
-    Raises JailError where it fails.
-    """
-    return checked(int(libc.syscall(ctypes.c_long(number), *arguments)), what)
-
-
-def mount(source: bytes, target: bytes, kind: bytes | None, flags: int, options: bytes | None = None) -> None:
-    """Call mount(2).
-
-    Raises JailError.
-    """
-    result = libc.mount(source, target, kind, ctypes.c_ulong(flags), options)
-    checked(result, f"mount {(kind or b'').decode()} on {target.decode()}")
-
-
-def set_attributes(folder: int, path: bytes, flags: int, attributes: int) -> None:
-    """mount_setattr(2): unlike a remount it reaches what is mounted below, too."""
-    packed = struct.pack("=QQQQ", attributes, 0, 0, 0)
-    syscall(
-        MOUNT_SETATTR, "mount_setattr (wants Linux 5.12)", folder, path, ctypes.c_uint(flags), packed,
-        ctypes.c_size_t(len(packed)),
-    )  # fmt: skip
 
 
 def read_exactly(fd: int, size: int) -> bytes:
@@ -180,15 +161,6 @@ def _write_map(pid: int, uid: int, gid: int) -> bool:
     return True
 
 
-def clone_tree(path: str, attributes: int) -> int:
-    """Return a detached, read-only copy of a mount: a descriptor that can be attached in the cell."""
-    where = os.fsencode(path)
-    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | AT_RECURSIVE
-    fd = syscall(OPEN_TREE, f"open_tree {path}", AT_FDCWD, where, ctypes.c_uint(flags))
-    set_attributes(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes)
-    return fd
-
-
 def take_trees(plan: dict[str, Any]) -> Trees:
     """Take descriptors of all that the cell may see, while this identity can still reach them."""
     attributes = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV
@@ -203,34 +175,11 @@ def become_inner() -> None:
     prctl(PR_SET_KEEPCAPS, 1)
     os.setresgid(INNER, INNER, INNER)
     os.setresuid(INNER, INNER, INNER)
-    set_capabilities(_permitted())  # a change of user clears the effective ones
+    set_capabilities(permitted())  # a change of user clears the effective ones
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     number = KEYCTL.get(os.uname().machine)
     if number is not None:  # a new session keyring: the scorer's would be inherited
         libc.syscall(ctypes.c_long(number), ctypes.c_long(1), ctypes.c_void_p(None))
-
-
-def _permitted() -> int:
-    header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)()
-    checked(libc.capget(header, data), "capget")
-    return data[1] | data[4] << 32
-
-
-def set_capabilities(mask: int) -> None:
-    """Set the effective and permitted capabilities; none is inheritable."""
-    header = (ctypes.c_uint32 * 2)(CAP_VERSION_3, 0)
-    low, high = mask & 0xFFFFFFFF, mask >> 32
-    checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
-
-
-def drop_everything() -> None:
-    """No capability now, none later."""
-    for capability in range(64):
-        prctl(PR_CAPBSET_DROP, capability)
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    set_capabilities(0)
-    checked(prctl(PR_SET_NO_NEW_PRIVS, 1), "no_new_privs")
 
 
 def build_root(plan: dict[str, Any], trees: Trees, files: bytes) -> None:
@@ -433,10 +382,10 @@ def main(status: int, output: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(init, 0)[1]) & 0xFF
 
 
-if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:]]
+def start(status: int, output: int) -> NoReturn:
+    """Run `main` as the whole of this process; what went wrong is written to `status`."""
     try:
-        sys.exit(main(*arguments))
+        sys.exit(main(status, output))
     except (JailError, OSError) as problem:
-        os.write(arguments[0], str(problem).encode())
+        os.write(status, str(problem).encode())
         sys.exit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import itertools
 import json
 import os
@@ -20,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -31,33 +29,23 @@ from typing import Any
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import PACKAGE
+from lrt_bench.submissions.sandbox import view
 from lrt_bench.submissions.sandbox.memory import MemoryGroup
 from lrt_bench.submissions.sandbox.seccomp import SECCOMP, filter_program
 
 GIB = 2**30
-HERE = Path(__file__).parent
-OWN_FILES = ("__init__.py", "_version.py", "errors.py", "mappings/*.py")  # all that a submission may import
-NEEDED = ("torch", "numpy", "safetensors")
-SYSTEM = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/nix/store")
-READABLE = (
-    "/etc/ld.so.cache",
-    *(f"/sys/devices/system/cpu/{name}" for name in ("online", "possible", "present")),
-)
 CHUNK = 1 << 18
-ROOT_BYTES = 16 * 2**20  # of the cell's root in memory, beside the copies of single files
 SWITCHES = (  # of the kernel: its name, the value that forbids user namespaces, one that allows them
     ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
     ("kernel.unprivileged_userns_clone", "0", "1"),
     ("user.max_user_namespaces", "0", "10000"),
 )
-PYTHON = (
-    os.path.realpath(sys.executable),
-    "-I",
-    "-S",
-    "-B",
-    "-X",
-    "utf8",
-)  # a virtual environment's is a link
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from lrt_bench.submissions.sandbox import jail
+jail.start(int(sys.argv[2]), int(sys.argv[3]))
+"""
 ENDINGS = {
     "SIGKILL": "SIGKILL: out of memory, or by itself",
     "SIGXCPU": "SIGXCPU: its processor time is used up",
@@ -107,58 +95,6 @@ def frame(data: bytes) -> bytes:
     return len(data).to_bytes(8, "little") + data
 
 
-def _site_folders() -> list[str]:
-    folders = []
-    for name in NEEDED:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise UserError(f"{name} is not installed: a submission's runner needs it")
-        folders.append(str(Path(spec.origin).parent.parent))
-    return list(dict.fromkeys(folders))
-
-
-@functools.cache
-def _view() -> dict[str, Any]:
-    """Return what of this machine is seen in a cell: libraries and Python, nothing that a user wrote.
-
-    binds : folders, which the cell has an overlay of its own over. copies : single files.
-    """
-    wanted = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), f"{sys.base_prefix}/lib"]
-    wanted += [*SYSTEM, *_site_folders(), PYTHON[0], *READABLE]
-    binds: list[str] = []
-    links = []
-    for path in wanted:
-        if os.path.islink(path):
-            if path in SYSTEM:
-                links.append((path, os.readlink(path)))
-            path = os.path.realpath(path)
-        if os.path.exists(path) and not any(_inside(path, bound) for bound in binds):
-            binds = [bound for bound in binds if not _inside(bound, path)] + [path]
-    copies = [path for path in binds if not os.path.isdir(path)]
-    hidden = [f"{folder}/lrt_bench" for folder in _site_folders()]
-    return {
-        "binds": [path for path in binds if path not in copies],
-        "copies": copies,
-        "links": [link for link in links if not any(_inside(link[0], bound) for bound in binds)],
-        "hidden": hidden,
-        "root_bytes": ROOT_BYTES + sum(os.stat(path).st_size for path in copies),
-    }
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-@functools.cache
-def _own_files() -> dict[str, bytes]:
-    """Return the runner, and the modules that a submission may import."""
-    files = {"/lrt/runner.py": (HERE / "runner.py").read_bytes()}
-    for pattern in OWN_FILES:
-        for path in sorted(PACKAGE.glob(pattern)):
-            files[f"/lrt/lrt_bench/{path.relative_to(PACKAGE)}"] = path.read_bytes()
-    return files
-
-
 @dataclass
 class SandboxProcess:
     """A runner process and the two pipes to it; leaving the context ends it and all that it started.
@@ -185,7 +121,7 @@ class SandboxProcess:
         self._memory: MemoryGroup | None = None
         self._outgoing: Iterator[bytes] = iter(())
         self._pending = memoryview(b"")
-        files = _own_files() | {"/submission/mapping.py": self.code}
+        files = view.own_files() | {"/submission/mapping.py": self.code}
         if self.program is not None:
             files["/lrt/runner.py"] = self.program
         self._output, output = os.pipe()
@@ -205,13 +141,13 @@ class SandboxProcess:
     def _start_in_cell(self, files: dict[str, bytes], output: int, status: int) -> None:
         # Libraries open two devices as they are imported. The cell has plain files of its own in their place.
         files = files | {"/dev/urandom": secrets.token_bytes(4096)}
-        plan = _view() | {
+        plan = view.machine_view() | {
             "files": [(path, len(data)) for path, data in files.items()],
             "scratch_bytes": self.limits.scratch,
             "limits": self.limits.resources(),
-            "command": [*PYTHON, "/lrt/runner.py"],
+            "command": [*view.PYTHON, "/lrt/runner.py"],
         }
-        command = [*PYTHON, str(HERE / "jail.py"), str(status), str(output)]
+        command = [*view.PYTHON, "-c", START, str(PACKAGE.parent), str(status), str(output)]
         self._process = _launch(command, pass_fds=(status, output))
         self._memory = MemoryGroup(self.limits.memory)
         self._memory.take(self._process.pid)  # it waits for its plan, so all of the cell is in the group
@@ -238,12 +174,12 @@ class SandboxProcess:
                 with contextlib.suppress(ValueError, OSError):  # not every system knows every limit
                     jail.set_limits({name: value})
 
-        self._process = _launch([*PYTHON, f"{folder}/lrt/runner.py"], pass_fds=(3,), preexec_fn=prepare)
+        self._process = _launch([*view.PYTHON, f"{folder}/lrt/runner.py"], pass_fds=(3,), preexec_fn=prepare)
         self.send([self._orders(f"{folder}/lrt", f"{folder}/submission", folder)])
 
     def _orders(self, own: str, submission: str, scratch: str) -> bytes:
         orders = self.orders | {
-            "paths": [own, *_site_folders()],
+            "paths": [own, *view.site_folders()],
             "mapping": f"{submission}/mapping.py",
             "scratch": scratch,
             "filter": filter_program(platform.machine()) if self.isolate else [],
