@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: pretrained evaluate test test-fast lint family tasks figures leaderboard results bench forecast vendor clean coverage \
+.PHONY: pretrained evaluate test test-fast lint family private-family tasks figures leaderboard results bench forecast vendor clean coverage \
 	docs findings gpu-check try-wheel check-tag check-submissions score-submissions summary publish gpu namespaces audit-workflows
 
 evaluate: .venv/.installed
@@ -31,6 +31,11 @@ family: .venv/.installed
 	$(BIN)/python -m scripts.nano.train_sae
 	$(MAKE) --no-print-directory tasks
 	$(BIN)/python -m scripts.nano.gate
+
+# Members S and M from a secret, outside the repository: OUT=FOLDER, and SEED=SECRET where it is not to be drawn.
+# SEED goes by the environment alone, so that no list of processes shows it.
+private-family: .venv/.installed
+	@OMP_NUM_THREADS=1 $(BIN)/python -m scripts.nano.private "$${OUT:?OUT=FOLDER: where the family is to lie}"
 
 tasks: .venv/.installed
 	$(BIN)/python -m scripts.nano.make_tasks
@@ -132,7 +137,8 @@ check-submissions: .venv/.installed
 	$(CHANGED) | xargs -0 -r -n1 $(BIN)/lrt-bench submit check
 
 score-submissions: .venv/.installed
-	$(CHANGED) | xargs -0 -r -n1 printf -- '--submission\0%s\0' | xargs -0 -r $(BIN)/lrt-bench evaluate
+	$(CHANGED) | xargs -0 -r -n1 printf -- '--submission\0%s\0' | xargs -0 -r $(BIN)/lrt-bench evaluate \
+		$(if $(PRIVATE),--private "$$PRIVATE")
 
 summary: .venv/.installed
 	@$(BIN)/lrt-bench summary results

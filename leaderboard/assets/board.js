@@ -9,8 +9,9 @@
   const picked = new Set();
   // places in a row of the data
   const PAIR = 0, NAME = 1, KIND = 2, STATE = 3, DATE = 4, WHY = 5, RANK = 6, TIED = 7, SCORE = 8, LOW = 9,
-    HIGH = 10, R2 = 11, RD = 12, FVU = 13, FIT = 14;
-  const HEADS = ["pair", "rank", "mapping", "score", "r2", "rd", "fvu", "fit", "state", "date"];
+    HIGH = 10, R2 = 11, RD = 12, FVU = 13, FIT = 14, FRESH = 15, GAP = 16, GAP_LOW = 17, GAP_HIGH = 18;
+  const UNSEEN = data.unseen ? ["fresh", "gap"] : [];  // only where a row has a score on what nobody had seen
+  const HEADS = ["pair", "rank", "mapping", "score", ...UNSEEN, "r2", "rd", "fvu", "fit", "state", "date"];
 
   DataTable.ext.errMode = "throw";
 
@@ -33,6 +34,12 @@
     if (row[LOW] === null) return value;
     const range = "[" + lrt.number(row[LOW], 1) + ", " + lrt.number(row[HIGH], 1) + "]";
     return value + " " + html(el("span", { class: "range" }, range)) + html(bar(row));
+  }
+
+  function gap(row) {
+    if (row[GAP] === null) return /private/.test(lists.why[row[WHY]]) ? html(el("span", { class: "quiet" }, "not scored")) : "–";
+    const range = "[" + lrt.number(row[GAP_LOW], 1) + ", " + lrt.number(row[GAP_HIGH], 1) + "]";
+    return lrt.number(row[GAP], 1) + " " + html(el("span", { class: "range" }, range));
   }
 
   function rank(row) {
@@ -88,6 +95,9 @@
       }) },
       column("score", score, function (row) { return row[SCORE] === null ? -Infinity : row[SCORE]; },
         { className: "num ranks", orderSequence: ["desc", "asc"], type: "figure" }),
+      ...(data.unseen ? [figure("fresh", FRESH, 1), column("gap", gap, function (row) {
+        return row[GAP] === null ? -Infinity : row[GAP];
+      }, { className: "num wide", type: "figure" })] : []),
       figure("r2", R2, 3), figure("rd", RD, 3, { className: "num wider" }),
       figure("fvu", FVU, 3, { orderSequence: ["asc", "desc"] }),
       column("fit", function (row) { return row[FVU] === null ? "–" : seconds(row[FIT]); },

@@ -129,6 +129,11 @@ class Board:
         """All entries, pair by pair."""
         return [entry for pair in self.pairs for entry in pair.entries]
 
+    @cached_property
+    def unseen(self) -> bool:
+        """Whether a row has a score on private models or on drawn concepts."""
+        return any(entry.result.private or entry.result.fresh for entry in self.entries)
+
     def frame(self) -> DataFrame:
         """One row an entry in the board's order, with its state and the path of its record in the site."""
         entries = self.entries

@@ -143,7 +143,8 @@ def record(
     """Append a line for every change since the ledger's last lines, and return what was appended.
 
     state : of the entries that are added, re-scored or named in `only` (SUITE/PAIR/MAPPING); a re-scored
-        entry is claimed again unless it is given. Raises UserError on an unknown name or an empty reason.
+        entry is claimed again unless it is given. Raises UserError on an unknown name or an empty reason, and
+        where a submission would be verified whose private score does not agree.
     """
     if not reason.strip() or any(ord(letter) < 32 for letter in reason):
         raise UserError("--reason: say in one line why the ranking changes")
@@ -161,6 +162,7 @@ def record(
             action = _action(entry, last.get(entry.key), state, "/".join(entry.key) in only)
             if action:
                 given = state or (last[entry.key].state if action == "state" else CLAIMED)
+                _check_verified(entry, given)
                 fresh.append(_line(date, action, entry, given, ranking, reason))
         earlier = [line.ranking for line in lines if (line.suite, line.pair) == (pair.suite, pair.name)]
         if len(fresh) == before and earlier and earlier[-1] != ranking and mappings(pair):
@@ -175,6 +177,15 @@ def record(
     if fresh:
         _write(path, [*lines, *fresh])
     return fresh
+
+
+def _check_verified(entry: Entry, state: str) -> None:
+    result = entry.result
+    if state == "verified" and result.wants_private and not (result.private and result.private.agrees):
+        raise UserError(
+            f"--state verified: {'/'.join(entry.key)}: {entry.unranked or 'not ranked'}; "
+            "score it with `evaluate --private FOLDER`, or give another state"
+        )
 
 
 def _action(entry: Entry, last: Line | None, state: str | None, named: bool) -> str | None:

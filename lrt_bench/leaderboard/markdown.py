@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.results.frame import records
 
 Row = dict[str, Any]  # of `Board.frame`
+UNSEEN = {  # columns that are shown where a row has something in them, with the ends of their intervals
+    "private": ("private_score", ("private_low", "private_high")),
+    "gap": ("private_gap", ("private_gap_low", "private_gap_high")),
+    "fresh concepts": ("fresh_score", ("fresh_low", "fresh_high")),
+}
 BARS = 20  # more don't fit into the figure
 
 
@@ -44,22 +49,30 @@ def _pair(rows: list[Row]) -> Iterator[str]:
     yield ""
     yield f"{source}:{layers} to {target}:{first['target_layer']}"
     yield ""
-    yield "| rank | row | Transfer Score | steering R2 | r(D) | FVU | fit |"
-    yield "| --- | --- | --- | ---: | ---: | ---: | ---: |"
-    yield from (_row(row) for row in rows)
+    shown = [title for title, (name, _) in UNSEEN.items() if any(row[name] is not None for row in rows)]
+    heads = ["rank", "row", "Transfer Score", *shown, "steering R2", "r(D)", "FVU", "fit"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| --- | --- | --- |{' --- |' * len(shown)} ---: | ---: | ---: | ---: |"
+    yield from (_row(row, shown) for row in rows)
     yield ""
     if scored := [row for row in rows if row["transfer_score"] is not None]:
         yield from _figure(scored[:BARS])
 
 
-def _row(row: Row) -> str:
+def _row(row: Row, unseen: Sequence[str]) -> str:
     name = f"*{_escaped(row['mapping'])}*" if row["control"] else _escaped(row["mapping"])
     rank = f"{row['rank']}{' =' if row['tied'] else ''}" if row["rank"] else _escaped(row["unranked"] or "")
     score = number(row["transfer_score"], 1)
     if row["ci95_low"] is not None:
         score += f" [{number(row['ci95_low'], 1)}, {number(row['ci95_high'], 1)}]"
-    scores = (number(row[column]) for column in ("steering_r2", "correlation_delta", "fvu"))
-    return f"| {' | '.join([rank, name, score, *scores])} | {seconds(row['fit_seconds'])} |"
+    scores = [number(row[column]) for column in ("steering_r2", "correlation_delta", "fvu")]
+    beside = [_with_ends(row, *UNSEEN[title]) for title in unseen]
+    return f"| {' | '.join([rank, name, score, *beside, *scores])} | {seconds(row['fit_seconds'])} |"
+
+
+def _with_ends(row: Row, name: str, ends: tuple[str, str]) -> str:
+    text = number(row[name], 1)
+    return text if row[ends[0]] is None else f"{text} [{', '.join(number(row[end], 1) for end in ends)}]"
 
 
 def _figure(rows: list[Row]) -> Iterator[str]:

@@ -96,8 +96,30 @@ def site(record: SiteRecord) -> Markup:
     )
 
 
-def result_row(row: Row, root: str, with_pair: bool) -> Markup:
-    """Return a result's row in a table of results; macros.html has the heads."""
+def gap(row: Row) -> Markup:
+    """Score less what the private one supports, with its interval; a submission without one says so."""
+    if row["private_gap"] is None:
+        missing = row["origin"] == "submission" and row["track"] != "weights"
+        return Markup('<span class="quiet">not scored</span>' if missing else DASH)
+    ends = f"[{number(row['private_gap_low'], 1)}, {number(row['private_gap_high'], 1)}]"
+    supported = f"{number(row['private_score'], 1)}, which supports {number(row['supported_score'], 1)}"
+    text = f'{number(row["private_gap"], 1)} <span class="range">{ends}</span>'
+    return Markup(f'<span title="private score {supported}">{text}</span>')
+
+
+def fresh(row: Row) -> Markup:
+    """Score on drawn concepts."""
+    if row["fresh_score"] is None:
+        return Markup(DASH)
+    title = f"{row['fresh_concepts']} concepts of the draw {row['fresh_draw'][:8]}"
+    return Markup(f'<span title="{title}">{number(row["fresh_score"], 1)}</span>')
+
+
+def result_row(row: Row, root: str, with_pair: bool, unseen: bool = False) -> Markup:
+    """Return a result's row in a table of results; macros.html has the heads.
+
+    unseen : whether the table has the columns of scores on what nobody had seen.
+    """
     pair = f"{slug(row['suite'])}--{slug(row['pair'])}"
     kind = ' class="control"' if row["control"] else "" if row["rank"] else ' class="unranked"'
     link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(row["pair"])}</a></td>'
@@ -105,11 +127,12 @@ def result_row(row: Row, root: str, with_pair: bool) -> Markup:
     kinds = ("num wide", "num wider", "num wide", "num wide")
     scores = (*(number(row[key]) for key in ("steering_r2", "correlation_delta", "fvu")), fit)
     beside = "".join([f'<td class="{kind}">{text}</td>' for kind, text in zip(kinds, scores, strict=True)])
+    unseen_cells = cells((fresh(row), gap(row)), "num wide") if unseen else ""
     return Markup(
         f"<tr{kind}>{link if with_pair else ''}<td>{rank(row)}{'' if with_pair else groups(row)}</td>"
         f'<th scope="row"><a href="{root}mappings/{slug(row["mapping"])}.html#{pair}">'
         f"{name(row['mapping'])}</a></th>"
-        f'<td class="num">{score(row)}</td>{beside}<td class="wider">{state(row)}</td>'
+        f'<td class="num">{score(row)}</td>{unseen_cells}{beside}<td class="wider">{state(row)}</td>'
         f'<td class="wider date">{escape(row["created"][:10])}</td></tr>'
     )
 

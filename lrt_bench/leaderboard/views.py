@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences
+UNSEEN = ["fresh_score", "private_gap", "private_gap_low", "private_gap_high"]
 OVERVIEW_PAIRS, OVERVIEW_MAPPINGS = 12, 40
 OVERVIEW_COLUMNS = ["mapping", "pair", "transfer_score", "rank"]
 
@@ -121,6 +122,7 @@ def _apart(results: DataFrame) -> dict[str, str]:
 
 def index_data(shown: Sequence[Table]) -> dict[str, Any]:
     """Return the index's rows as columns, names and dates listed once: a tenth of the table's HTML."""
+    unseen = any(bool(table.results[name].notna().any()) for table in shown for name in UNSEEN)
     lists: dict[str, dict[str, int]] = {key: {} for key in ("pair", "name", "kind", "state", "date", "why")}
 
     def places(key: str, values: Iterable[str]) -> list[int]:
@@ -150,11 +152,13 @@ def index_data(shown: Sequence[Table]) -> dict[str, Any]:
                     *(_shortened(results[name], 1) for name in ("transfer_score", "ci95_low", "ci95_high")),
                     *(_shortened(results[name], 3) for name in ("steering_r2", "correlation_delta", "fvu")),
                     [float(f"{seconds:.3g}") for seconds in results["fit_seconds"]],
+                    *(_shortened(results[name], 1) for name in (UNSEEN if unseen else ())),
                 ],
             }
         )
     slugs = {place: slug(name) for name, place in lists["name"].items() if slug(name) != name}
-    return {"lists": {key: list(value) for key, value in lists.items()}, "slugs": slugs, "tables": made}
+    listed = {key: list(value) for key, value in lists.items()}
+    return {"lists": listed, "slugs": slugs, "unseen": unseen, "tables": made}
 
 
 def _shortened(column: Series, digits: int) -> list[float | None]:

@@ -92,7 +92,14 @@ def write_drawn(root: Path, drawn: Drawn, secret: str) -> Path:
         return scored(drawn.asked[number % turns], rng, number // turns)
 
     also = {drawn.second.latent: (drawn.second.positive, drawn.second.negative)} if drawn.second else {}
-    folder.lines("vector", PAIRS, lambda number: contrast(drawn.pair, rng, PUBLIC, also))
+
+    def pair(number: int) -> dict[str, str]:
+        while True:  # sentences that show neither latent make no pair
+            made = contrast(drawn.pair, rng, PUBLIC, also)
+            if made["positive"] != made["negative"]:
+                return made
+
+    folder.lines("vector", PAIRS, pair)
     whole = 4 * turns * len(drawn.asked[0].options)
     folder.lines("score", max(SCORE // whole, 1) * whole, prompt)
     about = " and ".join(concept.about for concept in drawn.asked)

@@ -133,6 +133,7 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
         "ci95_high": [interval[1] if interval else None for interval in intervals],
         "these_tasks_low": [interval[0] if interval else None for interval in these],
         "these_tasks_high": [interval[1] if interval else None for interval in these],
+        **_unseen_columns(results),
         "metric": [r.metric for r in results],
         "readout_score": [r.behaviour.readout_score if r.behaviour else None for r in results],
         "unembedding_score": [r.behaviour.unembedding_score if r.behaviour else None for r in results],
@@ -156,6 +157,29 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
         "peak_memory_bytes": [cost.peak_memory_bytes for cost in costs],
         "created": [r.provenance.created for r in results],
         "lrt_bench": [r.provenance.lrt_bench for r in results],
+    }
+
+
+def _unseen_columns(results: Sequence[ResultSummary]) -> dict[str, list[Any]]:
+    """Columns of the scores on what nobody had seen."""
+    private, fresh = [r.private for r in results], [r.fresh for r in results]
+    return {
+        "counted_score": [
+            None if r.transfer_score is None else r.transfer_score - r.unsupported for r in results
+        ],
+        "private_score": [p and p.score for p in private],
+        "private_low": [p and p.ci95[0] for p in private],
+        "private_high": [p and p.ci95[1] for p in private],
+        "supported_score": [p and p.supported for p in private],
+        "private_gap": [p and p.gap for p in private],
+        "private_gap_low": [p and p.gap_ci95[0] for p in private],
+        "private_gap_high": [p and p.gap_ci95[1] for p in private],
+        "private_commitment": [p and p.commitment for p in private],
+        "fresh_score": [f and f.score for f in fresh],
+        "fresh_low": [f.ci95[0] if f and f.ci95 else None for f in fresh],
+        "fresh_high": [f.ci95[1] if f and f.ci95 else None for f in fresh],
+        "fresh_concepts": [f and f.counted for f in fresh],
+        "fresh_draw": [f and f.draw for f in fresh],
     }
 
 

@@ -150,9 +150,9 @@ def _not_verified(result: ResultSummary) -> str | None:
         return None
     if result.private is None:
         return "not verified: no score on a private pair"
-    if result.private.agrees:
-        return None
-    return f"not verified: {result.private.gap:.1f} points above what its private score supports"
+    if result.private.gap_ci95[0] > 0:
+        return f"not verified: {result.private.gap:.1f} points above what its private score supports"
+    return None if result.private.tells else "not verified: the private pair tells too little of its score"
 
 
 def _same_prompts(task: TaskErrors, native: TaskErrors) -> bool:

@@ -67,7 +67,10 @@ def _notes(result: Result) -> Iterator[str]:
         yield f"{effect.task}: added nats by alpha {added}"
     for metric in result.lm_eval:
         yield _lm_eval(metric)
-    parts = {"fidelity": result.fidelity, "audit": result.audit, "cost": result.cost}
+    parts = {
+        "private": result.private, "fresh": result.fresh,
+        "fidelity": result.fidelity, "audit": result.audit, "cost": result.cost,
+    }  # fmt: skip
     for name, part in parts.items():
         if part is not None:
             yield f"{name}: {_listed(part.model_dump(exclude_none=True))}"

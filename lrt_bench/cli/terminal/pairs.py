@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ROW = (
     "mapping", "pair", "suite", "track", "control", "transfer_score", "rank", "tied", "complete",
     "steering_r2", "correlation_delta", "fvu", "fit_seconds",
+    "unranked", "private_score", "supported_score", "private_gap", "fresh_score",
 )  # fmt: skip
 SCORED: tuple[Column, ...] = (
     Column("mapping", least=24),
@@ -34,7 +36,10 @@ SCORED: tuple[Column, ...] = (
     Column("fit s", right=True, priority=3),
     Column("r(D)", right=True, priority=6),
     Column("steering\nR2", right=True, priority=5),
+    Column("private\nsupports", right=True, priority=1),
+    Column("fresh", right=True, priority=2),
 )
+OPTIONAL = {"private\nsupports": "supported_score", "fresh": "fresh_score"}  # shown where a row has one
 
 
 def as_rows(cells: Sequence[Cell], failures: Sequence[Failure] = ()) -> list[dict[str, Any]]:
@@ -83,12 +88,7 @@ def title(result: ResultSummary) -> str:
 def _scores(ranked_rows: Sequence[RankedRow]) -> Listing:
     rows = records(frame(ranked_rows))
     tracks = len({row["track"] for row in rows if not row["control"]}) > 1
-    shown = [_cells(row) for row in rows]
-    columns = SCORED
-    if not tracks:
-        place = [column.head for column in SCORED].index("track")
-        columns = SCORED[:place] + SCORED[place + 1 :]
-        shown = [row[:place] + row[place + 1 :] for row in shown]
+    columns, shown = _shown(rows, set() if tracks else {"track"})
     controls = next((number for number, row in enumerate(rows) if row["control"]), 0)
     return Listing(
         columns, shown, rows, title(ranked_rows[0].result),
@@ -121,6 +121,8 @@ def _footnote(rows: Sequence[RankedRow]) -> str:
         text += f"; not scorable in its tokenizer: {', '.join(result.not_scorable)}"
     if flagged := [r.result.mapping.name for r in rows if r.result.audit and r.result.audit.rotation_flag]:
         text += f"; rotation audit flags {', '.join(flagged)} (see `lrt-bench show`)"
+    if below := [r.result.mapping.name for r in rows if (r.unranked or "").startswith("not verified")]:
+        text += f"; not ranked without a private score that agrees: {', '.join(below)} (--private)"
     if not result.complete:
         text += "; incomplete (some of the suite's tasks or prompts alone): not ranked"
     return text
@@ -174,9 +176,17 @@ def _of_board(rows: list[dict[str, Any]]) -> Listing:
     first = rows[0]
     source = f"{first['source_model']}:{first['source_layers'] or first['source_layer']}"
     sites = f"{source} -> {first['target_model']}:{first['target_layer']}"
-    return Listing(
-        SCORED, [_cells(row) for row in rows], rows, f"{first['suite']} / {first['pair']}   {sites}"
-    )
+    return Listing(*_shown(rows), rows, f"{first['suite']} / {first['pair']}   {sites}")
+
+
+def _shown(
+    rows: Sequence[dict[str, Any]], left_out: AbstractSet[str] = frozenset()
+) -> tuple[tuple[Column, ...], list[tuple[str, ...]]]:
+    """Return the columns that have something to show, and the rows in them."""
+    empty = {head for head, name in OPTIONAL.items() if all(row[name] is None for row in rows)}
+    kept = [place for place, column in enumerate(SCORED) if column.head not in empty | left_out]
+    cells = [_cells(row) for row in rows]
+    return tuple(SCORED[place] for place in kept), [tuple(row[place] for place in kept) for row in cells]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -184,5 +194,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["mapping"], score(row), _rank(row), row["groups"] or "", row["track"],
         number(row["fvu"]), number(row["fit_seconds"], 2), number(row["correlation_delta"]),
-        number(row["steering_r2"]),
+        number(row["steering_r2"]), number(row["supported_score"], 1), number(row["fresh_score"], 1),
     )  # fmt: skip

@@ -10,6 +10,7 @@ from lrt_bench.results.schema.bounds import Count, Name, TransferScore
 from lrt_bench.results.schema.records import Record
 
 ROUNDING = 0.02  # points
+WIDEST = 60.0  # points from end to end: a gap that is less well known says nothing of a row
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Points = Annotated[float, Field(ge=-400, le=400)]
 Interval = tuple[Points, Points]
@@ -55,9 +56,14 @@ class PrivateScore(Record):
     references: Annotated[tuple[ReferenceScores, ...], Field(min_length=1, max_length=100)]
 
     @property
+    def tells(self) -> bool:
+        """Whether the gap is known well enough to tell anything."""
+        return self.gap_ci95[1] - self.gap_ci95[0] <= WIDEST
+
+    @property
     def agrees(self) -> bool:
         """Whether the public score is not clearly above what the private one supports."""
-        return self.gap_ci95[0] <= 0
+        return self.tells and self.gap_ci95[0] <= 0
 
     @model_validator(mode="after")
     def _holds(self) -> Self:
