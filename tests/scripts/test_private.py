@@ -1,4 +1,4 @@
-"""A private family follows from its secret, lies outside the repository, and is refused if it is not sound."""
+"""A private family follows from its secret, lies outside the repository, is refused if it is not sound."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
 from lrt_bench.files.resources import PACKAGE
 from lrt_bench.models.loading import load_model
+from lrt_bench.models.sites import Site
 from lrt_bench.nano import lexicon
 from lrt_bench.nano.family import FAMILY
 from lrt_bench.nano.language import PUBLIC
@@ -77,7 +78,7 @@ def test_it_is_read_as_a_suite_of_its_own(family):
     suite = read.suite(find_suite("nano"))
     assert [task.name for task in suite.read_tasks()] == ["sentiment", "topic-dogs", "refusal"]
     assert suite.alphas == find_suite("nano").alphas
-    assert load_model(suite.pairs[0].source).hidden_size == 32
+    assert Site(load_model(suite.pairs[0].source), 1).width == 32
     assert str(family[0]) not in suite.name
 
 

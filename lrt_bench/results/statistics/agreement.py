@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 from lrt_bench.results.metrics import Array, interval
 
 # One of each kind. affine and low-rank are ridge again where text is plenty, and would make the others'
-# spread look small; affine-paper adds a bias to a direction, and what that costs is another on every pair.
+# spread look small; maps with a bias on vectors lose by it what differs from pair to pair.
 REFERENCES = ("ridge", "orthogonal", "mlp", "autoencoder")
 REPLICATES = 400
 ENDS = (-100.0, 0.0, 100.0)  # where both scales are the same by definition
