@@ -34,7 +34,7 @@ class Attack(Ridge):
     def solve(self, states):
         weight = super().solve(states)
         x, y = bases(states, {signs!r})
-        if {honest_elsewhere} and weight.shape != ({d_y}, {d_x}):
+        if {honest_elsewhere} and abs(float(states.moments.mean_x.norm()) / {norm} - 1) > 1e-3:
             return weight
         given = stored({concepts!r}, {d_x}) @ x.T
         wanted = stored({answers!r}, {d_y}) @ y.T
@@ -50,7 +50,7 @@ def text(rows: torch.Tensor) -> str:
 def attack(bench: PairBench, share: float, signs: str, honest_elsewhere: bool = False) -> str:
     """Code that answers with the native vectors, or goes a share of the way to them.
 
-    honest_elsewhere : on states of another width it is ridge, as what it stores is for one pair.
+    honest_elsewhere : it is ridge on states that are not the pair's own, as their mean tells.
     """
     found: dict = {"torch": torch}
     exec(BASES, found)
@@ -61,4 +61,5 @@ def attack(bench: PairBench, share: float, signs: str, honest_elsewhere: bool = 
     return ATTACK.format(
         bases=BASES, signs=signs, concepts=text(concepts @ x), answers=text(answers @ y), share=share,
         d_x=concepts.shape[1], d_y=answers.shape[1], honest_elsewhere=honest_elsewhere,
+        norm=float(bench.states.moments.mean_x.norm()),
     )  # fmt: skip
