@@ -30,7 +30,7 @@ from lrt_bench.results.statistics.agreement import REFERENCES, Shares, agreement
 from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.unseen.family import Family, commitment
 
-WIDEST = 400.0  # points, of an interval's ends
+WIDEST = 180.0  # points, of half an interval
 Purpose = Literal["private", "fresh"]
 Run = Callable[[Evaluation], list[Cell]]
 OPTIONS = ("device", "dtype", "device_map", "bos", "seed", "batch_size")  # that the second runs share
@@ -178,16 +178,17 @@ def _private_score(
     public = {one.mapping.name: _shares(one) for one in beside if one.mapping.name in (name, *REFERENCES)}
     found = agreement(public, private, name)
     assert result.transfer_score is not None
-    gap = round(found.gap, 1)
-    ends = [round(min(max(end, -WIDEST), WIDEST), 1) for end in found.gap_interval]
+    supported = round(min(max(found.supported, -100.0), 100.0), 1)
+    gap = result.transfer_score - supported
+    half = min(round(found.gap_interval[1] - found.gap, 1), WIDEST)
     return PrivateScore(
         commitment=family,
         key=key,
         score=round(found.private, 1),
         ci95=(round(found.private_interval[0], 1), round(found.private_interval[1], 1)),
-        supported=min(max(result.transfer_score - gap, -100.0), 100.0),
+        supported=supported,
         gap=gap,
-        gap_ci95=(ends[0], ends[1]),
+        gap_ci95=(gap - half, gap + half),
         references=tuple(
             ReferenceScores(mapping=one, public=_points(public[one]), private=_points(private[one]))
             for one in REFERENCES

@@ -1,4 +1,4 @@
-"""A private family follows from its secret, lies outside the repository, is refused if it is not sound."""
+"""A private family follows from its secret and lies outside the repository; an unsound one is refused."""
 
 from __future__ import annotations
 
