@@ -133,7 +133,7 @@ def read_family(folder: Path) -> Family:
     UserError
         Where it is none, its gate has not passed, or a member is not the one that was trained.
     """
-    folder = folder.resolve()
+    folder = folder.expanduser().resolve()
     path = folder / MANIFEST
     if not path.is_file():
         raise UserError(

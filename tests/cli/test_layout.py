@@ -27,6 +27,7 @@ def row(name, score, rank, **fields):
         "ci95_low": score[1], "ci95_high": score[2], "fvu": 0.25, "fit_seconds": 1.5,
         "correlation_delta": 0.5, "steering_r2": -43.25, "source_model": "nano/S", "source_layers": None,
         "source_layer": 3, "target_model": "nano/L", "target_layer": 2,
+        "supported_score": None, "fresh_score": None,
     }  # fmt: skip
     return empty | fields
 
