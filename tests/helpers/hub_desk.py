@@ -141,7 +141,10 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     (tmp_path / "card.md").write_text("---\npretty_name: results\n---\n")
     (desk.site / "index.html").write_text("<h1>board</h1>")
     (desk.site / "assets" / "x.js").write_text("1")
-    frame = pandas.DataFrame({"mapping": ["ridge", "affine"], "score": [99.5, 98.0]})
+    frame = pandas.DataFrame({
+        "suite": "nano", "pair": "S-L", "mapping": ["ridge", "affine"], "score": [99.5, 98.0], "rank": [1, 2],
+        "created": "2026-11-27T00:00:00+00:00",
+    })  # fmt: skip
     frame.to_parquet(downloads / "table.parquet")
     frame.assign(task="sentiment").to_parquet(downloads / "tasks.parquet")
     for name in ("ridge", "affine"):
