@@ -55,6 +55,7 @@ vendor:
 # The README's table and figures, from the same results; the picture wants Chromium.
 figures: .venv/.installed-test
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/pretrained/pretrained_pairs.py
 	$(BIN)/python docs/screenshot.py
 
 # The documentation, in site-docs/; a warning is an error. The variable silences the theme's notice of its successor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -47,6 +48,15 @@ def test_a_claim_that_the_data_do_not_bear_out_ends_it(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(click.ClickException, match="no longer bear this out: maps transfer"):
         page.page(tmp_path)
+
+
+def test_the_page_on_pretrained_pairs_follows_from_the_results():
+    script = ROOT / "docs" / "pretrained" / "pretrained_pairs.py"
+    loader = importlib.util.spec_from_file_location("pretrained_pairs", script)
+    pretrained = importlib.util.module_from_spec(loader)
+    sys.modules[loader.name] = pretrained
+    loader.loader.exec_module(pretrained)
+    assert pretrained.page(ROOT / "leaderboard" / "results") == (ROOT / "docs" / "pretrained.md").read_text()
 
 
 def test_rank_correlation_is_scipys():
