@@ -246,6 +246,19 @@ def make_submission(folder: Path) -> None:
     from lrt_bench.submissions.scaffold import new_submission
 
     new_submission("demo", folder)
+    fill_in(folder / "demo")
+
+
+def fill_in(folder: Path) -> None:
+    """Write over what the scaffold leaves to its author, as `submit check` asks for."""
+    card = (folder / "submission.yaml").read_text().partition("notes:")[0]
+    for left, own in (
+        ("Your Name", "Ada"),
+        ("One line for", "Maps"),
+        ("example.org/your-paper-or-code", "a.org"),
+    ):
+        card = card.replace(left, own)
+    (folder / "submission.yaml").write_text(card + "notes: It rotates.\n")
 
 
 def make_weights_submission(folder: Path) -> None:
@@ -260,6 +273,7 @@ def make_weights_submission(folder: Path) -> None:
     words = ["submit", "new", "demo", "--into", str(folder), "--weights", weights, "--pair", "S-L"]
     main(words, standalone_mode=False)
     (folder / "weights.safetensors").unlink()
+    fill_in(folder / "demo")
 
 
 def check_submission(folder: Path) -> None:

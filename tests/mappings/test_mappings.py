@@ -373,7 +373,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("ridgee", "no such mapping; give affine"),
+        ("ridgee", r"no such mapping \(did you mean ridge\?\); give affine"),
         ("{}/absent.py:Mean", "is no file"),
         ("{}/mine.py:Nobody", "no class there that inherits"),
         ("{}/mine.py:Half", "does not define __call__"),

@@ -59,7 +59,7 @@ def _suite(row: dict[str, Any]) -> str:
 
 
 def _pairs(suite: str, rows: list[dict[str, Any]]) -> Listing:
-    columns = (Column("name", least=24), Column("source", least=20), Column("target", least=20))
+    columns = (Column("name"), Column("source", least=20), Column("target", least=20))
     shown = [(row["name"], _site(row, "source"), _site(row, "target")) for row in rows]
     return Listing(columns, shown, rows, suite)
 

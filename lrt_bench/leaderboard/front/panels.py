@@ -96,14 +96,18 @@ class Group:
 
 
 def groups(board: Board) -> list[Group]:
-    """Return the groups that have a ranked map, in the order of `KINDS`."""
+    """Return the groups that have a ranked map, in the order of `KINDS`; suites by their largest target."""
     made = []
     for kind in KINDS:
         suites = [_suite(name, (pair for pair in pairs if pair_kind(pair.record) == kind))
                   for name, pairs in board.suites.items()]  # fmt: skip
         if kept := [suite for suite in suites if suite.panels]:
-            made.append(Group(kind, kept))
+            made.append(Group(kind, sorted(kept, key=_largest_target, reverse=True)))
     return made
+
+
+def _largest_target(suite: SuitePanels) -> int:
+    return max(panel.pair.record.target.parameters for panel in suite.panels)
 
 
 def lead(made: list[Group]) -> Panel | None:
