@@ -85,6 +85,7 @@ def environment() -> Environment:
     made.globals |= {"reproduce": views.reproduce, "figure": markup.figure, "bar": markup.bar}
     made.globals |= {"score": markup.score, "state": markup.state, "rank": markup.rank, "site": markup.site}
     made.globals |= {"model_card": kinds.model_card, "model_kind": kinds.model_kind, "title_of": kinds.title}
+    made.globals["weights_of"] = kinds.weights_told
     made.globals |= {"facts_of": kinds.facts, "pair_kind": kinds.pair_kind, "kind_words": kinds.KIND_WORDS}
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -205,3 +206,13 @@ def test_a_model_of_the_hub_has_a_card_and_others_have_none(model, card):
 def test_where_a_static_space_is_served():
     assert space_address("Some-Org/lrt_bench.board") == "https://some-org-lrt-bench-board.static.hf.space/"
     assert Links(repository="https://a.example/b/").repository == "https://a.example/b"
+
+
+def test_what_a_run_told_of_its_weights_is_shown_and_a_strangers_other_values_are_not():
+    def result(config):
+        return SimpleNamespace(provenance=SimpleNamespace(config=config))
+
+    told = {"org/a": "4-bit <b>GGUF</b>", "org/b": "4-bit <b>GGUF</b>", "org/c": 3}
+    assert kinds.weights_told(result({"weights": told})) == ["4-bit <b>GGUF</b>"]
+    assert kinds.weights_told(result({"weights": ["4-bit"]})) == []
+    assert kinds.weights_told(result(None)) == []

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lrt_bench.files.format import count
 from lrt_bench.results.schema.records import PairRecord, SiteRecord
+from lrt_bench.results.schema.result import ResultSummary
 
 Kind = Literal["pretrained", "toy", "planted"]
 KINDS: tuple[Kind, ...] = ("pretrained", "toy", "planted")  # in the order of the front page
@@ -74,3 +75,10 @@ def facts(record: PairRecord) -> str:
         f"{words} · {count(source.parameters)} → {count(target.parameters)} parameters"
         f" · {layer_of(source)} → {layer_of(target)}"
     )
+
+
+def weights_told(result: ResultSummary) -> list[str]:
+    """Return what a run said of its models' weights (`--weights`), each once."""
+    told = (result.provenance.config or {}).get("weights")
+    values = told.values() if isinstance(told, dict) else ()
+    return sorted({text for text in values if isinstance(text, str)})

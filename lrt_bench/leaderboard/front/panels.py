@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lrt_bench.leaderboard.entries import Board, Entry, PairEntries
-from lrt_bench.leaderboard.front.kinds import KIND_WORDS, KINDS, Kind, facts, pair_kind, short_name, title
+from lrt_bench.leaderboard.front.kinds import (
+    KIND_WORDS,
+    KINDS,
+    Kind,
+    facts,
+    pair_kind,
+    short_name,
+    title,
+    weights_told,
+)
 from lrt_bench.results.ranking import RANKED_TRACKS
 
 ROWS = 9  # maps in a panel; the pair's page has all
@@ -45,8 +54,8 @@ class Panel:
 
     @property
     def facts(self) -> str:
-        """Kind, sizes and layers in one line."""
-        return facts(self.pair.record)
+        """Kind, sizes and layers in one line, and what the weights are where the run said so."""
+        return " · ".join([facts(self.pair.record), *weights_told(self.pair.entries[0].result)])
 
     @property
     def output_level(self) -> bool:
