@@ -227,7 +227,10 @@ def test_every_kth_layer(nano, every, layers):
         (["--source-layers", "1,9"], "S-L: source: layer 9 is out of range for nano/S: give 1 to 3"),
         (["--target-layers", "0"], "S-L: target: layer 0 is out of range for nano/L: give 1 to 6"),
         (["--every", "4"], "S-L: source: --every 4: nano/S has 3 layers; give at most that"),
-        (["--model", "nano/M=."], "--model nano/M: no model of these pairs; they are of nano/L, nano/S"),
+        (
+            ["--model", "nano/M=."],
+            "--model nano/M: no model of these pairs (did you mean nano/S?); they are of nano/L, nano/S",
+        ),
         (["--source", "nano/S"], "an ad hoc pair wants both --source and --target"),
         (["--task", "sentiment", "--task", "sentiment"], "two tasks are named sentiment"),
     ],

@@ -128,7 +128,7 @@ def test_the_terminal_shows_the_refusal_table_and_says_who_moved_refusals_furthe
     print_outcome(cells, [], [])
     text = " ".join(capsys.readouterr().out.split())
     assert "not steerable" not in text
-    assert "mapping unsteered answering refusing ablated" in text
+    assert "mapping unsteered answering refusing" in text
     assert "nano-refusal: furthest towards answering is ridge" in text
     assert "native" in text.partition("(controls: ")[2]
     for form, begins in (("csv", "suite,pair,task,row"), ("json", "["), ("latex", "%")):

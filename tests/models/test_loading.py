@@ -124,7 +124,10 @@ def folder_with(tmp_path: Path, *names: str) -> str:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: "nano/XL", "no such member; the embedded family has S, S2, M, L"),
+        (
+            lambda p: "nano/XL",
+            r"no such member \(did you mean nano/L\?\); the embedded family has S, S2, M, L",
+        ),
         (lambda p: str(p / "nowhere"), "no such folder"),
         (lambda p: str(p), "config.json is missing"),
         (lambda p: folder_with(p, "config.json"), "no weights there"),

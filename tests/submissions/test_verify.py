@@ -37,7 +37,7 @@ def test_a_whole_run_is_the_same(small_run, small_suite):
     before = {path: path.stat().st_mtime_ns for path in small_run.rglob("*")}
     code, out, err = run("verify", small_run, "--suite", small_suite)
     assert code == 0, out + err
-    assert len(out.splitlines()) == 11
+    assert len(out.splitlines()) == 12
     assert all(": the same" in line for line in out.splitlines())
     assert {path: path.stat().st_mtime_ns for path in small_run.rglob("*")} == before
 
