@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -293,6 +294,8 @@ def start_runner(plan: dict[str, Any], status: int, output: int, sink: int) -> N
     sink : what it prints goes there, and init throws it away.
     """
     os.setsid()
+    # whoever started this may have had so many files open that an end has one of the numbers below
+    status, output, sink = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 64) for end in (status, output, sink)]
     os.dup2(status, 62, inheritable=False)  # closed by the start of the runner's program
     os.dup2(output, 63, inheritable=False)
     os.dup2(sink, 61)
