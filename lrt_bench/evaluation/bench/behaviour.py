@@ -13,7 +13,7 @@ from torch import Tensor
 from lrt_bench.data.suites import BehaviourSpec
 from lrt_bench.data.tasks import ChoiceTask
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep
+from lrt_bench.evaluation.bench.choice_sweep import ChoiceSweep, evenly_spaced
 from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.states import StatesSource
 from lrt_bench.results.metrics import Array
@@ -189,8 +189,7 @@ class BehaviourReferences:
                 f"suite: behaviour.tokens {tokens}: no prompt of {task.name} leaves room for them in "
                 f"{model.name}, which reads {model.context}; give fewer"
             )
-        count = min(len(prompts), self.spec.prompts or len(prompts))
-        chosen = [prompts[place * len(prompts) // count] for place in range(count)]
+        chosen = evenly_spaced(prompts, self.spec.prompts)
         return chosen, len(self.sweep.asked(task)) - len(prompts)
 
     def _measured(self) -> dict[str, BehaviourReference]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +15,14 @@ from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.models.sites import Site
 from lrt_bench.results.metrics import Array
 from lrt_bench.steering.sweep import Sweep
+
+Item = TypeVar("Item")
+
+
+def evenly_spaced(items: Sequence[Item], most: int | None) -> list[Item]:
+    """Return at most so many of some items, evenly spaced among them; all where no number is given."""
+    count = min(len(items), most or len(items))
+    return [items[place * len(items) // count] for place in range(count)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +71,7 @@ class ChoiceSweep:
 
     def asked(self, task: ChoiceTask) -> Sequence[ChoicePrompt]:
         """Return the task's scored prompts that are swept."""
-        count = min(len(task.choices), self.prompts or len(task.choices))
-        return [task.choices[place * len(task.choices) // count] for place in range(count)]
+        return evenly_spaced(task.choices, self.prompts)
 
     def of(self, task: ChoiceTask) -> Sweep:
         """Return one task's sweep, its prompts encoded once."""
