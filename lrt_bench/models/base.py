@@ -30,6 +30,9 @@ class Frame:
     calls: list[dict[str, Any]]
 
 
+LEAST = 64  # states whose logits are made at a time at least: fewer wait for the unembedding's memory
+
+
 @dataclass
 class Head:
     """Final states to logits: the unembedding, its bias, and what the architecture does after it."""
@@ -38,6 +41,10 @@ class Head:
     bias: Tensor | None
     scale: float
     softcap: float | None
+
+    def rows_at_once(self, held: int) -> int:
+        """Return how many states' logits are made at a time: `held` numbers, `LEAST` states at least."""
+        return max(LEAST, held // len(self.weight))
 
     def _finish(self, logits: Tensor) -> Tensor:
         logits = logits if self.scale == 1 else logits * self.scale

@@ -35,7 +35,6 @@ NO_LENGTH = (
     "unit of alpha: no length of a random direction does the damage of one unit; is the model trained?"
 )
 HELD = 2**22  # logits over the vocabulary that are held at a time, for each of the two sides
-LEAST = 64  # tokens whose logits are made at a time at least: fewer wait for the unembedding's memory
 STEERED = 1024  # tokens that the upper blocks are run on at a time
 
 
@@ -90,7 +89,7 @@ class NeutralText:
     def _summed(self, own: Tensor, steered: Tensor) -> Tensor:
         """KL summed over tokens, from what the head reads: own [n, d], steered [v, n, d] -> [v]."""
         head = self._model.head
-        size = max(-(-LEAST // len(steered)), HELD // (len(steered) * len(head.weight)))
+        size = max(1, head.rows_at_once(HELD) // len(steered))
         total = torch.zeros(len(steered), dtype=torch.float64)
         for before, after in zip(own.split(size), steered.split(size, 1), strict=True):
             reference = head.all(before).log_softmax(-1)

@@ -21,7 +21,6 @@ from lrt_bench.steering.continuation import Positions, Written, steered_tokens
 from lrt_bench.steering.divergences import Divergence, hellinger, root_distance, roots
 
 BLOCK = 2**19  # logits over the vocabulary that are held at a time
-LEAST = 64  # tokens whose logits are made at a time at least: fewer wait for the unembedding's memory
 ROOTS = 2**28  # numbers of native's predictions that are kept: 1 GiB; more are made again each time
 
 
@@ -156,7 +155,7 @@ class SteeredTexts:
     @property
     def _size(self) -> int:
         """Tokens whose predictions are held at a time."""
-        return max(LEAST, BLOCK // len(self.site.model.head.weight))
+        return self.site.model.head.rows_at_once(BLOCK)
 
     def _blocks(self, final: Tensor) -> Iterator[Tensor]:
         """Yield logits over the vocabulary of what the head reads [n, d], `_size` tokens at a time."""

@@ -126,7 +126,7 @@ def test_neither_the_batch_size_nor_the_block_of_tokens_matters(nano, monkeypatc
     setting = Setting((-1.0, 1.0), 150.0, 3)
     whole = behaviour_of(site, prompts, native, [0, 0, 0], setting).divergence(rows)
     monkeypatch.setattr("lrt_bench.steering.steered_texts.BLOCK", 1536 * 2)
-    monkeypatch.setattr("lrt_bench.steering.steered_texts.LEAST", 1)
+    monkeypatch.setattr("lrt_bench.models.base.LEAST", 1)
     small = behaviour_of(site, prompts, native, [0, 0, 0], setting, rows=1).divergence(rows)
     torch.testing.assert_close(small, whole, rtol=1e-3, atol=1e-6)
 
