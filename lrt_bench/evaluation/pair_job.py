@@ -31,7 +31,7 @@ from lrt_bench.evaluation.protocol import DISTURBED, PROTOCOL, REFERENCES
 from lrt_bench.evaluation.provenance import peak_memory, provenance
 from lrt_bench.evaluation.refusal_scores import Scorers, measured, refusal_scores
 from lrt_bench.evaluation.rows import Row, mapping_record
-from lrt_bench.evaluation.sites import identity, site_record
+from lrt_bench.evaluation.sites import site_record
 from lrt_bench.evaluation.task_scores import (
     ChoiceMeasures,
     choice_record,
@@ -40,6 +40,7 @@ from lrt_bench.evaluation.task_scores import (
     side_effect_scores,
 )
 from lrt_bench.files.schema import first_problem
+from lrt_bench.models.sites import identity
 from lrt_bench.results import metrics
 from lrt_bench.results.schema.records import (
     Cost,

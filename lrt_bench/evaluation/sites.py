@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, PairSpec
@@ -13,7 +12,7 @@ from lrt_bench.data.tasks import RefusalTask
 from lrt_bench.errors import UserError
 from lrt_bench.models.autoencoders.sae import SparseAutoencoder
 from lrt_bench.models.base import LanguageModel
-from lrt_bench.models.sites import Features, ManyLayers, Site, many_layers
+from lrt_bench.models.sites import Features, Site, many_layers, stacked_layers
 from lrt_bench.results.schema.records import LayersChosen, SiteRecord
 from lrt_bench.steering.refusal_selection import ChosenLayer, choose_layer, layers_at, spreads
 
@@ -53,17 +52,6 @@ def _named(what: str, make: Callable[[], Site]) -> Site:
         return make()
     except UserError as error:
         raise UserError(f"{what}: {error}") from error
-
-
-def stacked_layers(site: Site) -> tuple[int, ...] | None:
-    """Return the layers of a site that has several."""
-    return site.layers if isinstance(site, ManyLayers) else None
-
-
-def identity(site: Site) -> list[Any]:
-    """Return what a site's states depend on besides the text."""
-    features = [site.sae.digest] if isinstance(site, Features) else []
-    return [site.model.digest, site.layer, *(stacked_layers(site) or ()), *features]
 
 
 def site_record(site: Site) -> SiteRecord:

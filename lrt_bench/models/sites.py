@@ -43,12 +43,20 @@ class Site:
         return self.layer / self.model.n_layers
 
 
-def computed_by(site: Site) -> list[str | int]:
-    """Return what numbers that are computed from a site depend on, besides the text: a cache's key."""
-    model = site.model
-    layers = site.layers if isinstance(site, ManyLayers) else ()
+def stacked_layers(site: Site) -> tuple[int, ...] | None:
+    """Return the layers of a site that has several."""
+    return site.layers if isinstance(site, ManyLayers) else None
+
+
+def identity(site: Site) -> list[str | int]:
+    """Return what a site's states depend on besides the text."""
     features = [site.sae.digest] if isinstance(site, Features) else []
-    return [model.digest, str(model.dtype), _device(model), site.layer, *layers, "features", *features]
+    return [site.model.digest, site.layer, *(stacked_layers(site) or ()), *features]
+
+
+def computed_by(site: Site) -> list[str | int]:
+    """Return what numbers that are computed from a site depend on, to the bit: a cache's key."""
+    return [*identity(site), str(site.model.dtype), _device(site.model)]
 
 
 def _device(model: LanguageModel) -> str:
