@@ -43,7 +43,7 @@ from lrt_bench.evaluation.rows import Row, mapping_row
 from lrt_bench.files.names import HUB_ID, parse_site
 from lrt_bench.mappings import Mapping, name_of
 from lrt_bench.mappings.moments import Moments, spread
-from lrt_bench.models.kept_states import keep_states, read_states, states_key
+from lrt_bench.models.kept_states import recall_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
 from lrt_bench.results.collection import Results
@@ -199,15 +199,15 @@ def states_of(
     begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
     """
     spec = corpus_of(pair, corpus, tokens)
-    sides, text = (pair.source_site, pair.target_site), spec.corpus(data or Data())
+    text = spec.corpus(data or Data())
+    sides = pair.source_site, pair.target_site
     key = states_key(*sides, text.fingerprint(), spec.budget, seed=seed, batch_size=batch_size, begin=begin)
-    if (states := read_states(key)) is not None:
-        return states
-    states = collect(
-        *sides, text, spec.budget, seed=seed, batch_size=batch_size, progress=progress, begin=begin
+    return recall_states(
+        key,
+        lambda: collect(
+            *sides, text, spec.budget, seed=seed, batch_size=batch_size, progress=progress, begin=begin
+        ),
     )
-    keep_states(key, states)
-    return states
 
 
 def _card(pair: Pair, name: str, mapping: Mapping, states: PairedStates, corpus: str, seed: int) -> MapCard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from typing import Any, cast
 
@@ -38,6 +38,15 @@ def states_key(
     whole = begin == Moments.zeros
     sides = computed_by(source), computed_by(target)
     return key_of(KIND, [*sides, fingerprint, astuple(budget), seed, batch_size, whole])
+
+
+def recall_states(key: str | None, make: Callable[[], PairedStates]) -> PairedStates:
+    """Return what `make` reads, read back where the same pass was made before."""
+    if (kept := read_states(key)) is not None:
+        return kept
+    states = make()
+    keep_states(key, states)
+    return states
 
 
 def read_states(key: str | None) -> PairedStates | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrt_bench.data.corpus import Budget, Corpus
-from lrt_bench.models.kept_states import keep_states, read_states, states_key
+from lrt_bench.models.kept_states import recall_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates, collect
 
@@ -77,14 +77,14 @@ class CorpusStates(StatesSource):
                 self.source, self.target, self.fingerprint, self.budget,
                 seed=self.seed, batch_size=self.batch_size,
             )  # fmt: skip
-            self._states = read_states(key)
-        if self._states is None:
-            self._states = collect(
-                self.source, self.target, self.corpus, self.budget,
-                seed=self.seed, batch_size=self.batch_size, progress=self.progress,
-            )  # fmt: skip
-            keep_states(key, self._states)
+            self._states = recall_states(key, self._collected)
         return self._states
+
+    def _collected(self) -> PairedStates:
+        return collect(
+            self.source, self.target, self.corpus, self.budget,
+            seed=self.seed, batch_size=self.batch_size, progress=self.progress,
+        )  # fmt: skip
 
     def release(self) -> None:
         """Free the states; a later call of `states` would read the corpus again."""
