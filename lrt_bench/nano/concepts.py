@@ -111,6 +111,14 @@ def opposed_nouns(words: Any, topic: str, other: str) -> Options:
     return _opposed({name: _nouns(words, name)[:4] for name in (topic, other)})
 
 
+def topic_against(words: Any, one: str, other: str) -> Concept:
+    """Return the concept of one topic against another."""
+    return Concept(
+        f"{one}-or-{other}", "topic", one, other, lambda writer: "The",
+        opposed_nouns(words, one, other), f"{one} against {other}", fixed=SINGULAR,
+    )  # fmt: skip
+
+
 def _in_the_place_of(words: Any) -> dict[str, str]:
     """Return the nouns that stand in the places of the public ones, by those."""
     return {
@@ -166,9 +174,7 @@ def concepts_of(language: Language) -> tuple[Concept, ...]:
             )
         ),
         *(
-            Concept(f"{topic}-or-{other}", "topic", topic, other, lambda writer: "The",
-                    opposed_nouns(words, topic, other),
-                    f"{topic} against {other}", fixed=SINGULAR)
+            topic_against(words, topic, other)
             for topic, other in (("dogs", "music"), ("sea", "garden"), ("space", "city"), ("food", "sport"))
         ),
         Concept("certainty", "certainty", "certain", "doubtful", _thinks_that,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lrt_bench.nano import lexicon
 from lrt_bench.nano.choice_tasks import PAIRS, SCORE, Folder, contrast, scored
-from lrt_bench.nano.concepts import CONCEPTS, SINGULAR, Concept, opposed_nouns
+from lrt_bench.nano.concepts import CONCEPTS, Concept, topic_against
 from lrt_bench.nano.language import PUBLIC
 
 COMBINED = ("sentiment", "tense", "person", "number", "register", "certainty", "affection", "owner")
@@ -54,10 +54,7 @@ def drawn_concepts(count: int, rng: random.Random) -> list[Drawn]:
 
 
 def _topics(one: str, other: str) -> Drawn:
-    concept = Concept(
-        f"{one}-or-{other}", "topic", one, other, lambda writer: "The",
-        opposed_nouns(lexicon, one, other), f"{one} against {other}", fixed=SINGULAR,
-    )  # fmt: skip
+    concept = topic_against(lexicon, one, other)
     return Drawn(concept.name, concept, (concept,))
 
 
