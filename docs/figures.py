@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from lrt_bench.files.format import DASH, number
+from lrt_bench.files.format import DASH, number, with_interval
 from lrt_bench.files.templates import template_environment
 from lrt_bench.leaderboard.entries import Board, Entry, read_board
 from lrt_bench.leaderboard.front.kinds import KIND_WORDS, facts, pair_kind
@@ -41,8 +41,7 @@ CONTROLS = {
 def _score(entry: Entry | None) -> str:
     if entry is None or entry.result.transfer_score is None or entry.ci95 is None:
         return DASH
-    low, high = entry.ci95
-    return f"{number(entry.result.transfer_score, 1)} [{number(low, 1)}, {number(high, 1)}]"
+    return with_interval(entry.result.transfer_score, *entry.ci95)
 
 
 def finding(board: Board) -> str:

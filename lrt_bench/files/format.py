@@ -4,6 +4,7 @@ from __future__ import annotations
 
 DASH = "–"  # where there is no value
 MINUS = "\N{MINUS SIGN}"
+LATEX = {MINUS: "$-$", DASH: "--", "±": r"$\pm$", "→": r"$\to$"}  # what old engines have no letter for
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -20,6 +21,24 @@ def signed(value: float, digits: int | None = None) -> str:
     """Format a number that always has a sign: +0.5, −0.25; `digits` decimals, or as few as it needs."""
     text = f"{value:+g}" if digits is None else f"{value:+.{digits}f}"
     return text.replace("-", MINUS, 1) if text[0] == "-" else text
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Format a figure to one decimal with its interval, if it has one: 86.9 [74.0, 97.1]."""
+    text = number(value, 1)
+    return text if low is None else f"{text} [{number(low, 1)}, {number(high, 1)}]"
+
+
+def shared_rank(rank: int | None, tied: bool) -> str:
+    """Format a rank, with = where it is shared; nothing for none."""
+    return "" if rank is None else f"{rank}{' =' if tied else ''}"
+
+
+def latex_signs(text: str) -> str:
+    """Return LaTeX in which our signs are commands."""
+    for sign, command in LATEX.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def seconds(value: float) -> str:

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrt_bench.errors import printable
-from lrt_bench.files.format import number, seconds
+from lrt_bench.files.format import number, seconds, shared_rank, with_interval
+from lrt_bench.files.markdown import escaped
 from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.results.frame import records
 
 Row = dict[str, Any]  # of `Board.frame`
 UNSEEN = {  # columns that are shown where a row has something in them, with the ends of their intervals
-    "private": ("private_score", ("private_low", "private_high")),
-    "gap": ("private_gap", ("private_gap_low", "private_gap_high")),
-    "fresh concepts": ("fresh_score", ("fresh_low", "fresh_high")),
+    "private": ("private_score", "private_low", "private_high"),
+    "gap": ("private_gap", "private_gap_low", "private_gap_high"),
+    "fresh concepts": ("fresh_score", "fresh_low", "fresh_high"),
 }
 BARS = 20  # more don't fit into the figure
 
@@ -33,7 +33,7 @@ def markdown(results: Path) -> str:
     board = read_board(results)
     rows = records(board.frame())
     parts = [part for _, pair in itertools.groupby(rows, _pair_of) for part in _pair(list(pair))]
-    parts += [f"- left out: {_escaped(problem)}" for problem in board.problems]
+    parts += [f"- left out: {escaped(problem)}" for problem in board.problems]
     return "\n".join(parts) + "\n"
 
 
@@ -43,13 +43,13 @@ def _pair_of(row: Row) -> tuple[str, str]:
 
 def _pair(rows: list[Row]) -> Iterator[str]:
     first = rows[0]
-    source, target = (_escaped(first[f"{side}_model"]) for side in ("source", "target"))
-    layers = _escaped(first["source_layers"] or str(first["source_layer"]))
-    yield f"### {_escaped(first['suite'])} / {_escaped(first['pair'])}"
+    source, target = (escaped(first[f"{side}_model"]) for side in ("source", "target"))
+    layers = escaped(first["source_layers"] or str(first["source_layer"]))
+    yield f"### {escaped(first['suite'])} / {escaped(first['pair'])}"
     yield ""
     yield f"{source}:{layers} to {target}:{first['target_layer']}"
     yield ""
-    shown = [title for title, (name, _) in UNSEEN.items() if any(row[name] is not None for row in rows)]
+    shown = [title for title, (name, *_) in UNSEEN.items() if any(row[name] is not None for row in rows)]
     heads = ["rank", "row", "Transfer Score", *shown, "steering R2", "r(D)", "FVU", "fit"]
     yield f"| {' | '.join(heads)} |"
     yield f"| --- | --- | --- |{' --- |' * len(shown)} ---: | ---: | ---: | ---: |"
@@ -60,19 +60,12 @@ def _pair(rows: list[Row]) -> Iterator[str]:
 
 
 def _row(row: Row, unseen: Sequence[str]) -> str:
-    name = f"*{_escaped(row['mapping'])}*" if row["control"] else _escaped(row["mapping"])
-    rank = f"{row['rank']}{' =' if row['tied'] else ''}" if row["rank"] else _escaped(row["unranked"] or "")
-    score = number(row["transfer_score"], 1)
-    if row["ci95_low"] is not None:
-        score += f" [{number(row['ci95_low'], 1)}, {number(row['ci95_high'], 1)}]"
+    name = f"*{escaped(row['mapping'])}*" if row["control"] else escaped(row["mapping"])
+    rank = shared_rank(row["rank"], row["tied"]) or escaped(row["unranked"] or "")
+    score = with_interval(row["transfer_score"], row["ci95_low"], row["ci95_high"])
     scores = [number(row[column]) for column in ("steering_r2", "correlation_delta", "fvu")]
-    beside = [_with_ends(row, *UNSEEN[title]) for title in unseen]
+    beside = [with_interval(*(row[name] for name in UNSEEN[title])) for title in unseen]
     return f"| {' | '.join([rank, name, score, *beside, *scores])} | {seconds(row['fit_seconds'])} |"
-
-
-def _with_ends(row: Row, name: str, ends: tuple[str, str]) -> str:
-    text = number(row[name], 1)
-    return text if row[ends[0]] is None else f"{text} [{', '.join(number(row[end], 1) for end in ends)}]"
 
 
 def _figure(rows: list[Row]) -> Iterator[str]:
@@ -86,11 +79,6 @@ def _figure(rows: list[Row]) -> Iterator[str]:
     yield f"  bar [{', '.join(f'{score:.1f}' for score in scores)}]"
     yield "```"
     yield ""
-
-
-def _escaped(text: str) -> str:
-    """Text in which nothing is markup, a mention or a link."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", printable(" ".join(text.split())))
 
 
 def _word(text: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.format import number
-from lrt_bench.results.frame import Level, frame
+from lrt_bench.files.format import latex_signs, number, shared_rank, with_interval
+from lrt_bench.results.frame import Level, frame, records
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.schema.result import Result
 from lrt_bench.results.storage import read_result, result_files
@@ -88,10 +88,7 @@ class Results(Sequence[Result]):
         """Return the table of rows in LaTeX (booktabs): scores with their intervals, ranks, FVU."""
         shown = self._shown()
         sides = "".join("r" if name in ("Transfer Score", "rank", "FVU", "fit s") else "l" for name in shown)
-        made: str = shown.to_latex(index=False, escape=True, column_format=sides)
-        for sign, command in (("\N{MINUS SIGN}", "$-$"), ("\N{EN DASH}", "--")):
-            made = made.replace(sign, command)
-        return made
+        return latex_signs(shown.to_latex(index=False, escape=True, column_format=sides))
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the scores with their intervals, a panel a pair; floor 0 and ceiling 100 are lines.
@@ -131,17 +128,15 @@ class Results(Sequence[Result]):
         """Return the table of rows as text, in the columns that fit a page."""
         from pandas import DataFrame
 
-        rows = self.to_frame().astype(object).where(self.to_frame().notna(), None).to_dict("records")
-        return DataFrame([_texts(row) for row in rows], columns=list(SHOWN.values()))
+        return DataFrame([_texts(row) for row in records(self.to_frame())], columns=list(SHOWN.values()))
 
 
 def _texts(row: dict[str, Any]) -> dict[str, str]:
-    score = number(row["transfer_score"], 1)
-    if row["ci95_low"] is not None:
-        score += f" [{number(row['ci95_low'], 1)}, {number(row['ci95_high'], 1)}]"
-    rank = "" if row["rank"] is None else f"{row['rank']}{' =' if row['tied'] else ''}"
-    made = {"transfer_score": score, "rank": rank, "groups": row["groups"] or "", "fvu": number(row["fvu"])}
-    made["fit_seconds"] = number(row["fit_seconds"], 2)
+    made = {
+        "transfer_score": with_interval(row["transfer_score"], row["ci95_low"], row["ci95_high"]),
+        "rank": shared_rank(row["rank"], row["tied"]), "groups": row["groups"] or "",
+        "fvu": number(row["fvu"]), "fit_seconds": number(row["fit_seconds"], 2),
+    }  # fmt: skip
     return {head: made.get(name, str(row[name])) for name, head in SHOWN.items()}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ from lrt_bench.cli.options import Format
 from lrt_bench.cli.terminal.layout import Listing, left_out, table
 from lrt_bench.cli.terminal.screen import screen
 from lrt_bench.errors import printable
-from lrt_bench.files.format import DASH, MINUS
-
-LATEX = {MINUS: "$-$", DASH: "--", "±": r"$\pm$", "→": r"$\to$"}  # what old engines have no letter for
+from lrt_bench.files.format import latex_signs
+from lrt_bench.files.markdown import escaped
 
 
 def write(listings: Sequence[Listing], form: Format, whole: Any = None) -> None:
@@ -76,11 +74,6 @@ def _markdown(listing: Listing) -> Iterator[str]:
         yield ""
 
 
-def escaped(text: str) -> str:
-    """Return text in which Markdown finds no markup, mention or link."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~@&$:/-])", r"\\\1", printable(" ".join(text.split())))
-
-
 def _latex(listing: Listing) -> Iterator[str]:
     from pandas import DataFrame
 
@@ -88,8 +81,6 @@ def _latex(listing: Listing) -> Iterator[str]:
     rows = [[printable(cell) for cell in row] for row in listing.rows]
     sides = "".join("r" if column.right else "l" for column in listing.columns)
     made: str = DataFrame(rows, columns=heads).to_latex(index=False, escape=True, column_format=sides)
-    for sign, command in LATEX.items():
-        made = made.replace(sign, command)
     if listing.title:
         yield f"% {printable(listing.title)}"
-    yield made
+    yield latex_signs(made)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lrt_bench.cli.terminal.drawing import ranked_pairs
 from lrt_bench.cli.terminal.layout import Column, Listing
 from lrt_bench.cli.terminal.refusal import refusal_listing
-from lrt_bench.files.format import number, signed
+from lrt_bench.files.format import number, shared_rank, signed, with_interval
 from lrt_bench.results.figures.paper_table import read_results
 from lrt_bench.results.frame import frame, records
 from lrt_bench.results.ranking import ranked
@@ -101,12 +101,7 @@ def score(row: dict[str, Any]) -> str:
     """Return a score with its interval, compact: 86.9 [74.0, 97.1]."""
     if row["transfer_score"] is None or row["ci95_low"] is None:
         return "not steerable"
-    value, low, high = (number(row[name], 1) for name in ("transfer_score", "ci95_low", "ci95_high"))
-    return f"{value} [{low}, {high}]"
-
-
-def _rank(row: dict[str, Any]) -> str:
-    return "" if row["rank"] is None else f"{row['rank']}{' =' if row['tied'] else ''}"
+    return with_interval(row["transfer_score"], row["ci95_low"], row["ci95_high"])
 
 
 def _footnote(rows: Sequence[RankedRow]) -> str:
@@ -192,7 +187,7 @@ def _shown(
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     """Return what `SCORED` shows of a record of `results.frame`."""
     return (
-        row["mapping"], score(row), _rank(row), row["groups"] or "", row["track"],
+        row["mapping"], score(row), shared_rank(row["rank"], row["tied"]), row["groups"] or "", row["track"],
         number(row["fvu"]), number(row["fit_seconds"], 2), number(row["correlation_delta"]),
         number(row["steering_r2"]), number(row["supported_score"], 1), number(row["fresh_score"], 1),
     )  # fmt: skip
