@@ -1,8 +1,7 @@
 """The page on pretrained pairs: ``python docs/pretrained/pretrained_pairs.py [RESULTS]``.
 
-Every number of docs/pretrained.md is read from RESULTS (leaderboard/results) by this script. What the text
-claims in words is given to `holds` in the template as a comparison: where the results no longer bear it out,
-the sentence is named and nothing is written.
+Every number of docs/pretrained.md is read from RESULTS (leaderboard/results) by this script, and what it says
+in words depends on them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ import numpy as np
 from scipy import stats
 
 from lrt_bench.data.suites import find_suite
+from lrt_bench.files.format import count, number, signed, with_interval
 from lrt_bench.files.whole import write_whole
+from lrt_bench.leaderboard.front.kinds import weights_told
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.results.storage import read_result
@@ -28,24 +29,9 @@ ROOT = HERE.parent.parent
 SUITES = ("qwen2.5-coder", "pocket-cross")
 
 
-def holds(claim: bool, sentence: str) -> str:
-    """Nothing, where the results bear a sentence out. Raises ClickException where they do not."""
-    if not claim:
-        raise click.ClickException(f"the results no longer bear this out: {sentence}")
-    return ""
-
-
 def score(value: float | None, bounds: tuple[float, float] | None = None, digits: int = 1) -> str:
     """A figure, with its interval where it has one."""
-    if value is None:
-        return "–"
-    text = f"{value:.{digits}f}"
-    return text if bounds is None else f"{text} [{bounds[0]:.{digits}f}, {bounds[1]:.{digits}f}]"
-
-
-def millions(count: int) -> str:
-    """A model's size in a word."""
-    return f"{count / 1e9:.2f}B" if count >= 1e9 else f"{count / 1e6:.0f}M"
+    return number(value, digits) if bounds is None else with_interval(value, *bounds)
 
 
 @dataclass(frozen=True)
@@ -103,7 +89,7 @@ class PairPage:
         differences = 100 * (each[0] - each[1])
         mean = float(differences.mean())
         arm = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
-        return f"{mean:+.1f} [{mean - arm:+.1f}, {mean + arm:+.1f}]"
+        return f"{signed(mean, 1)} [{signed(mean - arm, 1)}, {signed(mean + arm, 1)}]"
 
     @property
     def shown(self) -> list[str]:
@@ -155,23 +141,17 @@ def page(results: Path) -> str:
         loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
         trim_blocks=True, lstrip_blocks=True, autoescape=False,
     )  # fmt: skip
-    environment.globals |= {"holds": holds, "score": score, "millions": millions}
+    environment.globals |= {"score": score, "count": count}
     found = pairs(results)
     known = {(pair.suite, pair.name) for pair in found}
     waiting = {
         suite: [pair.name for pair in find_suite(suite).pairs if (suite, pair.name) not in known]
         for suite in SUITES
     }
-    told = {weights for pair in found for weights in _weights(pair)}
+    told = {weights for pair in found for weights in weights_told(pair.first)}
     return environment.get_template("page.md.j2").render(
         pairs=found, waiting=waiting, weights=" and ".join(sorted(told))
     )
-
-
-def _weights(pair: PairPage) -> set[str]:
-    """What a pair's results say of their models' weights."""
-    config = pair.first.provenance.config or {}
-    return set(config.get("weights", {}).values())
 
 
 @click.command()
