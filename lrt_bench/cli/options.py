@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from lrt_bench.files.cache.folder import CACHE_SIZE
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Format = Literal["table", "markdown", "latex", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("table", "markdown", "latex", "csv", "json")
@@ -104,7 +106,7 @@ ENGINE = (
 CACHE = (
     click.option("--no-cache", is_flag=True, help="Read nothing that earlier runs kept, and keep nothing."),
     click.option(
-        "--cache-size", type=click.FloatRange(min=0), default=4.0, show_default=True,
+        "--cache-size", type=click.FloatRange(min=0), default=CACHE_SIZE, show_default=True,
         help="GiB that is kept of runs for later ones (`lrt-bench cache info`).",
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from lrt_bench.files.format import DASH, count, number, seconds
-from lrt_bench.files.names import slug
+from lrt_bench.files.names import pair_slug, slug
 from lrt_bench.leaderboard.front.kinds import layer_of, model_card
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 
@@ -120,7 +120,7 @@ def result_row(row: Row, root: str, with_pair: bool, unseen: bool = False) -> Ma
 
     unseen : whether the table has the columns of scores on what nobody had seen.
     """
-    pair = f"{slug(row['suite'])}--{slug(row['pair'])}"
+    pair = pair_slug(row["suite"], row["pair"])
     kind = ' class="control"' if row["control"] else "" if row["rank"] else ' class="unranked"'
     link = f'<td class="pair"><a href="{root}pairs/{pair}.html">{name(row["pair"])}</a></td>'
     fit = DASH if row["fvu"] is None else seconds(row["fit_seconds"])

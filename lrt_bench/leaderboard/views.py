@@ -274,7 +274,7 @@ def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
     names = {"transfer_score": "score", "ci95_low": "low", "ci95_high": "high"}
     points = results.assign(ratio=ratio.astype("float64")).rename(columns=names)
     columns = ["suite", "pair", "mapping", "ratio", "score", "low", "high", "output_level"]
-    planted = points["target_model"].str.startswith("planted-")
+    planted = points["target_model"].map(model_kind) == "planted"
     return records(points.loc[points["rank"].notna() & ~planted, columns])
 
 

@@ -10,7 +10,6 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.markdown import PAPER
 
 ADDRESS = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w.~%/-]*)?")
-PAPER_TITLE = "Bello et al. 2025, arXiv 2506.00653"
 
 
 @dataclass(frozen=True)
