@@ -81,7 +81,7 @@ def _by_mapping(results: Sequence[ResultSummary], name: str, title: str) -> List
         "random and shuffled",
     )
     whole = [record for record in records(refusal_frame(results)) if record["task"] == name]
-    return Listing(columns, rows, whole, title, notes)
+    return Listing(columns, rows, whole, f"{name}: refusal on {title}", notes)
 
 
 def towards_answering(result: ResultSummary, name: str) -> float | None:
