@@ -196,7 +196,7 @@ def states_of(
 
     Inside of `files.cache.recall.using` it is read once.
 
-    begin : `Moments.without_s_yy` spares what a forecast reads, and no built-in mapping.
+    begin : `Moments.without_s_yy` spares what a forecast reads, and some mappings (`names.spares_s_yy`).
     """
     spec = corpus_of(pair, corpus, tokens)
     text = spec.corpus(data or Data())

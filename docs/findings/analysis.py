@@ -97,6 +97,7 @@ def _maps(rows: Mapping[tuple[str, str], dict[str, Any]], shares: Shares) -> dic
             **{pair: rows[pair, name]["transfer_score"] for pair in (*EARLY, LATE, KNOWN)},
         }
         for name in (*MAPPINGS, *CONTROLS)
+        if (EARLY[0], name) in rows
     }
     for one, other in (
         ("mlp", "affine"),
@@ -145,7 +146,7 @@ def _fidelity(rows: Mapping[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
 
     Maps that are one map under two rules count once.
     """
-    names = [name for name in MAPPINGS if not name.endswith("-with-bias")]
+    names = [name for name in MAPPINGS if not name.endswith("-with-bias") and (EARLY[0], name) in rows]
     table: dict[str, Any] = {}
     for pair in (*EARLY, LATE):
         scores = [rows[pair, name]["transfer_score"] for name in names]
@@ -237,6 +238,8 @@ def _damage(tasks: Table) -> dict[str, Any]:
             row for row in tasks
             if row["mapping"] == name and row["pair"] in EARLY and row["matched_effect"] is not None
         ]  # fmt: skip
+        if not rows:
+            continue
         table[name] = {
             "slope": float(np.median([row["slope_ratio"] for row in rows])),
             "matched": float(np.median([row["matched_effect"] for row in rows])),

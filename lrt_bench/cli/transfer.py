@@ -69,8 +69,9 @@ def fit(
     from lrt_bench.cli.terminal.screen import print_line
     from lrt_bench.cli.terminal.vectors import print_map
     from lrt_bench.data.hub.repository import check_name
-    from lrt_bench.mappings import find_mapping, is_built_in
+    from lrt_bench.mappings import find_mapping
     from lrt_bench.mappings.moments import Moments
+    from lrt_bench.mappings.names import spares_s_yy
     from lrt_bench.vectors.fitted_map import check_folder, check_storable
 
     if save is None and push is None:
@@ -83,7 +84,7 @@ def fit(
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
     check_storable(mapping, find_mapping(mapping))
     # states that are kept serve a transfer too, whose forecast reads all moments
-    spared = settings["no_cache"] and is_built_in(mapping)
+    spared = settings["no_cache"] and spares_s_yy(mapping)
     pair = _pair(source, target, settings)
     with _computing(pair, settings):
         fitted = _fit(pair, settings, Moments.without_s_yy if spared else Moments.zeros)

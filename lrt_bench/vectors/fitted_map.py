@@ -2,7 +2,8 @@
 
 A folder holds ``map.safetensors`` (the tensors), ``map.json`` (the card) and ``README.md`` (the card for
 people). A linear map's tensors are ``weight`` [d_target, d_source] and ``bias`` [d_target], as
-`LinearMapping.save` writes them; a network's are its standardisation and its parameters.
+`LinearMapping.save` writes them; a network's are its standardisation and its parameters,
+a `FeatureRidge`'s what its features are made of and their decoder.
 """
 
 from __future__ import annotations
@@ -11,22 +12,17 @@ import functools
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.tensors import TensorError, read_tensors
+from lrt_bench.files.tensors import TensorError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear, LinearMapping, Mapping, find_mapping, is_built_in
-from lrt_bench.mappings.network import NetworkMapping
 from lrt_bench.models.states import PairedStates
 from lrt_bench.vectors.map_card import MapCard, map_readme, read_card
+from lrt_bench.vectors.map_tensors import mapping_of, tensors_of
 
 TENSORS, CARD, README = "map.safetensors", "map.json", "README.md"
 MAX_CARD, MAX_TENSORS = 1 << 16, 1 << 32  # bytes
-STATISTICS = ("mean_x_", "mean_y_", "scale_x_", "scale_y_")  # of a network's standardised states
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +57,8 @@ class FittedMap:
         from safetensors.torch import save
 
         kind = "linear mapping" if self.linear else "network mapping"
-        data: bytes = save(_tensors_of(self), metadata={"format": f"lrt-bench {kind} v1"})
+        check_storable(self.card.mapping, type(self.mapping))
+        data: bytes = save(tensors_of(self.mapping), metadata={"format": f"lrt-bench {kind} v1"})
         return data
 
     def files(self) -> dict[str, bytes]:
@@ -108,18 +105,6 @@ def check_storable(spec: str, method: type[Mapping]) -> None:
         )
 
 
-def _tensors_of(fitted: FittedMap) -> dict[str, Tensor]:
-    mapping = fitted.mapping
-    check_storable(fitted.card.mapping, type(mapping))
-    if isinstance(mapping, LinearMapping):
-        tensors = {"weight": mapping.weight, "bias": mapping.bias}
-    else:
-        assert isinstance(mapping, NetworkMapping)
-        tensors = {name: getattr(mapping, name) for name in STATISTICS}
-        tensors |= {f"network.{key}": value for key, value in mapping.network_.state_dict().items()}
-    return {name: value.detach().cpu().float().contiguous() for name, value in tensors.items()}
-
-
 def load_map(folder: str | Path) -> FittedMap:
     """Read a map's folder.
 
@@ -146,29 +131,5 @@ def _mapping(card: MapCard, data: bytes) -> Mapping:
 
     Raises TensorError.
     """
-    d_source, d_target = card.source.width, card.target.width
     method: type[Mapping] = find_mapping(card.mapping) if is_built_in(card.mapping) else FixedLinear
-    if issubclass(method, NetworkMapping):
-        return _network(method(), data, d_source, d_target)
-    tensors = read_tensors(data, {"weight": (d_target, d_source), "bias": (d_target,)})
-    if issubclass(method, FixedLinear):
-        return FixedLinear(**tensors)
-    mapping: Any = method()
-    mapping.weight, mapping.bias = tensors["weight"].double(), tensors["bias"].double()
-    assert isinstance(mapping, LinearMapping)
-    return mapping
-
-
-def _network(mapping: NetworkMapping, data: bytes, d_source: int, d_target: int) -> NetworkMapping:
-    with torch.device("meta"):  # shapes alone: the file is checked before anything of its size is made
-        network = mapping.build(d_source, d_target)
-    state = network.state_dict()
-    shapes = {f"network.{key}": tuple(value.shape) for key, value in state.items()}
-    for name, width in zip(STATISTICS, (d_source, d_target) * 2, strict=True):
-        shapes[name] = (width,)
-    tensors = read_tensors(data, shapes)
-    network.load_state_dict({key: tensors[f"network.{key}"] for key in state}, assign=True)
-    mapping.network_ = network.eval().requires_grad_(False)
-    for name in STATISTICS:
-        setattr(mapping, name, tensors[name])
-    return mapping
+    return mapping_of(method, data, card.source.width, card.target.width)

@@ -153,7 +153,7 @@ def test_a_quick_look_is_incomplete_lies_apart_and_is_on_no_board(small_suite, t
      ("evaluate --pair M-", {"M-L-early"}),
      ("evaluate --suite smollm2 --pair 135", None),
      ("evaluate --task tens", {"tense", "tense-french"}),
-     ("evaluate --mapping ridge,or", {"ridge,orthogonal"})],
+     ("evaluate --mapping ridge,or", {"ridge,orthogonal", "ridge,orthogonal-standardised"})],
 )  # fmt: skip
 def test_the_shell_completes_names(words, offered):
     typed = f"lrt-bench {words}"

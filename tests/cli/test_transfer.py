@@ -159,9 +159,10 @@ def test_a_kept_map_is_the_fit_itself(folder, concept, tmp_path):
     torch.testing.assert_close(kept, fresh, rtol=1e-4, atol=1e-3)
 
 
-def test_a_network_is_kept_whole_and_wants_contrast_states(nano, tmp_path):
+@pytest.mark.parametrize("name", ["autoencoder", "affine-waves", "relative", "blend"])
+def test_a_map_that_is_not_linear_is_kept_whole_and_wants_contrast_states(nano, tmp_path, name):
     pair = api.Pair("nano/S:3", "nano/S2:2")
-    fitted = api.fit(pair, "autoencoder", tokens=400)
+    fitted = api.fit(pair, name, tokens=400)
     fitted.save(tmp_path / "map")
     loaded = load_map(tmp_path / "map")
     vector = real_vector(nano("S"), 3)
@@ -171,9 +172,9 @@ def test_a_network_is_kept_whole_and_wants_contrast_states(nano, tmp_path):
     with pytest.raises(Exception, match="is not linear: it carries states, not vectors"):
         api.transfer(bare, loaded)
     write_vector(tmp_path / "v.npy", bare)
-    assert "autoencoder: not linear" in error_of(
+    assert f"{name}: not linear" in error_of(
         "transfer", "--vector", tmp_path / "v.npy", "--source", "nano/S:3", "--target", "nano/S2",
-        "--mapping", "autoencoder",
+        "--mapping", name,
     )  # fmt: skip
 
 

@@ -137,5 +137,5 @@ def test_random_states_are_fit_for_every_closed_form(name):
     x, y = states.validation
     row.check_output(mapping, x, 16)
     row.check_transfer(mapping, x, 16)
-    if name != "orthogonal":
+    if not name.startswith("orthogonal"):  # a rotation cannot follow a random map
         assert (mapping(x) - y).square().mean() < 0.1 * y.square().mean()

@@ -21,6 +21,7 @@ from lrt_bench.mappings.affine_adamw import EPOCHS, STEPS, AffineAdamw, batch_si
 from lrt_bench.mappings.base import Spectrum, rank_errors, squared_error, validation_error
 from lrt_bench.mappings.digest import source_files
 from lrt_bench.mappings.moments import Moments
+from lrt_bench.mappings.names import NEED_S_YY, spares_s_yy
 from lrt_bench.mappings.ridge import STRENGTHS
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates
@@ -52,15 +53,24 @@ def fitted(name, states, seed=0):
     return mapping
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_built_in_mappings_do_not_read_s_yy(name):
-    """`lrt-bench fit` spares it for them: the same map without."""
+@pytest.mark.parametrize("name", [*filter(spares_s_yy, BUILT_IN)])
+def test_mappings_that_spare_s_yy_do_not_read_it(name):
+    """`lrt-bench fit` leaves it out for them: the same map without."""
     states, x, y, _ = problem()
     lean = Moments.without_s_yy(8, 12)
     lean.update(torch.from_numpy(x), torch.from_numpy(y))
     some = states.validation[0][:9]
     whole = fitted(name, states)(some)
     torch.testing.assert_close(fitted(name, replace(states, moments=lean))(some), whole, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NEED_S_YY))
+def test_mappings_that_need_s_yy_say_so_where_it_was_spared(name):
+    states, x, y, _ = problem()
+    lean = Moments.without_s_yy(8, 12)
+    lean.update(torch.from_numpy(x), torch.from_numpy(y))
+    with pytest.raises(UserError, match="without S_yy"):
+        fitted(name, replace(states, moments=lean))
 
 
 def test_affine_is_least_squares():
