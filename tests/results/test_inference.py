@@ -235,6 +235,16 @@ def test_simulated_cells_have_the_shares_that_were_measured(population):
         assert rows[0].truth == pytest.approx(100 * population.shares[cells, method].mean())
 
 
+def test_cells_that_are_worse_than_the_scale_stay_at_its_end_whatever_prompts_are_drawn(population):
+    """A cell at -3.7 is -1 on any prompts; one that was moved to the edge could only be drawn better."""
+    rng = np.random.default_rng(1)
+    method = coverage.METHODS.index("affine")
+    worst = np.flatnonzero(population.shares[:, method] == -1)
+    assert len(worst)
+    drawn = [inference.score(coverage.draw_row(population, worst, method, rng).tasks) for _ in range(200)]
+    assert np.mean(drawn) == pytest.approx(-100, abs=0.5)
+
+
 def test_both_intervals_hold_the_truth_about_as_often_as_they_say(population):
     """The short form of `make coverage`: pooled over methods, within what few boards allow."""
     tallies = coverage.cover(population, 20, ("orthogonal", "affine", "mlp"), seed=1)
