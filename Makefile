@@ -106,7 +106,7 @@ check-tag:
 	@grep -Fqx "__version__ = \"$${TAG#v}\"" lrt_bench/_version.py || { echo "tag $$TAG is not the package's version"; exit 1; }
 
 # How often the intervals hold the truth and ranks show false steps, on simulated boards: the table of
-# docs/statistics.md, in one to two minutes of one quiet core.
+# docs/statistics.md, in some four minutes of one quiet core.
 coverage: .venv/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.coverage --write
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from benchmarks import coverage
 from lrt_bench.results.statistics import separation
-from lrt_bench.results.statistics.inference import Spread
+from lrt_bench.results.statistics.spread import Spread
 
 
 def board(rows):

@@ -17,12 +17,12 @@ from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from lrt_bench.results import metrics
-from lrt_bench.results.metrics import LEVEL, MIN_CEILING, NORMAL_97_5, Array, TaskErrors
+from lrt_bench.results.metrics import MIN_CEILING, NORMAL_97_5, Array, TaskErrors
+from lrt_bench.results.statistics.spread import Spread, arms, combined, half_width, jackknife, sums_without
 
-REPLICATES = 1000  # resamples of prompts
+REPLICATES = 1000  # resamples of prompts and directions, which decide whether a task counts
 TASK_DRAWS = 4000  # draws of task weights: their Monte Carlo error is a fiftieth of an interval's width
 END_WEIGHT = 0.5  # pseudo-tasks at either end of the scale, as in Jeffreys' interval of a proportion
 ENDS = (-1.0, 1.0)  # of the scale that shares are clipped to
@@ -123,6 +123,16 @@ class TaskSample:
         return min(max(value, ENDS[0]), ENDS[1])
 
     @property
+    def shares_without(self) -> Array:
+        """The share of the other prompts, without each one in turn [prompts]."""
+        top, bottom = sums_without(self.numerator.mean(0)), sums_without(self.denominator)
+        share = 1 - top / np.maximum(bottom, 1e-300)
+        if self.ceiling_numerator is not None and self.ceiling_denominator is not None:
+            top, bottom = sums_without(self.ceiling_numerator), sums_without(self.ceiling_denominator)
+            share = share / np.maximum(1 - top / np.maximum(bottom, 1e-300), MIN_CEILING)
+        return np.asarray(np.clip(share, *ENDS))
+
+    @property
     def by_definition(self) -> bool:
         """Whether the row is what it is compared with: native, its other half, or no steering at all."""
         row, known = self.numerator, [np.zeros(self.prompts), self.denominator]
@@ -134,14 +144,6 @@ class TaskSample:
         """The share of each fit seed alone [seeds]."""
         values = (1 - self.numerator.sum(1) / self.denominator.sum()) / self.ceiling
         return np.asarray(np.clip(values, *ENDS))
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A variance and the degrees of freedom that it was estimated with."""
-
-    variance: float
-    freedom: float
 
 
 def counting(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> dict[str, bool]:
@@ -181,28 +183,28 @@ def these_tasks(
 ) -> tuple[float, float] | None:
     """Return the 95% interval of a row's score on its own tasks; None where no task counts.
 
-    Prompts are resampled within each task, and with them which tasks count. The percentiles are widened by
-    sqrt(n / (n - 1)), since resamples of n prompts spread too little, and by Student's t over the normal,
-    since few tasks may bring most of the variance. Variance between fit seeds is added to both ends in
-    quadrature (Zou and Donner 2008), from its unbiased estimate: a resample of two seeds would halve it.
+    A score is a mean of independent tasks. The jackknife over a task's prompts tells what other prompts would
+    do to its share; the unbiased variance between seeds tells what other fits would do. Their sum has a t
+    interval, longer on the side that it is skewed to (`spread.arms`). Resamples of prompts and of random
+    directions tell which tasks might count: their percentiles join in quadrature (Zou and Donner 2008).
     """
-    counted = _counted(tasks, seed)
+    counts = counting(tasks, seed=seed)
+    counted = [task for name, task in tasks.items() if counts[name]]
     value = _mean_share(counted)
     if value is None:
         return None
-    resampled = [_resampled(name, task, replicates, seed) for name, task in tasks.items()]
-    shares, counts = np.stack([one.shares for one in resampled]), np.stack([one.counts for one in resampled])
-    scores = 100 * _means(shares, counts.astype(np.float64))
+    decided = np.stack([_counts(name, task.gate, replicates, seed).resampled for name, task in tasks.items()])
+    weight = _weights_of_tasks(decided, list(counts.values()))
     by_task = [
-        Spread(float(row.var()) / len(counted) ** 2, task.prompts - 1)
-        for row, task in zip(shares, tasks.values(), strict=True)
+        jackknife(task.shares_without).weighted(float(np.square(one).mean()), float(np.power(one, 3).mean()))
+        for one, task in zip(weight, tasks.values(), strict=True)
     ]
-    prompts = min(task.prompts for task in tasks.values())
-    wider = (prompts / max(prompts - 1, 1)) ** 0.5 * _quantile(_combined(by_task).freedom) / NORMAL_97_5
-    low, high = (value + wider * (end - value) for end in metrics.interval(scores))
-    shared, own = _seed_spread(counted)
-    both = _combined([*by_task, shared, own])
-    return _widened(value, (low, high), 100 * _half_width(shared.variance + own.variance, both.freedom))
+    spread = combined([*(one.spread for one in by_task), *_seed_spread(counted)])
+    below, above = arms(spread, sum(one.third for one in by_task))
+    ends = value - 100 * below, value + 100 * above
+    shares = np.array([task.share for task in tasks.values()])
+    low, high = metrics.interval(100 * shares @ weight)
+    return _joined(value, ends, (min(low, value), max(high, value)))
 
 
 def new_concepts(
@@ -227,17 +229,18 @@ def new_concepts(
     spread = float(np.var([task.share for task in counted]))
     counts = np.ones((draws, len(shares)))
     if any(task.gate for task in tasks.values()):
-        counts = np.stack([_resampled(name, task, draws, seed).counts for name, task in tasks.items()], 1)
+        counts = np.stack(
+            [_counts(name, task.gate, draws, seed).resampled for name, task in tasks.items()], 1
+        )
     weight = _task_weights(len(shares), draws, seed)
     body = weight[:, :-2] * counts
     total = body.sum(1) + weight[:, -2:].sum(1)
     low, high = metrics.interval(100 * (body @ shares + weight[:, -2:] @ np.array(ENDS)) / total)
-    low, high = min(low, value), max(high, value)
     shared, _ = _seed_spread(counted)
     others = max(len(counted) - 1, 1)
-    between = Spread(spread / others, others)
-    freedom = _combined([between, shared]).freedom
-    return _widened(value, (low, high), 100 * _half_width(shared.variance, freedom))
+    freedom = combined([Spread(spread / others, others), shared]).freedom
+    arm = 100 * half_width(Spread(shared.variance, freedom))
+    return _joined(value, (min(low, value), max(high, value)), (value - arm, value + arm))
 
 
 def seed_spread(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> tuple[Spread, Spread]:
@@ -259,27 +262,9 @@ def _seed_spread(tasks: list[TaskSample]) -> tuple[Spread, Spread]:
         return nothing, nothing
     table = np.stack(by_task)  # [tasks, seeds]
     n, k = table.shape
-    own = _combined([Spread(float(row.var(ddof=1)) / (k * n * n), k - 1) for row in table])
+    own = combined([Spread(float(row.var(ddof=1)) / (k * n * n), k - 1) for row in table])
     direct = float(table.mean(0).var(ddof=1)) / k
     return Spread(max(direct - own.variance, 0.0), k - 1), own
-
-
-@dataclass(frozen=True)
-class _Resampled:
-    """A task under each resample of its prompts: its share, and whether it counts [replicates]."""
-
-    shares: Array
-    counts: Array
-
-
-def _resampled(name: str, task: TaskSample, replicates: int, seed: int) -> _Resampled:
-    weight = _weights(name, task.prompts, replicates, seed)
-    top = task.numerator.mean(0) @ weight.T
-    share = 1 - top / np.maximum(weight @ task.denominator, 1e-300)
-    if task.ceiling_numerator is not None and task.ceiling_denominator is not None:
-        reached = 1 - weight @ task.ceiling_numerator / np.maximum(weight @ task.ceiling_denominator, 1e-300)
-        share = share / np.maximum(reached, MIN_CEILING)
-    return _Resampled(np.clip(share, *ENDS), _counts(name, task.gate, replicates, seed).resampled)
 
 
 @dataclass(frozen=True)
@@ -323,37 +308,19 @@ def _task_weights(tasks: int, draws: int, seed: int) -> Array:
     return np.asarray(drawn / drawn.sum(1, keepdims=True))
 
 
-def _means(shares: Array, counts: Array) -> Array:
-    """Mean share of the tasks that count, for each resample in which at least one does.
+def _weights_of_tasks(decided: Array, counted: list[bool]) -> Array:
+    """Return what each task weighs in a score, for each resample in which at least one counts.
 
-    shares, counts [tasks, replicates] : counts is 1 where a task counts in a resample, else 0.
+    decided [tasks, replicates] : 1 where a task counts in a resample, else 0; counted : whether it does in
+    the sample itself, which is taken where it counts in none.
     """
-    total = counts.sum(0)
-    some = total > 0
-    return np.asarray((shares * counts).sum(0)[some] / total[some])
+    some = decided[:, decided.any(0)]
+    if not some.shape[1]:
+        some = np.array(counted, dtype=np.float64)[:, None]
+    return np.asarray(some / some.sum(0))
 
 
-def _combined(parts: list[Spread]) -> Spread:
-    """Sum independent variance estimates, with Satterthwaite's degrees of freedom (1946).
-
-    The degrees of freedom are infinite where the variance is 0.
-    """
-    variance = sum(part.variance for part in parts)
-    bottom = sum(part.variance**2 / max(part.freedom, 1) for part in parts)
-    return Spread(variance, variance**2 / bottom if bottom > 0 else np.inf)
-
-
-def _quantile(freedom: float) -> float:
-    """Student's t that 97.5% lie below."""
-    return float(stdtrit(freedom, (1 + LEVEL) / 2))
-
-
-def _half_width(variance: float, freedom: float) -> float:
-    """Half the t interval of an estimate with this variance; 0 without variance."""
-    return _quantile(freedom) * variance**0.5 if variance > 0 else 0.0
-
-
-def _widened(value: float, ends: tuple[float, float], arm: float) -> tuple[float, float]:
-    """Widen an interval around `value` by another arm, in quadrature, and clip it to the scale."""
-    low, high = value - float(np.hypot(value - ends[0], arm)), value + float(np.hypot(ends[1] - value, arm))
-    return max(low, 100 * ENDS[0]), min(high, 100 * ENDS[1])
+def _joined(value: float, one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Join two intervals around `value`, of independent errors, in quadrature, and clip to the scale."""
+    low, high = (float(np.hypot(one[end] - value, other[end] - value)) for end in (0, 1))
+    return max(value - low, 100 * ENDS[0]), min(value + high, 100 * ENDS[1])

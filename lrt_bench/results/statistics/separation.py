@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from lrt_bench.results.metrics import Array
-from lrt_bench.results.statistics.inference import Spread
+from lrt_bench.results.statistics.spread import TINY, Spread
 
 FALSE_STEPS = 0.05  # how often a board of equal rows may show any step
 RESOLUTION = 5e-4  # shares: by less, two machines' arithmetic parts the same row
-TINY = 1e-24  # of a variance of shares: rounding
 NO_SPREAD = Spread(0.0, 1.0)
 MOST_LETTERED = 60  # rows; beyond, letters would be words
 
