@@ -125,7 +125,7 @@ def keep_states(key: str | None, states: PairedStates) -> None:
         if sides is not None:
             tensors |= {f"{split}.x": sides[0], f"{split}.y": sides[1]}
     if states.shown is not None:
-        tensors["shown"] = torch.from_numpy(states.shown)
+        tensors["shown"] = torch.from_numpy(states.shown.copy())
     splits = {}
     for name in TEXTS:
         texts = getattr(states, name)

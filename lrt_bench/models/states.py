@@ -92,7 +92,7 @@ class PairedStates:
         """The states with those of validation alone that a method is given."""
         if self.shown is None:
             return self
-        rows = torch.from_numpy(self.shown)
+        rows = torch.from_numpy(self.shown.copy())  # it may be of a file that is read-only
         x, y = self.validation
         return replace(self, validation=(x[rows], y[rows]), validation_text=[], shown=None)
 
