@@ -3,6 +3,7 @@ lrt.charts = (function () {
   "use strict";
   const GRID = { stroke: "currentColor", strokeOpacity: 0.12 };
   const MOST_PANELS = 24;
+  const MOST_LINES = 9;  // of maps; with a control as many as there are colours
   const COLOURS = { native: "var(--native)", random: "var(--random)", own: "var(--own)" };
 
   function base(width, options) {
@@ -153,7 +154,9 @@ lrt.charts = (function () {
 
   // a line a map over the logarithm of its tokens; maps of one number of tokens are moved apart, not laid over each other
   function ladder(figure) {
-    const rows = lrt.get("ladders")[Number(figure.dataset.ladder)].rows.slice(0, MOST_PANELS);
+    const all = lrt.get("ladders")[Number(figure.dataset.ladder)].rows;
+    const rows = all.filter(function (row) { return !row.control; }).slice(0, MOST_LINES)
+      .concat(all.filter(function (row) { return row.control; }).slice(0, 1));
     const names = rows.map(function (row) { return row.mapping; });
     const points = rows.flatMap(function (row, place) {
       return row.points.map(function (point) {
