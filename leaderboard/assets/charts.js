@@ -3,6 +3,7 @@ lrt.charts = (function () {
   "use strict";
   const GRID = { stroke: "currentColor", strokeOpacity: 0.12 };
   const MOST_PANELS = 24;
+  const MOST_LINES = 9;  // of maps; with a control as many as there are colours
   const COLOURS = { native: "var(--native)", random: "var(--random)", own: "var(--own)" };
 
   function base(width, options) {
@@ -151,6 +152,42 @@ lrt.charts = (function () {
     return placed;
   }
 
+  // a line a map over the logarithm of its tokens; maps of one number of tokens are moved apart, not laid over each other
+  function ladder(figure) {
+    const all = lrt.get("ladders")[Number(figure.dataset.ladder)].rows;
+    const rows = all.filter(function (row) { return !row.control; }).slice(0, MOST_LINES)
+      .concat(all.filter(function (row) { return row.control; }).slice(0, 1));
+    const names = rows.map(function (row) { return row.mapping; });
+    const points = rows.flatMap(function (row, place) {
+      return row.points.map(function (point) {
+        return { mapping: row.mapping, control: row.control, tokens: point[0], score: point[1], low: point[2], high: point[3],
+          at: point[0] * Math.pow(1.035, place - (rows.length - 1) / 2) };
+      });
+    });
+    const tokens = [...new Set(points.map(function (p) { return p.tokens; }))];
+    const width = Math.min(figure.clientWidth, 860);
+    const marks = [Plot.gridY(GRID), Plot.ruleY([0, 100], { stroke: "currentColor", strokeOpacity: 0.5 })];
+    for (const row of rows) {
+      const own = points.filter(function (p) { return p.mapping === row.mapping; });
+      marks.push(Plot.line(own, { x: "at", y: "score", stroke: "mapping", strokeWidth: 1.8, strokeDasharray: row.control ? "4 3" : null }));
+    }
+    marks.push(
+      Plot.ruleX(points, { x: "at", y1: "low", y2: "high", stroke: "mapping", strokeOpacity: 0.55 }),
+      Plot.dot(points, { x: "at", y: "score", stroke: "mapping", symbol: "mapping", fill: "var(--page)", strokeWidth: 1.8, r: 4 }),
+      Plot.tip(points, Plot.pointer({ x: "at", y: "score", title: function (p) {
+        return p.mapping + "\n" + p.tokens + " tokens\n" + p.score.toFixed(1) + " [" + p.low.toFixed(1) + ", " + p.high.toFixed(1) + "]";
+      } })));
+    const drawn = base(width, {
+      height: 380, marginLeft: 44, marginBottom: 40, marginTop: 18, marginRight: 16,
+      color: { domain: names, scheme: "observable10" }, symbol: { legend: true, domain: names },
+      x: { type: "log", label: "fit tokens (log) →", ticks: tokens, tickFormat: ",d",
+        domain: [Math.min(...tokens) * 0.82, Math.max(...tokens) * 1.22] },
+      y: { label: "↑ Transfer Score", ticks: 6, domain: [Math.min(0, ...points.map(function (p) { return p.low; })) - 4, 104] },
+      marks: marks,
+    });
+    finish(figure, drawn, "Transfer Score of every map over fit tokens");
+  }
+
   // rows: [{task, mapping, r2, where}]
   function perTask(figure, rows) {
     const names = [...new Set(rows.map(function (row) { return row.mapping; }))];
@@ -171,7 +208,7 @@ lrt.charts = (function () {
     figure.prepend(drawn);
   }
 
-  const KINDS = { curves: curves, native: native, fidelity: fidelity, scaling: scaling };
+  const KINDS = { curves: curves, native: native, fidelity: fidelity, scaling: scaling, ladder: ladder };
 
   function draw(figure) {
     const keys = (figure.dataset.sources || "").split(" ").filter(Boolean);

@@ -33,6 +33,8 @@ BUDGET_LIMITS = {  # validation states are held in memory, the sample on a disk
     "validation_tokens": 10_000_000,
     "sample_tokens": 100_000_000,
     "unseen_tokens": 10_000_000,
+    "draws": 1000,
+    "shown_tokens": 10_000_000,
 }
 
 
@@ -41,6 +43,9 @@ class Budget:
     """How many tokens a fit may read, and how many of them are kept for methods that need samples.
 
     unseen_tokens : of further documents, which no fit and no choice ever reads: fidelity is measured on them.
+    draws : of other documents each, so many fits' tokens are read. One draw ends with the text in which
+        `fit_tokens` is reached; several are cut at the very token, so that all are of one size.
+    shown_tokens : of the validation tokens, so many of its own documents a draw's fit is shown; 0 shows all.
 
     Raises
     ------
@@ -52,11 +57,13 @@ class Budget:
     validation_tokens: int = 6_000
     sample_tokens: int = 30_000
     unseen_tokens: int = 0
+    draws: int = 1
+    shown_tokens: int = 0
 
     def __post_init__(self) -> None:
         for spec in fields(self):
             tokens, most = getattr(self, spec.name), BUDGET_LIMITS[spec.name]
-            least = 0 if spec.name == "unseen_tokens" else 1
+            least = 0 if spec.name in ("unseen_tokens", "shown_tokens") else 1
             if not least <= tokens <= most:
                 raise UserError(f"{spec.name} {tokens}: give {least} to {most}")
 
@@ -76,13 +83,21 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PairedTokens:
-    """The same text in both tokenizers; `source_at[i]` and `target_at[i]` are positions of one pair."""
+    """The same text in both tokenizers; `source_at[i]` and `target_at[i]` are positions of one pair.
+
+    document : a number of the whole document that the text is of, the same for its duplicates.
+    """
 
     split: Split
     source_ids: list[int]
     target_ids: list[int]
     source_at: np.ndarray
     target_at: np.ndarray
+    document: int = 0
+
+    def cut(self, most: int) -> PairedTokens:
+        """Keep the first `most` pairs; both sides are still read whole."""
+        return replace(self, source_at=self.source_at[:most], target_at=self.target_at[:most])
 
 
 @dataclass
@@ -203,8 +218,14 @@ def align(source: Tokens, target: Tokens) -> tuple[np.ndarray, np.ndarray]:
 
 def split_of(document: str) -> Split:
     """Return the split that a document's text belongs to."""
+    return _place(document)[0]
+
+
+def _place(document: str) -> tuple[Split, int]:
+    """Return a document's split, and the number that deals it to a draw; both are the text's alone."""
     digest = hashlib.sha256(document.encode()).digest()
-    return "validation" if int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0 else "fit"
+    validation = int.from_bytes(digest[:8], "big") % VALIDATION_SHARE == 0
+    return "validation" if validation else "fit", int.from_bytes(digest[8:12], "big")
 
 
 def _pieces(document: str, tokens: Tokens, context: int) -> Iterator[str]:
@@ -235,22 +256,22 @@ def _block(
     limits: tuple[int, int],
 ) -> _Block:
     """Cut documents into texts, and pair the tokens of both sides; `same` where both cut texts alike."""
-    texts, splits, places = [], [], []
+    texts, dealt, places = [], [], []
     bodies, starts = [document.text for document in documents], [document.place for document in documents]
     for document, tokens in zip(documents, encode(tokenizers[0], bodies, places=starts), strict=True):
         for piece in _pieces(document.text, tokens, min(context, *limits)):
             texts.append(piece)
-            splits.append(split_of(document.text))
+            dealt.append(_place(document.text))
             places.append(document.place)
     sources = encode(tokenizers[0], texts, places=places)
     targets = sources if same else encode(tokenizers[1], texts, places=places)
     pairs, coverage = [], Coverage()
-    for split, source, target in zip(splits, sources, targets, strict=True):
+    for (split, number), source, target in zip(dealt, sources, targets, strict=True):
         source, target = source.cut(limits[0]), target.cut(limits[1])
         source_at, target_at = align(source, target)
         coverage.add(Coverage(int(source.kept.sum()), int(target.kept.sum()), len(source_at)))
         if len(source_at):
-            pairs.append(PairedTokens(split, source.ids, target.ids, source_at, target_at))
+            pairs.append(PairedTokens(split, source.ids, target.ids, source_at, target_at, number))
     return _Block(pairs, coverage, b"".join(text.encode() + b"\0" for text in bodies))
 
 

@@ -51,3 +51,43 @@ def enough_first(corpus: Corpus, blocks: Iterator[list[PairedTokens]]) -> Iterat
     while held:
         yield held.pop(0)
     yield from blocks
+
+
+def enough_for_draws(
+    corpus: Corpus, blocks: Iterator[list[PairedTokens]], budget: Budget
+) -> Iterator[list[PairedTokens]]:
+    """Hold blocks back until every draw of the budget has its tokens; then give them all, in order.
+
+    So much text is in memory at once, in tokens. A single draw may be short of text: nothing is held then.
+
+    Raises
+    ------
+    UserError
+        Where the corpus ends before: draws of unlike sizes would not be draws of one budget.
+    """
+    if budget.draws == 1:
+        yield from blocks
+        return
+    held = []
+    fit, validation = [0] * budget.draws, [0] * budget.draws
+    for block in blocks:
+        held.append(block)
+        for text in block:
+            counts = fit if text.split == "fit" else validation
+            if counts is fit or sum(validation) < budget.validation_tokens:
+                counts[text.document % budget.draws] += len(text.source_at)
+        if min(fit) >= budget.fit_tokens and sum(validation) >= budget.validation_tokens:
+            break
+    if min(fit) < budget.fit_tokens:
+        raise UserError(
+            f"{corpus.source}: too little text for {budget.draws} draws of {budget.fit_tokens} fit tokens: "
+            f"the smallest gets {min(fit)}; give fewer draws or fit_tokens, or more documents"
+        )
+    if min(validation) < VALIDATION_FLOOR:
+        raise UserError(
+            f"{corpus.source}: too little validation text for {budget.draws} draws: one gets "
+            f"{min(validation)} tokens of {sum(validation)}; give more validation_tokens, or more documents"
+        )
+    while held:
+        yield held.pop(0)
+    yield from blocks

@@ -11,13 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from lrt_bench.data.corpus import BUDGET_LIMITS, Budget, Corpus
-from lrt_bench.data.datasets import Data
-from lrt_bench.data.documents import Part
+from lrt_bench.data.corpus import Budget
+from lrt_bench.data.corpus_spec import CorpusSpec as CorpusSpec
+from lrt_bench.data.corpus_spec import FitTokens, Named
 from lrt_bench.data.task_reading.task_folders import TaskShelf
 from lrt_bench.data.tasks import Alphas, Kind, Task
 from lrt_bench.errors import UserError, did_you_mean
-from lrt_bench.files.names import visible
 from lrt_bench.files.resources import SUITES
 from lrt_bench.files.schema import Strict, first_problem, read_yaml
 
@@ -38,13 +37,10 @@ def _layer(layer: int | str) -> int | str:
     return layer
 
 
-# a model, a task, a mapping: a name or a path
-Named = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(visible)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=120)]
 Number = Annotated[int, Field(ge=0, le=MOST_LAYERS)]  # of a layer
 Layer = Annotated[int | str, AfterValidator(_layer)]
 Layers = Annotated[tuple[Number, ...], Field(min_length=1, max_length=1000)] | Literal["all"]
-REMEMBERED = 2  # blocks of the embedded corpus that a suite's pairs share: what its budget reads
 GRID = (-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5)
 
 
@@ -64,6 +60,8 @@ class PairSpec(Strict):
     source_sae : the sparse autoencoder (`sae.load_sae`) whose coefficients take the place of the states.
     choose_layers : instead of the two layers, the task and the depths by which they are chosen.
     skip_kinds : kinds of task that are left out on this pair.
+    fit_tokens : in the place of the corpus's, with validation text in proportion: pairs of the same sites
+        with other `fit_tokens` are a ladder, whose score is an area (`results.ladders`).
     """
 
     name: Name
@@ -75,6 +73,7 @@ class PairSpec(Strict):
     target_layer: Layer | None = None
     skip_kinds: tuple[Kind, ...] = ()
     choose_layers: LayerSearch | None = None
+    fit_tokens: FitTokens | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> PairSpec:
@@ -89,45 +88,6 @@ class PairSpec(Strict):
         if self.source_sae is not None and self.source_layers is not None:
             raise ValueError("source_sae: it reads one layer: give source_layer, not source_layers")
         return self
-
-
-class CorpusSpec(Strict):
-    """The text that maps are fitted on, and how much of it.
-
-    mix : several sources, whose shares sum to 1; `source` then only names them.
-    column : the column of the text, where it has none of the known names (`columns.COLUMNS`).
-    """
-
-    source: Named = "nano"
-    context: Annotated[int, Field(ge=8, le=1_000_000)] = 128
-    fit_tokens: Annotated[int, Field(ge=200, le=BUDGET_LIMITS["fit_tokens"])] = 60_000
-    validation_tokens: Annotated[int, Field(ge=20, le=BUDGET_LIMITS["validation_tokens"])] = 6_000
-    sample_tokens: Annotated[int, Field(ge=100, le=BUDGET_LIMITS["sample_tokens"])] = 30_000
-    mix: Annotated[tuple[Part, ...], Field(max_length=100)] = ()
-    column: Annotated[str, Field(max_length=1000)] | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> CorpusSpec:
-        if self.mix and abs(sum(part.share for part in self.mix) - 1) > 1e-6:
-            raise ValueError(f"mix: the shares sum to {sum(part.share for part in self.mix):g}: make it 1")
-        if self.mix and self.column:
-            raise ValueError("column: each part of a mix names its own")
-        return self
-
-    @property
-    def named(self) -> str:
-        """The sources in a word, with their shares."""
-        return " + ".join(f"{part.share:g} {part.id}" for part in self.mix) or self.source
-
-    @property
-    def budget(self) -> Budget:
-        """How much of it a fit may read and keep."""
-        unseen = self.validation_tokens
-        return Budget(self.fit_tokens, self.validation_tokens, self.sample_tokens, unseen)
-
-    def corpus(self, data: Data) -> Corpus:
-        """Make the corpus, its ids read from `data`."""
-        return Corpus(self.source, self.context, self.mix, data, remembered=REMEMBERED, column=self.column)
 
 
 class BehaviourSpec(Strict):
@@ -168,7 +128,7 @@ class Suite(Strict):
 
     alphas : the scored grid, in units of the target layer's spread; holds 0.
     over_steering : alphas past it, swept and reported apart, never scored.
-    fit_seeds : how many seeds a stochastic mapping is fitted with.
+    fit_seeds : how many seeds a stochastic mapping is fitted with, where the corpus is drawn once.
     prompts : of a choice task's scored ones at most so many are swept, evenly spaced; all by default.
     contrasts : of a task's contrastive pairs at most so many make its vectors, the first; all by default.
     behaviour : how behaviour is measured beside the sweeps; not at all without it.
@@ -221,6 +181,8 @@ class Suite(Strict):
             del content["corpus"]["mix"]
         if self.corpus.column is None:  # nor does a column that is not named change it
             del content["corpus"]["column"]
+        if self.corpus.draws == 1:
+            del content["corpus"]["draws"]
         for field in ("behaviour", "prompts", "contrasts"):  # nor a field that says nothing
             if content[field] is None:
                 del content[field]
@@ -239,6 +201,10 @@ class Suite(Strict):
             for spec in (pair.source, pair.target, pair.source_sae)
             if spec
         }
+
+    def budget_of(self, pair: PairSpec) -> Budget:
+        """Return how much of the corpus a fit on one of its pairs may read and keep."""
+        return self.corpus.budget_for(pair.fit_tokens)
 
     def read_tasks(self) -> list[Task]:
         """Read the suite's tasks, in order; once for the suite and its copies."""
@@ -369,12 +335,15 @@ def describe_suites() -> list[dict[str, Any]]:
     return rows
 
 
+UNLISTED = {"skip_kinds", "source_layers", "source_sae", "choose_layers", "fit_tokens"}  # of a pair's fields
+
+
 def describe_pairs() -> list[dict[str, Any]]:
     """Describe every pair of the shipped suites in a row, for `lrt-bench list pairs`."""
     return [
         {
             "suite": name,
-            **pair.model_dump(exclude={"skip_kinds", "source_layers", "source_sae", "choose_layers"}),
+            **pair.model_dump(exclude=UNLISTED),
         }
         | ({"source_layer": pair.source_layers} if pair.source_layers else {})
         for name in known_suites()

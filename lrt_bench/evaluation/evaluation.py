@@ -239,8 +239,8 @@ class Evaluation:
         target = target_site(sides[1], pair)
         corpus, config = self.suite.corpus, self.config
         states_source = states_source or CorpusStates(
-            source, target, corpus.corpus(self.data), corpus.budget, config.seed, config.batch_size,
-            states_done,
+            source, target, corpus.corpus(self.data), self.suite.budget_of(pair), config.seed,
+            config.batch_size, states_done,
         )  # fmt: skip
         bench = PairBench(
             self.suite, pair, source, target, tasks, states_source, config.seed, config.batch_size

@@ -91,6 +91,8 @@ class PairJob:
             bench.pair.source, bench.pair.target, row.name, row.digest, bench.seed,
             self.config.dtype, self.config.device,
         ]  # fmt: skip
+        if bench.pair.fit_tokens is not None:
+            parts.append(f"fit_tokens {bench.pair.fit_tokens}")
         if self.side_effects and _disturbs(row):
             parts.append(self.side_effects.digest)
         parts += [task.data_digest for task in bench.tasks if task.data_digest]

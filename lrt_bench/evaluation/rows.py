@@ -149,7 +149,7 @@ class RandomDirections(Row):
 class Shuffled(Row):
     """The same fit on states paired at random, several shuffles: what a map owes to the pairing.
 
-    Its strength is the one that ridge chooses on true pairs.
+    Its strength is the one that ridge chooses on true pairs. Every draw of documents is shuffled.
     """
 
     @property
@@ -160,9 +160,9 @@ class Shuffled(Row):
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         began = time.perf_counter()
-        for shuffle in range(bench.suite.shuffles):
-            moments = bench.states.shuffled(bench.seed + shuffle)
-            weight = Spectrum(moments).weight(bench.ridge.strength_)
+        for shuffle in range(max(bench.suite.shuffles, len(bench.ridges))):
+            moments = bench.fit_states(shuffle).shuffled(bench.seed + shuffle)
+            weight = Spectrum(moments).weight(bench.ridges[shuffle % len(bench.ridges)].strength_)
             self.mappings.append(FixedLinear(weight, moments.mean_y - weight @ moments.mean_x))
         self.fit_seconds = time.perf_counter() - began
         return transferred(bench, tasks, self.mappings)
@@ -184,7 +184,7 @@ class OtherConcept(Row):
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         choices = bench.choice_sweep.tasks
-        own = transferred(bench, choices, [bench.ridge])
+        own = transferred(bench, choices, list(bench.ridges))
         nothing = torch.zeros(1, bench.target.width)
         vectors_of = {}
         for task in tasks:
@@ -244,7 +244,7 @@ class Unembedding(Row):
 
 @dataclass
 class MappingRow(Row):
-    """A mapping method, fitted once for each seed if it is stochastic."""
+    """A mapping method, fitted once on each draw; on a single one, once for each seed if it is stochastic."""
 
     over_steered = True
 
@@ -258,16 +258,15 @@ class MappingRow(Row):
 
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
-        states = bench.states
-        stochastic = (self.instance or self.method).stochastic
-        seeds = range(bench.suite.fit_seeds if stochastic else 1)
+        fits = range(bench.fits((self.instance or self.method).stochastic))
+        draws = [bench.fit_states(fit) for fit in fits]
         began = time.perf_counter()
-        self.mappings = [self.fitted(states, bench.seed + seed) for seed in seeds]
-        self.fit_seconds = (time.perf_counter() - began) / len(seeds)
+        self.mappings = [self.fitted(draws[fit], bench.seed + fit) for fit in fits]
+        self.fit_seconds = (time.perf_counter() - began) / len(fits)
         for mapping in self.mappings:
             self.check_output(mapping, bench.states.validation[0][:32], bench.target.width)
         carried = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
-        want = (len(seeds), bench.target.width)
+        want = (len(fits), bench.target.width)
         for vectors in carried.values():
             if tuple(vectors.shape) != want or not bool(torch.isfinite(vectors).all()):
                 shape = tuple(vectors.shape)

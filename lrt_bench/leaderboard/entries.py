@@ -18,12 +18,13 @@ from lrt_bench.files.names import pair_slug, slug
 from lrt_bench.files.process import no_garbage_collection
 from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import frame
+from lrt_bench.results.ladders import Ladder, ladders, on_ladders
 from lrt_bench.results.metrics import Array, TaskErrors
 from lrt_bench.results.ranking import ScoredResult, ranked_rows
 from lrt_bench.results.schema.records import PairRecord
 from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.statistics.separation import Place
-from lrt_bench.results.storage import read_with_arrays, result_files
+from lrt_bench.results.storage import read_record, read_with_arrays, result_files
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -133,6 +134,19 @@ class Board:
     def unseen(self) -> bool:
         """Whether a row has a score on private models or on drawn concepts."""
         return any(entry.result.private or entry.result.fresh for entry in self.entries)
+
+    @cached_property
+    def ladders(self) -> list[Ladder]:
+        """The ladders among its pairs, of ranked rows and controls; their arrays are read again."""
+        paths = {id(entry.result): entry.path for entry in self.entries if entry.unranked is None}
+        summaries = [entry.result for entry in self.entries if entry.unranked is None]
+        found = [row for rungs in on_ladders(summaries) for rows in rungs.values() for row in rows]
+        return ladders(read_record(paths[id(row)]) for row in found)
+
+    @cached_property
+    def rungs(self) -> set[PairKey]:
+        """The pairs that are rungs of a ladder: what they say is said by all of them together."""
+        return {(ladder.suite, pair) for ladder in self.ladders for pair in ladder.pairs}
 
     def frame(self) -> DataFrame:
         """One row an entry in the board's order, with its state and the path of its record in the site."""

@@ -15,6 +15,7 @@ from lrt_bench.files.format import number, seconds, shared_rank, with_interval
 from lrt_bench.files.markdown import escaped
 from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.results.frame import records
+from lrt_bench.results.ladders import Ladder
 
 Row = dict[str, Any]  # of `Board.frame`
 UNSEEN = {  # columns that are shown where a row has something in them, with the ends of their intervals
@@ -33,6 +34,7 @@ def markdown(results: Path) -> str:
     board = read_board(results)
     rows = records(board.frame())
     parts = [part for _, pair in itertools.groupby(rows, _pair_of) for part in _pair(list(pair))]
+    parts += [part for ladder in board.ladders for part in _ladder(ladder)]
     parts += [f"- left out: {escaped(problem)}" for problem in board.problems]
     return "\n".join(parts) + "\n"
 
@@ -66,6 +68,23 @@ def _row(row: Row, unseen: Sequence[str]) -> str:
     scores = [number(row[column]) for column in ("steering_r2", "correlation_delta", "fvu")]
     beside = [with_interval(*(row[name] for name in UNSEEN[title])) for title in unseen]
     return f"| {' | '.join([rank, name, score, *beside, *scores])} | {seconds(row['fit_seconds'])} |"
+
+
+def _ladder(ladder: Ladder) -> Iterator[str]:
+    """Areas over log tokens, and the scores under which they lie."""
+    source, target = ladder.record.source, ladder.record.target
+    yield f"### {escaped(ladder.suite)}: area over log tokens"
+    yield ""
+    yield f"{escaped(source.model)}:{source.where} to {escaped(target.model)}:{target.where}"
+    yield ""
+    yield f"| rank | row | area | {' | '.join(f'{tokens:,}' for tokens in ladder.tokens)} |"
+    yield f"| --- | --- | --- |{' ---: |' * len(ladder.tokens)}"
+    for climb in ladder.climbs:
+        name = f"*{escaped(climb.mapping)}*" if climb.control else escaped(climb.mapping)
+        rank = str(climb.place.best) if climb.place else ""
+        scores = [number(rung.score, 1) for rung in climb.rungs]
+        yield f"| {' | '.join([rank, name, with_interval(climb.area, *climb.ci95), *scores])} |"
+    yield ""
 
 
 def _figure(rows: list[Row]) -> Iterator[str]:

@@ -134,14 +134,18 @@ class _Builder:
         self._page("index.html", "index.html", tables=tables, rows=rows, **front)
         shown = dict.fromkeys(table.suite for table in tables)
         by_suite = {suite: board.suites[suite] for suite in [*shown, *board.suites]}
-        overviews = views.overviews(self._results)
+        alone = views.without_rungs(self._results, board)
+        overviews = views.overviews(alone)
         self._page("pairs.html", "pairs.html", by_suite=by_suite, overviews=overviews)
         tasks = {name: self._shipped(name) for name in views.task_names(board)}
         self._page("tasks.html", "tasks.html", tasks=tasks)
         self._page("compare.html", "compare.html")
-        points = views.scaling_points(self._results)
+        points = views.scaling_points(alone)
         self._script("data/scaling.js", "scaling", points)
         self._page("scaling.html", "scaling.html", points=points)
+        if board.ladders:
+            self._script("data/ladders.js", "ladders", views.ladder_data(board.ladders))
+            self._page("tokens.html", "tokens.html", ladders=board.ladders)
         self._page("about.html", "about.html", models=views.models(board))
         self._page("ledger.html", "ledger.html", lines=list(reversed(self.lines)))
 

@@ -16,6 +16,7 @@ from lrt_bench.leaderboard.entries import Board, Entry, PairEntries
 from lrt_bench.leaderboard.front.kinds import KINDS, model_kind
 from lrt_bench.results import metrics
 from lrt_bench.results.frame import records
+from lrt_bench.results.ladders import Ladder
 from lrt_bench.results.ranking import RANKED_TRACKS
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 from lrt_bench.results.schema.result import ResultSummary
@@ -276,6 +277,32 @@ def scaling_points(results: DataFrame) -> list[dict[str, Any]]:
     columns = ["suite", "pair", "mapping", "ratio", "score", "low", "high", "output_level"]
     planted = points["target_model"].map(model_kind) == "planted"
     return records(points.loc[points["rank"].notna() & ~planted, columns])
+
+
+def without_rungs(results: DataFrame, board: Board) -> DataFrame:
+    """Leave out the pairs of ladders: a mean over them, or their place by size, would say nothing."""
+    keys = zip(results["suite"], results["pair"], strict=True)
+    return results[[key not in board.rungs for key in keys]]
+
+
+def ladder_data(made: Sequence[Ladder]) -> list[dict[str, Any]]:
+    """Return what the charts of ladders read: a line a row, a point a rung."""
+    return [
+        {
+            "rows": [
+                {
+                    "mapping": climb.mapping,
+                    "control": climb.control,
+                    "points": [
+                        [rung.tokens, *(round(value, 2) for value in (rung.score, *rung.ci95))]
+                        for rung in climb.rungs
+                    ],
+                }
+                for climb in ladder.climbs
+            ],
+        }
+        for ladder in made
+    ]
 
 
 def reproduce(result: ResultSummary) -> str:

@@ -33,11 +33,12 @@ def states_key(
     seed: int,
     batch_size: int,
     begin: Begin = Moments.zeros,
+    draw: int = 0,
 ) -> str | None:
-    """Return the key of two sites' paired states; fingerprint is the corpus's."""
+    """Return the key of two sites' paired states of one draw; fingerprint is the corpus's."""
     whole = begin == Moments.zeros
     sides = computed_by(source), computed_by(target)
-    return key_of(KIND, [*sides, fingerprint, astuple(budget), seed, batch_size, whole])
+    return key_of(KIND, [*sides, fingerprint, astuple(budget), seed, batch_size, whole, draw])
 
 
 def recall_states(key: str | None, make: Callable[[], PairedStates]) -> PairedStates:
@@ -47,6 +48,43 @@ def recall_states(key: str | None, make: Callable[[], PairedStates]) -> PairedSt
     states = make()
     keep_states(key, states)
     return states
+
+
+def draw_keys(
+    source: Site, target: Site, fingerprint: str, budget: Budget, *, seed: int, batch_size: int
+) -> list[str | None]:
+    """Return the key of each draw of a budget."""
+    return [
+        states_key(source, target, fingerprint, budget, seed=seed, batch_size=batch_size, draw=draw)
+        for draw in range(budget.draws)
+    ]
+
+
+def recall_draws(
+    keys: Sequence[str | None], make: Callable[[], tuple[PairedStates, ...]]
+) -> tuple[PairedStates, ...]:
+    """Return the draws that one pass of `make` reads, read back where the same pass was made before."""
+    if (kept := read_draws(keys)) is not None:
+        return kept
+    draws = make()
+    keep_draws(keys, draws)
+    return draws
+
+
+def read_draws(keys: Sequence[str | None]) -> tuple[PairedStates, ...] | None:
+    """Return the draws that are kept, each under its key; None where one is missing."""
+    draws = []
+    for key in keys:
+        if (states := read_states(key)) is None:
+            return None
+        draws.append(states)
+    return tuple(draws)
+
+
+def keep_draws(keys: Sequence[str | None], draws: Sequence[PairedStates]) -> None:
+    """Keep each draw under its key."""
+    for key, states in zip(keys, draws, strict=True):
+        keep_states(key, states)
 
 
 def read_states(key: str | None) -> PairedStates | None:
@@ -72,6 +110,7 @@ def read_states(key: str | None) -> PairedStates | None:
         about["seconds"],
         unseen,
         _texts(tensors, about, TEXTS[1]),
+        tensors["shown"].numpy() if "shown" in tensors else None,
     )
 
 
@@ -85,6 +124,8 @@ def keep_states(key: str | None, states: PairedStates) -> None:
     for split, sides in (("validation", states.validation), ("unseen", states.unseen)):
         if sides is not None:
             tensors |= {f"{split}.x": sides[0], f"{split}.y": sides[1]}
+    if states.shown is not None:
+        tensors["shown"] = torch.from_numpy(states.shown.copy())
     splits = {}
     for name in TEXTS:
         texts = getattr(states, name)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.data.corpus import Budget, Corpus, Coverage, PairedTokens
-from lrt_bench.data.sufficiency import VALIDATION_FLOOR, check_floors, enough_first
+from lrt_bench.data.sufficiency import VALIDATION_FLOOR, check_floors, enough_first, enough_for_draws
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.batching import by_length, pad, paired_forwards
 from lrt_bench.models.checks.probes import check_finite
@@ -36,7 +36,7 @@ Begin = Callable[[int, int, torch.device], Moments]  # `Moments.zeros`, or `Mome
 
 @dataclass
 class PairedStates:
-    """All that a mapping is fitted on.
+    """All that a mapping is fitted on: one draw of documents.
 
     Mappings read `moments`, `batches()` and `validation`.
 
@@ -50,7 +50,9 @@ class PairedStates:
     unseen_text : the token sequences of those.
     tokens : fit pairs seen.
     coverage : how many tokens of either side are in a pair.
-    seconds : wall time of the pass.
+    seconds : wall time of the pass, shared out among its draws.
+    shown : places of the validation states that a method is given, where it is not given all. What else is
+        measured on validation texts is measured on all of them, and is the same for every draw and budget.
     """
 
     moments: Moments
@@ -63,6 +65,7 @@ class PairedStates:
     seconds: float
     unseen: tuple[Tensor, Tensor] | None = None
     unseen_text: list[PairedTokens] = field(default_factory=list)
+    shown: np.ndarray | None = None
 
     @property
     def d_source(self) -> int:
@@ -84,14 +87,24 @@ class PairedStates:
         """The token sequences of those states."""
         return self.validation_text if self.unseen is None else self.unseen_text
 
+    @property
+    def given(self) -> PairedStates:
+        """The states with those of validation alone that a method is given."""
+        if self.shown is None:
+            return self
+        rows = torch.from_numpy(self.shown.copy())  # it may be of a file that is read-only
+        x, y = self.validation
+        return replace(self, validation=(x[rows], y[rows]), validation_text=[], shown=None)
+
     def copy(self) -> PairedStates:
         """Return the same states, of which a method may change its copy; what it may not see is left out."""
+        given = self.given
         return replace(
-            self,
+            given,
             unseen=None,
             unseen_text=[],
             moments=self.moments.to("cpu", copy=True),
-            validation=(self.validation[0].clone(), self.validation[1].clone()),
+            validation=(given.validation[0].clone(), given.validation[1].clone()),
         )
 
     def batches(self, size: int = 512, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -166,12 +179,14 @@ class Shard:
     texts : in batches of like length.
     rows : of the shard's pairs, in the order in which they are read, those whose states are kept.
     slots : the kept ones' places, in the sample or among the validation states.
+    draw : the draw that a fit shard belongs to.
     """
 
     split: Literal["fit"] | Kept
     texts: list[PairedTokens]
     rows: np.ndarray
     slots: np.ndarray
+    draw: int = 0
 
     def kept(self, seen: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the shard's pairs `seen`, `seen` + 1, ... are kept."""
@@ -245,8 +260,9 @@ class Pass:
         self.corpus, self.budget = corpus, budget
         self._tokenizers, self._limits = tokenizers, limits
         self._rows, self._shard_rows = batch_size, max(1, SHARD // batch_size) * batch_size
-        self.moments = begin(*widths, torch.device("cpu"))
-        self.sample = Sample(budget.sample_tokens, *widths, seed)
+        draws = range(budget.draws)
+        self._moments = [begin(*widths, torch.device("cpu")) for _ in draws]
+        self._samples = [Sample(budget.sample_tokens, *widths, seed + draw) for draw in draws]
         self._texts: dict[Kept, list[PairedTokens]] = {"validation": [], "unseen": []}
         self._widths = widths
         self._states: dict[Kept, Sides] = {}
@@ -256,30 +272,31 @@ class Pass:
 
         Raises UserError where the corpus has too little text for a fit or for a validation.
         """
-        handed_out = 0
+        budget, handed_out = self.budget, [0] * self.budget.draws
         held_out = {"validation": 0, "unseen": 0}
-        wanted = {"validation": self.budget.validation_tokens, "unseen": self.budget.unseen_tokens}
-        for block in enough_first(self.corpus, self.corpus.pairs(*self._tokenizers, self._limits)):
-            fit = []
+        wanted = {"validation": budget.validation_tokens, "unseen": budget.unseen_tokens}
+        blocks = enough_first(self.corpus, self.corpus.pairs(*self._tokenizers, self._limits))
+        for block in enough_for_draws(self.corpus, blocks, budget):
+            fit: list[list[PairedTokens]] = [[] for _ in handed_out]
             for text in block:
-                if text.split == "fit" and handed_out < self.budget.fit_tokens:
-                    fit.append(text)
-                    handed_out += len(text.source_at)
+                draw = text.document % budget.draws
+                if text.split == "fit" and handed_out[draw] < budget.fit_tokens:
+                    if budget.draws > 1:
+                        text = text.cut(budget.fit_tokens - handed_out[draw])
+                    fit[draw].append(text)
+                    handed_out[draw] += len(text.source_at)
                 elif text.split == "validation":
                     kept: Kept = "validation" if held_out["validation"] < wanted["validation"] else "unseen"
                     if held_out[kept] < wanted[kept]:
                         self._texts[kept].append(text)
                         held_out[kept] += len(text.source_at)
-            for chosen in by_length([len(text.source_ids) for text in fit], self._shard_rows):
-                texts = [fit[i] for i in chosen]
-                yield Shard("fit", texts, *self.sample.draw(sum(len(text.source_at) for text in texts)))
-                del texts
-            del block, fit  # before the next one is made
-            if handed_out >= self.budget.fit_tokens and all(
-                held_out[name] >= wanted[name] for name in wanted
-            ):
+            for draw, own in enumerate(fit):
+                yield from self._fit_shards(draw, own)
+            del block, fit, own  # before the next one is made
+            enough = all(held_out[name] >= wanted[name] for name in wanted)
+            if min(handed_out) >= budget.fit_tokens and enough:
                 break
-        check_floors(self.corpus, handed_out, held_out["validation"], self.budget)
+        check_floors(self.corpus, min(handed_out), held_out["validation"], budget)
         yield from self._kept_shards("validation")
         if held_out["unseen"] >= VALIDATION_FLOOR:
             yield from self._kept_shards("unseen")
@@ -287,6 +304,14 @@ class Pass:
             self.corpus.data.say(
                 f"{self.corpus.source}: the text ends before a third split: fidelity is of validation states"
             )
+
+    def _fit_shards(self, draw: int, own: list[PairedTokens]) -> Iterator[Shard]:
+        """Yield the shards of a block's texts that belong to one draw."""
+        for chosen in by_length([len(text.source_ids) for text in own], self._shard_rows):
+            texts = [own[i] for i in chosen]
+            kept = self._samples[draw].draw(sum(len(text.source_at) for text in texts))
+            yield Shard("fit", texts, *kept, draw)
+            del texts
 
     def _kept_shards(self, split: Kept) -> Iterator[Shard]:
         """Yield the shards of the validation or the unseen texts; their states stand in the texts' order."""
@@ -303,26 +328,44 @@ class Pass:
         """Take in what was read of a shard, in the shards' order: the share of the fit that is done."""
         if shard.split == "fit":
             assert read.moments is not None
-            self.moments.merge(read.moments)
-            self.sample.put(shard.slots, read.x, read.y)
+            self._moments[shard.draw].merge(read.moments)
+            self._samples[shard.draw].put(shard.slots, read.x, read.y)
         else:
             for side, kept in zip(self._states[shard.split], (read.x, read.y), strict=True):
                 side[shard.slots] = kept
-        return min(1.0, self.moments.n / self.budget.fit_tokens)
+        read_tokens = sum(moments.n for moments in self._moments)
+        return min(1.0, read_tokens / (self.budget.draws * self.budget.fit_tokens))
 
-    def states(self) -> PairedStates:
-        """Return the paired states, once every shard is added."""
+    def draws(self) -> tuple[PairedStates, ...]:
+        """Return the paired states of every draw, once every shard is added.
+
+        Draws differ in what fits are given; what is measured on other texts is measured on the same ones.
+        """
         x, y = self._states["validation"]
         unseen = self._states.get("unseen")
-        return PairedStates(
-            self.moments, self.sample, (torch.from_numpy(x), torch.from_numpy(y)), self._texts["validation"],
-            self.moments.n, self.corpus.coverage, self.corpus.digest, time.perf_counter() - self._began,
-            None if unseen is None else (torch.from_numpy(unseen[0]), torch.from_numpy(unseen[1])),
-            self._texts["unseen"] if unseen is not None else [],
+        seconds = (time.perf_counter() - self._began) / self.budget.draws
+        return tuple(
+            PairedStates(
+                moments, sample, (torch.from_numpy(x), torch.from_numpy(y)), self._texts["validation"],
+                moments.n, self.corpus.coverage, self.corpus.digest, seconds,
+                None if unseen is None else (torch.from_numpy(unseen[0]), torch.from_numpy(unseen[1])),
+                self._texts["unseen"] if unseen is not None else [],
+                self._shown(draw),
+            )
+            for draw, (moments, sample) in enumerate(zip(self._moments, self._samples, strict=True))
         )  # fmt: skip
 
+    def _shown(self, draw: int) -> np.ndarray | None:
+        """Return places of the validation states that a draw's fit is shown: of its own documents."""
+        most = self.budget.shown_tokens
+        if not most:
+            return None
+        texts = self._texts["validation"]
+        owner = np.concatenate([np.full(len(t.source_at), t.document % self.budget.draws) for t in texts])
+        return np.flatnonzero(owner == draw)[:most]
 
-def collect(
+
+def collect_draws(
     source: Site,
     target: Site,
     corpus: Corpus,
@@ -332,8 +375,8 @@ def collect(
     batch_size: int = 64,
     progress: Callable[[float], None] = lambda done: None,
     begin: Begin = Moments.zeros,
-) -> PairedStates:
-    """One pass over the corpus up to the budget, here and now.
+) -> tuple[PairedStates, ...]:
+    """One pass over the corpus up to the budget, here and now: the states of every draw.
 
     begin : `Moments.without_s_yy` where nothing that is fitted on the states reads S_yy: it is spared.
     Raises UserError where the corpus has too little text for a fit or for a validation.
@@ -346,4 +389,9 @@ def collect(
     for shard in whole.shards():
         progress(whole.add(shard, read_shard(source, target, shard, batch_size, begin)))
     give_back()
-    return whole.states()
+    return whole.draws()
+
+
+def collect(source: Site, target: Site, corpus: Corpus, budget: Budget, **settings: Any) -> PairedStates:
+    """Return the states of the first draw, as `collect_draws` reads them."""
+    return collect_draws(source, target, corpus, budget, **settings)[0]

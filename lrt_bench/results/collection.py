@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from lrt_bench.errors import UserError
 from lrt_bench.files.format import latex_signs, number, shared_rank, with_interval
 from lrt_bench.results.frame import Level, frame, records
+from lrt_bench.results.ladders import Ladder, ladder_frame, ladders_of
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.schema.result import Result
 from lrt_bench.results.storage import read_result, result_files
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Rows = Literal["row", "task", "prompt", "refusal"]
+Rows = Literal["row", "task", "prompt", "refusal", "ladder"]
 LEVELS: dict[str, Level] = {"row": "result", "task": "task", "prompt": "prompt", "refusal": "refusal"}
 FORMATS = ("pdf", "svg", "png")
 SHOWN = {  # column of the table of results -> head
@@ -68,20 +69,27 @@ class Results(Sequence[Result]):
             pairs.setdefault((result.suite, result.pair.name), []).append(result)
         return [row for results in pairs.values() for row in ranked(results)]
 
+    def ladders(self) -> list[Ladder]:
+        """Return the ladders among the pairs: the same sites, maps fitted on more and more tokens."""
+        return ladders_of(self.ranked())
+
     def to_frame(self, level: Rows = "row") -> DataFrame:
         """Return the results as a pandas table.
 
         Parameters
         ----------
-        level : what a line is: a "row" (a mapping on a pair), a "task", a "prompt", or a "refusal" point.
+        level : what a line is: a "row" (a mapping on a pair), a "task", a "prompt", a "refusal" point, or a
+            rung of a "ladder", with its mapping's area.
 
         Raises
         ------
         UserError
             Where the level is none of these.
         """
+        if level == "ladder":
+            return ladder_frame(self.ladders())
         if level not in LEVELS:
-            raise UserError(f"level {level!r}: give {', '.join(LEVELS)}")
+            raise UserError(f"level {level!r}: give {', '.join(LEVELS)}, ladder")
         return frame(self.ranked(), LEVELS[level])
 
     def to_latex(self) -> str:

@@ -106,3 +106,30 @@ BESIDE_COLUMNS = (
     "first_share", "later_share", "without_readout", "readout_share", "unembedding_share", "slope_free_r2",
     "damage", "native_damage",
 )  # fmt: skip
+
+# of the table of ladders, a line a rung of each row: column -> (type, meaning)
+LADDER_COLUMNS = {
+    "suite": COLUMNS["suite"],
+    "pair": COLUMNS["pair"],
+    "mapping": COLUMNS["mapping"],
+    "track": COLUMNS["track"],
+    "control": COLUMNS["control"],
+    "source": (TEXT, "the source model and its layer"),
+    "target": (TEXT, "the target model and its layer"),
+    "fit_tokens": (WHOLE, "tokens that each fit read"),
+    "fits": (WHOLE, "draws of documents, or seeds, that the score is a mean over"),
+    "transfer_score": (REAL, "over the tasks that count at every number of tokens"),
+    "ci95_low": COLUMNS["ci95_low"],
+    "ci95_high": COLUMNS["ci95_high"],
+    "area": (REAL, "area under the mapping's score over log tokens, over their range; the same on each line"),
+    "area_low": (REAL, "lower end of its 95% interval over other concepts of the same kind"),
+    "area_high": (REAL, "upper end of the same"),
+    "area_these_tasks_low": (
+        REAL,
+        "lower end of its 95% interval over other prompts of these tasks, and fits",
+    ),
+    "area_these_tasks_high": (REAL, "upper end of the same"),
+    "rank": (WHOLE, "of the area, one more than the rows found better; null for controls"),
+    "groups": (TEXT, "letters: rows of a ladder and track with one in common are not separable"),
+    "tasks": (WHOLE, "tasks that count at every number of tokens"),
+}

@@ -139,15 +139,18 @@ def _resampled_differences(
     return np.asarray(100 * total / len(one))
 
 
-def ridge_loss(yardstick: Yardstick, view: View) -> float:
-    """Return how many points ridge loses under a view; 0 where it gains."""
+def ridge_loss(yardstick: Yardstick, view: View, fit: int = 0) -> float:
+    """Return how many points ridge loses under a view; 0 where it gains.
+
+    fit : the number of the fit that is audited, on whose draw ridge is fitted.
+    """
     bench = yardstick.bench
     elsewhere = Ridge()
-    elsewhere.fit(shown(bench.states, view))
+    elsewhere.fit(shown(bench.fit_states(fit), view))
     there = FixedLinear(*view.weight_back(elsewhere.weight, elsewhere.bias))
     scores = [
         metrics.transfer_score(yardstick.errors(transferred(bench, bench.choice_sweep.tasks, [ridge])))
-        for ridge in (bench.ridge, there)
+        for ridge in (bench.ridges[fit % len(bench.ridges)], there)
     ]
     return max(0.0, (scores[0] or 0.0) - (scores[1] or 0.0))
 

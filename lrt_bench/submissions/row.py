@@ -129,9 +129,8 @@ class SubmissionRow(Row):
             check_isolation()
         queries = Queries(bench, tasks)
         began = time.perf_counter()
-        fits = [self._fit(bench, queries, bench.seed)]
-        if fits[0].stochastic:
-            fits += [self._fit(bench, queries, bench.seed + i) for i in range(1, bench.suite.fit_seeds)]
+        fits = [self._fit(bench, queries, 0)]
+        fits += [self._fit(bench, queries, i) for i in range(1, bench.fits(fits[0].stochastic))]
         self.fit_seconds = (time.perf_counter() - began) / len(fits)
         self.mappings = [_mapping(fit, queries) for fit in fits]
         self.rule = "A v" if fits[0].linear else Mapping.rule
@@ -146,10 +145,11 @@ class SubmissionRow(Row):
         code = Code(self.submission.code, self.submission.class_name)
         return Runner(code, self.limits, self.isolate, seed)
 
-    def _fit(self, bench: PairBench, queries: Queries, seed: int, view: View | None = None) -> Fitted:
-        what = self._on(bench)
+    def _fit(self, bench: PairBench, queries: Queries, number: int, view: View | None = None) -> Fitted:
+        """Return a fit by its number, which says the draw that it is given and its seed."""
+        what, states = self._on(bench), bench.fit_states(number)
         with _failures_of(what):
-            fitted = fit_in_sandbox(self._runner(seed), bench.states, queries, view)
+            fitted = fit_in_sandbox(self._runner(bench.seed + number), states, queries, view)
         x, y = bench.states.validation
         mapped = fitted.linear(x) if fitted.linear else fitted.mapped
         assert mapped is not None
@@ -159,31 +159,31 @@ class SubmissionRow(Row):
     def _audited(
         self, bench: PairBench, queries: Queries, fits: list[Fitted], by_task: Vectors
     ) -> AuditRecord:
-        """One of the seeds again, and fits with it on states that are shown otherwise.
+        """One of the fits again, and others like it on states that are shown otherwise.
 
-        Which seed, and how the states are shown, nobody can know beforehand: code that could would answer for
+        Which fit, and how the states are shown, nobody can know beforehand: code that could would answer for
         them.
         """
         drawn = secrets.randbelow(len(fits))
-        fit, seed = fits[drawn], bench.seed + drawn
-        self._check_row_by_row(bench, queries, fit, seed)
-        difference = fit.distance(self._fit(bench, queries, seed))
-        moments = bench.states.moments
+        fit, states = fits[drawn], bench.fit_states(drawn)
+        self._check_row_by_row(bench, queries, fit, bench.seed + drawn)
+        difference = fit.distance(self._fit(bench, queries, drawn))
+        moments = states.moments
         views: dict[AuditCheckName, View] = {
-            "bases": turned(moments), "draft": redrafted(moments, len(bench.states.sample)),
+            "bases": turned(moments), "draft": redrafted(moments, len(states.sample)),
         }  # fmt: skip
         if fit.equivariance == "linear":
             views["linear"] = stretched(moments)
         by_view = {
             name: transferred(
-                bench, queries.tasks, [_mapping(self._fit(bench, queries, seed, view), queries)]
+                bench, queries.tasks, [_mapping(self._fit(bench, queries, drawn, view), queries)]
             )
             for name, view in views.items()
         }
         native = {task.name: bench.inputs.target_states(task).vector for task in queries.tasks}
         one = {name: vectors[drawn : drawn + 1] for name, vectors in by_task.items()}
         cosine, rotated = mean_cosine(one, native), mean_cosine(by_view["bases"], native)
-        checks = self._checks(bench, by_task, by_view, views)
+        checks = self._checks(bench, by_task, by_view, views, drawn)
         return AuditRecord(
             isolated=self.isolate,
             deterministic=difference <= SAME,
@@ -199,7 +199,7 @@ class SubmissionRow(Row):
 
     def _checks(
         self, bench: PairBench, by_task: Vectors, by_view: dict[AuditCheckName, Vectors],
-        views: dict[AuditCheckName, View],
+        views: dict[AuditCheckName, View], drawn: int,
     ) -> tuple[AuditCheck, ...]:  # fmt: skip
         if not bench.choice_sweep.tasks:
             return ()
@@ -207,7 +207,7 @@ class SubmissionRow(Row):
             self._references = own_references(bench)
         yardstick = Yardstick(bench, self._references)
         loss = Loss(yardstick, yardstick.errors(by_task))
-        allowed = {"draft": ridge_loss(yardstick, views["draft"])}
+        allowed = {"draft": ridge_loss(yardstick, views["draft"], drawn)}
         checks = [loss.check(name, vectors, allowed.get(name, 0.0)) for name, vectors in by_view.items()]
         return tuple(check for check in checks if check is not None)
 

@@ -65,6 +65,10 @@ class Unseen:
         """Raise UserError where a second run could not follow the first; before anything is computed."""
         if self.config.private:
             names = self.config.mappings or self.suite.mappings
+            if few := [pair.name for pair in self.suite.pairs if pair.fit_tokens]:
+                raise UserError(
+                    f"--private: {few[0]} has fit_tokens of its own, and private pairs have not: leave it out"
+                )
             if missing := [name for name in REFERENCES if name not in names]:
                 raise UserError(
                     f"--private: {', '.join(missing)} not among the mappings: private scores are read off "

@@ -73,12 +73,12 @@ def drawn(bench: PairBench, seed: int) -> dict[str, Halves]:
     tasks, suite = bench.choice_sweep.tasks, bench.suite
     directions = random_directions(suite.random_directions, bench.target.width, 1000 + seed)
     weights = [
-        Spectrum(bench.states.shuffled(1000 * (seed + 1) + shuffle)).weight(bench.ridge.strength_).float()
+        Spectrum(bench.states.shuffled(1000 * (seed + 1) + shuffle)).weight(bench.ridges[0].strength_).float()
         for shuffle in range(suite.shuffles)
     ]
     generator = np.random.default_rng(seed)
     own = {task.name: source_halves(bench, task) for task in tasks}
-    carried = bench.ridge.weight.float()
+    carried = bench.ridges[0].weight.float()
     rows: dict[str, Halves] = {"random": {}, "shuffled": {}, "other-concept": {}}
     for task in tasks:
         others = [other.name for other in tasks if other.card.concept != task.card.concept]

@@ -297,6 +297,12 @@ SUITE = {"name": "x", "tasks": ["sentiment"], "mappings": ["ridge"],
         ({"corpus": {"fit_tokens": 10**20}}, r"field corpus\.fit_tokens"),
         ({"corpus": {"validation_tokens": 10**20}}, r"field corpus\.validation_tokens"),
         ({"corpus": {"context": 10**20}}, r"field corpus\.context"),
+        ({"corpus": {"draws": 0}}, r"field corpus\.draws"),
+        ({"corpus": {"draws": 10**9}}, r"field corpus\.draws"),
+        (
+            {"pairs": [{"name": "p", "source": "a", "target": "b", "fit_tokens": 100}]},
+            r"pairs\.0\.fit_tokens",
+        ),
         (
             {"corpus": {"mix": [{"id": "a", "share": 1.5}, {"id": "b", "share": -0.5}]}},
             r"corpus\.mix\.0\.share",
@@ -331,6 +337,19 @@ def test_the_protocols_hash_leaves_out_pairs_and_mappings_only():
     other, named = (narrowed(suite, corpus="other.csv", column=column).digest for column in (None, "story"))
     assert other != named
     assert suite.digest != suite.model_copy(update={"fit_seeds": 5}).digest
+    drawn = [suite.corpus.model_copy(update={"draws": draws}) for draws in (1, 5)]
+    digests = [suite.model_copy(update={"corpus": corpus}).digest for corpus in drawn]
+    assert digests[0] == suite.digest != digests[1]
+
+
+def test_a_few_tokens_fit_is_shown_validation_text_in_proportion():
+    """A fit on 200 tokens that chooses among 5,000 tokens of validation would not be one on few tokens."""
+    corpus = Suite.model_validate(SUITE).corpus.model_copy(
+        update={"fit_tokens": 5000, "validation_tokens": 5000, "draws": 5}
+    )
+    shown = {tokens: corpus.budget_for(tokens).shown_tokens for tokens in (200, 1000, 5000, None)}
+    assert shown == {200: 40, 1000: 200, 5000: 1000, None: 1000}
+    assert corpus.model_copy(update={"draws": 1}).budget.shown_tokens == 0  # all
 
 
 def test_an_ad_hoc_pair_has_a_name_fit_for_a_folder():

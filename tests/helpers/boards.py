@@ -78,6 +78,24 @@ def small_board(small_run: Path, results: Path) -> Path:
     return results
 
 
+LADDER = {"few-200": (200, 0.2), "few-1000": (1000, 0.5), "few-5000": (5000, 0.7)}  # tokens, ridge's share
+
+
+def ladder_board(small_run: Path, results: Path, suite: str = "ladder") -> Path:
+    """Three pairs of the same sites whose maps read more and more tokens; mlp is best, affine worst."""
+    source = small_run / "small" / "rotated"
+    for pair, (tokens, share) in LADDER.items():
+        for path in sorted(source.glob("*.json")):
+            record = read(path)
+            better = {"ridge": 0.0, "mlp": 0.2, "affine": -0.1}.get(path.stem)
+            if better is not None:
+                record = rescored(record, share + better, seed=len(path.stem))
+            if better is not None or record["mapping"]["control"]:
+                read_tokens = tokens if record["cost"]["fit_tokens"] else 0
+                write(results, record, suite=suite, pair__name=pair, cost__fit_tokens=read_tokens)
+    return results
+
+
 QWEN = (
     ("Qwen/Qwen2.5-Coder-0.5B", 494_032_768, 896, 24),
     ("Qwen/Qwen2.5-Coder-1.5B", 1_543_714_304, 1536, 28),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import COMMITTED, pretrained_board, read, rescored, score_text, small_board, write
+from boards import COMMITTED, ladder_board, pretrained_board, read, rescored, score_text, small_board, write
 from command_line import output_of
 from playwright.sync_api import expect
 
@@ -45,10 +45,10 @@ def site(small_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory):
-    """A built site of pretrained, toy and planted pairs, from the committed results."""
+def front(small_run, tmp_path_factory):
+    """A built site of pretrained, toy and planted pairs, from the committed results, and a ladder."""
     folder = tmp_path_factory.mktemp("front")
-    results = pretrained_board(folder / "results")
+    results = ladder_board(small_run, pretrained_board(folder / "results"))
     for pair in ("S-L-early", "S-L", "planted-rotation"):
         for path in sorted((COMMITTED / "nano" / pair).glob("*.json")):
             write(results, read(path))
@@ -228,7 +228,7 @@ PAGES = [
 
 
 WIDTHS = (1440, 1060, 1024, 960, 768, 721, 390, 320)
-FRONT = ["index.html", "pairs.html", "scaling.html", "pairs/nano--S-L.html", "about.html"]
+FRONT = ["index.html", "pairs.html", "scaling.html", "tokens.html", "pairs/nano--S-L.html", "about.html"]
 
 
 @pytest.mark.parametrize("path", [*PAGES, *(f"front: {path}" for path in FRONT)])
@@ -310,6 +310,17 @@ def test_a_pair_shows_its_propensity_curves_and_scaling_names_axes_and_pairs(vis
     for words in ("target / source parameters", "Transfer Score", "S-L-early", "1.5b--0.5b"):
         assert words in drawn.text_content()
     assert "planted-rotation" not in page.locator("main").inner_text()  # its answer is known
+
+
+def test_a_ladder_is_drawn_a_line_a_map_over_the_tokens_that_were_fitted_on(visit, front):
+    page = visit("tokens.html", of=front)
+    page.wait_for_selector("figure[data-chart=ladder] svg[role=img]")
+    drawn = page.locator("figure[data-chart=ladder] svg[role=img]")
+    for words in ("fit tokens (log)", "Transfer Score", "200", "1,000", "5,000"):
+        assert words in drawn.text_content()
+    assert drawn.locator("[aria-hidden], path[stroke-width='1.8'], g[stroke-width='1.8'] path").count() >= 4
+    assert drawn.locator("[stroke-dasharray='4 3']").count() == 1  # shuffled, a control
+    assert column(page, 2)[:3] == ["mlp", "ridge", "affine"]
 
 
 @pytest.mark.skipif(not AXE.is_file() and not WANTED, reason="axe-core is not installed (make vendor)")

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from lrt_bench.cli.terminal.drawing import ranked_pairs
 from lrt_bench.cli.terminal.formats import write
+from lrt_bench.cli.terminal.ladders import ladder_listings
 from lrt_bench.cli.terminal.pairs import pair_listings, score
 from lrt_bench.cli.terminal.screen import print_line, screen
 from lrt_bench.files.format import number
 from lrt_bench.results.frame import frame, records
+from lrt_bench.results.ladders import ladders_of
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
@@ -33,6 +35,7 @@ def print_outcome(cells: Sequence[Cell], failures: Sequence[Failure], figures: S
     pairs = ranked_pairs(cells)
     for rows in pairs:
         write(pair_listings(rows), "table")
+    write(ladder_listings(ladders_of(row for rows in pairs for row in rows)), "table")
     out = screen()
     fresh = {(cell.result.pair.name, cell.result.mapping.name) for cell in cells}
     for rows in pairs:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lrt_bench.cli.terminal.drawing import ranked_pairs
+from lrt_bench.cli.terminal.ladders import ladder_listings
 from lrt_bench.cli.terminal.layout import Column, Listing
 from lrt_bench.cli.terminal.refusal import refusal_listing
 from lrt_bench.files.format import number, shared_rank, signed, with_interval
 from lrt_bench.results.figures.paper_table import read_results
 from lrt_bench.results.frame import frame, records
+from lrt_bench.results.ladders import ladders_of
 from lrt_bench.results.ranking import ranked
 
 if TYPE_CHECKING:
@@ -151,14 +153,16 @@ def _side_effects(rows: Sequence[RankedRow]) -> Iterator[str]:
 
 
 def folder_listings(folder: Path) -> list[Listing]:
-    """Return the tables of all results below a folder, a pair after the other.
+    """Return the tables of all results below a folder, a pair after the other, then those of ladders.
 
     Raises UserError where there is none.
     """
     pairs: dict[tuple[str, str], list[Result]] = {}
     for result in read_results(folder)[0]:
         pairs.setdefault((result.suite, result.pair.name), []).append(result)
-    return [listing for results in pairs.values() for listing in pair_listings(ranked(results))]
+    rows = [ranked(results) for results in pairs.values()]
+    listings = [listing for of_pair in rows for listing in pair_listings(of_pair)]
+    return listings + ladder_listings(ladders_of(row for of_pair in rows for row in of_pair))
 
 
 def board_listings(table: Sequence[dict[str, Any]]) -> list[Listing]:

@@ -16,7 +16,7 @@ from lrt_bench.evaluation.bench.inputs import TaskInputs
 from lrt_bench.evaluation.bench.references import FidelityReferences, RefusalAlphas, random_directions
 from lrt_bench.evaluation.bench.states import StatesSource
 from lrt_bench.evaluation.bench.writer import Writer
-from lrt_bench.mappings.moments import spread
+from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates
@@ -47,12 +47,29 @@ class PairBench:
 
     @property
     def states(self) -> PairedStates:
-        """Paired states of the two sites."""
+        """Paired states of the two sites, of the first draw: what is measured on states has these."""
         return self.states_source.states()
+
+    def fits(self, stochastic: bool) -> int:
+        """Return how often a method is fitted: once on each draw; on a single draw, with each seed."""
+        if self.suite.corpus.draws > 1:
+            return self.suite.corpus.draws
+        return self.suite.fit_seeds if stochastic else 1
+
+    def fit_states(self, fit: int) -> PairedStates:
+        """Return what a fit is given, by its number: the states of a draw, in turn."""
+        draws = self.states_source.draws()
+        return draws[fit % len(draws)].given
 
     @functools.cached_property
     def spread(self) -> float:
-        """The unit of alpha at the target layer (design, protocol 4)."""
+        """The unit of alpha at the target layer (design, protocol 4).
+
+        Where fits are on several draws, or on few tokens, it is that of the validation states: the same for
+        every budget.
+        """
+        if self.suite.corpus.draws > 1 or self.pair.fit_tokens is not None:
+            return spread(Moments.of(*self.states.validation).variance_y)
         return spread(self.states.moments.variance_y)
 
     @functools.cached_property
@@ -96,11 +113,12 @@ class PairBench:
         return FidelityReferences(self.inputs, self.states_source)
 
     @functools.cached_property
-    def ridge(self) -> Ridge:
-        """The map behind the `other-concept` control; its strength is that of `shuffled`."""
-        ridge = Ridge()
-        ridge.fit(self.states)
-        return ridge
+    def ridges(self) -> list[Ridge]:
+        """The maps behind the `other-concept` control, one a draw; `shuffled` has their strengths."""
+        ridges = [Ridge() for _ in self.states_source.draws()]
+        for fit, ridge in enumerate(ridges):
+            ridge.fit(self.fit_states(fit))
+        return ridges
 
     def random_directions(self) -> Tensor:
         """Draw unit directions of the `random` control [directions, d_target], the same for every task."""

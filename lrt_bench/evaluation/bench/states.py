@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrt_bench.data.corpus import Budget, Corpus
-from lrt_bench.models.kept_states import recall_states, states_key
+from lrt_bench.models.kept_states import draw_keys, recall_draws
 from lrt_bench.models.sites import Site
-from lrt_bench.models.states import PairedStates, collect
+from lrt_bench.models.states import PairedStates, collect_draws
 
 
 class StatesSource(ABC):
@@ -27,8 +27,12 @@ class StatesSource(ABC):
         """Revision of each data set that was read: {id: Hub commit or hash of local files}."""
 
     @abstractmethod
+    def draws(self) -> tuple[PairedStates, ...]:
+        """Paired states of the source and the target site, of every draw of documents."""
+
     def states(self) -> PairedStates:
-        """Paired states of the source and the target site."""
+        """Paired states of the first draw."""
+        return self.draws()[0]
 
 
 @dataclass(eq=False)
@@ -52,7 +56,7 @@ class CorpusStates(StatesSource):
     seed: int
     batch_size: int
     progress: Callable[[float], None] = lambda done: None
-    _states: PairedStates | None = field(default=None, init=False, repr=False)
+    _draws: tuple[PairedStates, ...] | None = field(default=None, init=False, repr=False)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -64,31 +68,31 @@ class CorpusStates(StatesSource):
         """Revision of each data set that was read."""
         return self.corpus.data.revisions
 
-    def states(self) -> PairedStates:
-        """Paired states of both sites.
+    def draws(self) -> tuple[PairedStates, ...]:
+        """Paired states of both sites, of every draw.
 
         Raises
         ------
         UserError
             Where the corpus has too little text.
         """
-        if self._states is None:
-            key = states_key(
+        if self._draws is None:
+            keys = draw_keys(
                 self.source, self.target, self.fingerprint, self.budget,
                 seed=self.seed, batch_size=self.batch_size,
             )  # fmt: skip
-            self._states = recall_states(key, self._collected)
-        return self._states
+            self._draws = recall_draws(keys, self._collected)
+        return self._draws
 
-    def _collected(self) -> PairedStates:
-        return collect(
+    def _collected(self) -> tuple[PairedStates, ...]:
+        return collect_draws(
             self.source, self.target, self.corpus, self.budget,
             seed=self.seed, batch_size=self.batch_size, progress=self.progress,
         )  # fmt: skip
 
     def release(self) -> None:
         """Free the states; a later call of `states` would read the corpus again."""
-        self._states = None
+        self._draws = None
 
 
 @dataclass(eq=False)
@@ -97,7 +101,7 @@ class ReceivedStates(StatesSource):
 
     corpus_fingerprint: str = ""
     data_revisions: Mapping[str, str] = field(default_factory=dict)
-    received: PairedStates | None = None
+    received: tuple[PairedStates, ...] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -109,11 +113,11 @@ class ReceivedStates(StatesSource):
         """Revision of each data set that was read."""
         return self.data_revisions
 
-    def receive(self, states: PairedStates, revisions: Mapping[str, str]) -> None:
-        """Take states, and the revisions of the data sets that they were read from."""
-        self.received, self.data_revisions = states, revisions
+    def receive(self, draws: tuple[PairedStates, ...], revisions: Mapping[str, str]) -> None:
+        """Take every draw's states, and the revisions of the data sets that they were read from."""
+        self.received, self.data_revisions = draws, revisions
 
-    def states(self) -> PairedStates:
+    def draws(self) -> tuple[PairedStates, ...]:
         """Paired states that were handed in."""
         if self.received is None:
             raise RuntimeError("a bench's states were asked for before they were handed in")

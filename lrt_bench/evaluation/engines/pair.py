@@ -22,7 +22,7 @@ from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.protocol import DISTURBED, REFERENCES, STATES_WEIGHT
 from lrt_bench.evaluation.refusal_scores import measured
 from lrt_bench.evaluation.rows import MappingRow, Row
-from lrt_bench.models.kept_states import keep_states, read_states
+from lrt_bench.models.kept_states import keep_draws, read_draws
 from lrt_bench.models.states import PairedStates, Pass, Shard, ShardStates
 from lrt_bench.results.storage import Result, read_propensities
 from lrt_bench.steering.refusal_selection import AlphaChoice
@@ -137,12 +137,12 @@ class PairRun:
         for name in REFERENCES:
             if (cell := self.cells.get(name)) and (stored := read_propensities(cell.path, cell.result)):
                 self._shared.references[name] = Swept(stored, 0.0)
-        if (states := read_states(opened.states)) is not None:
+        if (draws := read_draws(opened.states)) is not None:
             self.states_done = 1.0
-            self._begin_references(states)
+            self._begin_references(draws)
             return
         self._pass = Pass(
-            self._corpus, self.evaluation.suite.corpus.budget,
+            self._corpus, self.evaluation.suite.budget_of(self.spec),
             opened.tokenizers, opened.limits, opened.widths,
             seed=self.evaluation.config.seed, batch_size=self.evaluation.config.batch_size,
         )  # fmt: skip
@@ -160,13 +160,13 @@ class PairRun:
             self._close_pass(self._pass)
 
     def _close_pass(self, whole: Pass) -> None:
-        states = whole.states()
+        draws = whole.draws()
         self._pass = None
-        keep_states(self._opened.states, states)
-        self._begin_references(states)
+        keep_draws(self._opened.states, draws)
+        self._begin_references(draws)
 
-    def _begin_references(self, states: PairedStates) -> None:
-        self._states = self.share(PackedStates.of(states))
+    def _begin_references(self, draws: tuple[PairedStates, ...]) -> None:
+        self._states = self.share(tuple(PackedStates.of(states) for states in draws))
         # the text has been read: what it is has a name now
         self._pair_task = replace(self._pair_task, revisions=dict(self.evaluation.data.revisions))
         self.task = self.share(self._pair_task)

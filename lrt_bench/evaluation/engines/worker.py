@@ -29,7 +29,7 @@ from lrt_bench.evaluation.rows import Row
 from lrt_bench.evaluation.scorers.judge import KEY, Judge
 from lrt_bench.files.cache.recall import code_digest, use
 from lrt_bench.mappings.moments import Moments
-from lrt_bench.models.kept_states import MOMENTS, states_key
+from lrt_bench.models.kept_states import MOMENTS, draw_keys
 from lrt_bench.models.loading import Models
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates, Shard, ShardStates, read_shard
@@ -118,7 +118,7 @@ class Opened:
     """What the driver needs to know of a pair's models, which it does not load itself.
 
     keys : of each row's cell. tokenizers, limits, widths : source, target, as `states.Pass` takes them.
-    states : the key of the paired states in the cache.
+    states : the keys of every draw's paired states in the cache.
     """
 
     pair: PairSpec
@@ -127,12 +127,12 @@ class Opened:
     tokenizers: tuple[Any, Any]
     limits: tuple[int, int]
     widths: tuple[int, int]
-    states: str | None = None
+    states: list[str | None]
 
 
 @dataclass(frozen=True)
 class PackedStates:
-    """Paired states as plain arrays: the workers of one machine share a single copy of them."""
+    """A draw's paired states as plain arrays: the workers of one machine share a single copy of them."""
 
     arrays: dict[str, np.ndarray]
     others: dict[str, Any]
@@ -146,7 +146,7 @@ class PackedStates:
         arrays |= dict(zip(("source", "target"), (v.numpy() for v in states.validation), strict=True))
         if states.unseen is not None:
             arrays |= dict(zip(UNSEEN, (v.numpy() for v in states.unseen), strict=True))
-        names = ("validation_text", "unseen_text", "tokens", "coverage", "digest", "seconds")
+        names = ("validation_text", "unseen_text", "tokens", "coverage", "digest", "seconds", "shown")
         return cls(arrays, {name: getattr(states, name) for name in names})
 
     def unpacked(self) -> PairedStates:
@@ -161,6 +161,9 @@ class PackedStates:
             unseen=(kept[0], kept[1]) if kept else None,
             **self.others,
         )
+
+
+Draws = tuple[PackedStates, ...]
 
 
 @dataclass(frozen=True)
@@ -216,13 +219,13 @@ class Worker:
             (sides[0].tokenizer, sides[1].tokenizer),
             (sides[0].context, sides[1].context),
             (source.width, target.width),
-            self._states_key(job),
+            self._states_keys(job),
         )
 
-    def _states_key(self, job: PairJob) -> str | None:
-        bench, suite = job.bench, job.bench.suite
-        return states_key(
-            bench.source, bench.target, bench.states_source.fingerprint, suite.corpus.budget,
+    def _states_keys(self, job: PairJob) -> list[str | None]:
+        bench = job.bench
+        return draw_keys(
+            bench.source, bench.target, bench.states_source.fingerprint, bench.suite.budget_of(bench.pair),
             seed=bench.seed, batch_size=bench.batch_size,
         )  # fmt: skip
 
@@ -231,7 +234,7 @@ class Worker:
         bench = self._opened(task).bench
         return read_shard(bench.source, bench.target, shard, bench.batch_size)
 
-    def sweep(self, task: PairTask, name: str, states: PackedStates) -> Swept:
+    def sweep(self, task: PairTask, name: str, states: Draws) -> Swept:
         """Sweep a reference control."""
         job = self._opened(task, states)
         row = _row(job, name)
@@ -240,14 +243,14 @@ class Worker:
         propensities = job.bench.choice_sweep.propensities(vectors, row.over_steered)
         return Swept(propensities, time.perf_counter() - began)
 
-    def alphas(self, task: PairTask, name: str, states: PackedStates) -> AlphaChoice:
+    def alphas(self, task: PairTask, name: str, states: Draws) -> AlphaChoice:
         """Choose a refusal task's alphas."""
         bench = self._opened(task, states).bench
         refusals = bench.inputs.of_kind(RefusalTask)
         return bench.refusal_alphas.of(next(task for task in refusals if task.name == name))
 
     def cell(
-        self, task: PairTask, name: str, states: PackedStates, shared: Shared
+        self, task: PairTask, name: str, states: Draws, shared: Shared
     ) -> tuple[Result, dict[str, Tensor]] | Failure:
         """Compute a row's result and propensities."""
         job = self._opened(task, states)
@@ -256,7 +259,7 @@ class Worker:
         job.bench.refusal_alphas.receive(shared.alphas)
         return job.computed(_row(job, name))
 
-    def _opened(self, task: PairTask, states: PackedStates | None = None) -> PairJob:
+    def _opened(self, task: PairTask, states: Draws | None = None) -> PairJob:
         """Return the pair's job; that of another pair, and its models, are let go."""
         if self._job is None or self._job[0] != task.number:
             self._job = None
@@ -267,7 +270,7 @@ class Worker:
             job.layers_chosen = task.layers or job.layers_chosen
             self._job = task.number, job
         if states is not None and self._states.received is None:
-            self._states.receive(states.unpacked(), task.revisions)
+            self._states.receive(tuple(draw.unpacked() for draw in states), task.revisions)
         return self._job[1]
 
 

@@ -270,7 +270,7 @@ class LayerSweep:
         for task in self._resolved:
             for site in sites:
                 check_tokens(task, site.model.tokenizer)
-        corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE})
+        corpus = self.suite.corpus.model_copy(update={"sample_tokens": SMALLEST_SAMPLE, "draws": 1})
         suite = self.suite.model_copy(update={"corpus": corpus, "over_steering": ()})
 
         def states_done(share: float) -> None:
@@ -289,6 +289,7 @@ class LayerSweep:
         """Hash of all that the record's numbers depend on."""
         sites = [[site.model.digest, site.layers] for site in _sides(bench)]
         protocol = self.suite.model_dump(mode="json", exclude={"pairs", "mappings", "tasks", "description"})
+        del protocol["corpus"]["draws"]  # layers are swept on one
         parts = [
             PROTOCOL, __version__, protocol, bench.states_source.fingerprint,
             [_selection_digest(task) for task in bench.inputs.of_kind(ChoiceTask)],

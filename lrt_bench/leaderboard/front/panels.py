@@ -105,10 +105,14 @@ class Group:
 
 
 def groups(board: Board) -> list[Group]:
-    """Return the groups that have a ranked map, in the order of `KINDS`; suites by their largest target."""
+    """Return the groups that have a ranked map, in the order of `KINDS`; suites by their largest target.
+
+    A ladder's pairs have a page of their own, and no panel.
+    """
     made = []
     for kind in KINDS:
-        suites = [_suite(name, (pair for pair in pairs if pair_kind(pair.record) == kind))
+        suites = [_suite(name, (pair for pair in pairs if pair_kind(pair.record) == kind
+                                and (name, pair.name) not in board.rungs))
                   for name, pairs in board.suites.items()]  # fmt: skip
         if kept := [suite for suite in suites if suite.panels]:
             made.append(Group(kind, sorted(kept, key=_largest_target, reverse=True)))

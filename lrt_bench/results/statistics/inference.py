@@ -15,6 +15,7 @@ import functools
 import zlib
 from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -58,6 +59,34 @@ class GateSample:
         count = len(self.random)
         variance = (directions * np.square(apart - mean[:, None])).sum(1) * count / max(count - 1, 1)
         return np.asarray(mean - NORMAL_97_5 * np.sqrt(variance) - weight @ self.ceiling)
+
+
+class Sample(Protocol):
+    """One task as both intervals read it: a score's own, or an area's (`ladder.AreaSample`)."""
+
+    @property
+    def prompts(self) -> int:
+        """Number of scored prompts."""
+
+    @property
+    def share(self) -> float:
+        """The task's share of its ceiling, clipped."""
+
+    @property
+    def seed_shares(self) -> Array:
+        """The share of each fit alone [seeds]."""
+
+    @property
+    def by_definition(self) -> bool:
+        """Whether the row has this share on any concept."""
+
+    @property
+    def gate(self) -> GateSample | None:
+        """What decides whether the task counts; without one it always does."""
+
+    @property
+    def shares_without(self) -> Array:
+        """The share of the other prompts, without each one in turn [prompts]."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +175,7 @@ class TaskSample:
         return np.asarray(np.clip(values, *ENDS))
 
 
-def counting(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> dict[str, bool]:
+def counting(tasks: Dictionary[str, Sample], *, seed: int = 0) -> dict[str, bool]:
     """Which tasks count: those whose margin over chance has an interval above 0."""
     return {name: _counts(name, task.gate, REPLICATES, seed).counts for name, task in tasks.items()}
 
@@ -163,23 +192,23 @@ def counts(
     return decided.counts, (decided.interval[0] / whole, decided.interval[1] / whole)
 
 
-def score(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> float | None:
+def score(tasks: Dictionary[str, Sample], *, seed: int = 0) -> float | None:
     """100 x the mean share of the tasks that count; None where none does."""
     return _mean_share(_counted(tasks, seed))
 
 
-def _counted(tasks: Dictionary[str, TaskSample], seed: int) -> list[TaskSample]:
+def _counted(tasks: Dictionary[str, Sample], seed: int) -> list[Sample]:
     counts = counting(tasks, seed=seed)
     return [task for name, task in tasks.items() if counts[name]]
 
 
-def _mean_share(tasks: list[TaskSample]) -> float | None:
+def _mean_share(tasks: list[Sample]) -> float | None:
     shares = [task.share for task in tasks]
     return 100 * sum(shares) / len(shares) if shares else None
 
 
 def these_tasks(
-    tasks: Dictionary[str, TaskSample], *, replicates: int = REPLICATES, seed: int = 0
+    tasks: Dictionary[str, Sample], *, replicates: int = REPLICATES, seed: int = 0
 ) -> tuple[float, float] | None:
     """Return the 95% interval of a row's score on its own tasks; None where no task counts.
 
@@ -208,7 +237,7 @@ def these_tasks(
 
 
 def new_concepts(
-    tasks: Dictionary[str, TaskSample], *, draws: int = TASK_DRAWS, seed: int = 0
+    tasks: Dictionary[str, Sample], *, draws: int = TASK_DRAWS, seed: int = 0
 ) -> tuple[float, float] | None:
     """Return the 95% interval of a row's score over concepts like its own; None where no task counts.
 
@@ -243,7 +272,7 @@ def new_concepts(
     return _joined(value, (min(low, value), max(high, value)), (value - arm, value + arm))
 
 
-def seed_spread(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> tuple[Spread, Spread]:
+def seed_spread(tasks: Dictionary[str, Sample], *, seed: int = 0) -> tuple[Spread, Spread]:
     """Variance of a row's score (as a share) between fits: what seeds share across tasks, and the rest.
 
     The rest is each task's own unbiased variance between seeds, summed as for independent tasks; what the
@@ -252,7 +281,7 @@ def seed_spread(tasks: Dictionary[str, TaskSample], *, seed: int = 0) -> tuple[S
     return _seed_spread(_counted(tasks, seed))
 
 
-def _seed_spread(tasks: list[TaskSample]) -> tuple[Spread, Spread]:
+def _seed_spread(tasks: list[Sample]) -> tuple[Spread, Spread]:
     by_task = [task.seed_shares for task in tasks]
     fits = {len(one) for one in by_task}
     if len(fits) > 1:

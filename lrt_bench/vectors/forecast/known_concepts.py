@@ -88,7 +88,7 @@ def bench_of(
         target_layer=target.layer,
     )
     suite = known_suite(source.model.name, target.model.name)
-    handed_in = ReceivedStates(received=states)
+    handed_in = ReceivedStates(received=(states,))
     chosen = list(tasks) or suite.tasks_of(pair)
     return PairBench(suite, pair, source, target, chosen, handed_in, seed, batch_size)
 
