@@ -41,14 +41,14 @@ from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.mapping_check import check_mapping
 from lrt_bench.evaluation.rows import Row, mapping_row
 from lrt_bench.files.names import HUB_ID, parse_site
-from lrt_bench.mappings import Mapping, name_of
+from lrt_bench.mappings import Mapping, find_method, name_of
 from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.kept_states import recall_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
 from lrt_bench.results.collection import Results
 from lrt_bench.steering.concepts import ConceptStates, last_states
-from lrt_bench.vectors.fitted_map import FittedMap
+from lrt_bench.vectors.fitted_map import FittedMap, check_corpus_map
 from lrt_bench.vectors.map_card import MapCard, Side
 from lrt_bench.vectors.pair import Pair, check_plain
 from lrt_bench.vectors.transfer import Scale, carry
@@ -165,7 +165,7 @@ def fit(
     UserError
         Where the mapping is none, the corpus has too little text, or a fit fails.
     """
-    mapping_row(mapping)  # a wrong one is told before anything is loaded
+    check_corpus_map(name_of(mapping), find_method(mapping))  # a wrong one is told before anything is loaded
     spec = corpus_of(pair, corpus, tokens)
     spec.corpus(data or Data()).check()
     check_mapping(mapping_row(mapping), (pair.source_site.width, pair.target_site.width))
@@ -177,6 +177,7 @@ def fit_on(
     pair: Pair, states: PairedStates, mapping: AnyMapping = "ridge", corpus: str = "", seed: int = 0
 ) -> FittedMap:
     """Fit a mapping on states that were read already (`states_of`); `corpus` is what the card calls them."""
+    check_corpus_map(name_of(mapping), find_method(mapping))
     fitted = mapping_row(mapping).fitted(states, seed)
     return FittedMap(fitted, _card(pair, name_of(mapping), fitted, states, corpus, seed), states)
 

@@ -72,7 +72,7 @@ def fit(
     from lrt_bench.mappings import find_mapping
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.mappings.names import spares_s_yy
-    from lrt_bench.vectors.fitted_map import check_folder, check_storable
+    from lrt_bench.vectors.fitted_map import check_corpus_map, check_folder, check_storable
 
     if save is None and push is None:
         raise UserError("nowhere to keep the map: give --save FOLDER, --push ORG/NAME or both")
@@ -82,6 +82,7 @@ def fit(
         check_name(push)
     scores = _scores(push, results, benchmark)
     mapping = settings["mapping"] = settings["mapping"] or "ridge"
+    check_corpus_map(mapping, find_mapping(mapping))
     check_storable(mapping, find_mapping(mapping))
     # states that are kept serve a transfer too, whose forecast reads all moments
     spared = settings["no_cache"] and spares_s_yy(mapping)
@@ -302,6 +303,8 @@ def _planned(
 ) -> tuple[FittedMap | None, Pair]:
     """Return the fitted map, if one is given, and the pair, its models not loaded yet."""
     from lrt_bench.files.names import parse_site
+    from lrt_bench.mappings import find_mapping
+    from lrt_bench.vectors.fitted_map import check_corpus_map
     from lrt_bench.vectors.hub import find_map
     from lrt_bench.vectors.vector_files import read_vector
 
@@ -312,8 +315,10 @@ def _planned(
         return fitted, _pair_of(fitted, source, target, settings)
     if not (source and target):
         raise UserError("give --source MODEL:LAYER and --target MODEL:LAYER, or a fitted map: --map FOLDER")
+    mapping = settings["mapping"] or "ridge"
+    check_corpus_map(mapping, find_mapping(mapping))
     if vector is not None:
-        _check_linear(settings["mapping"] or "ridge")
+        _check_linear(mapping)
         if parse_site(source)[1] is None:  # then the vector's own
             source = f"{source}:{read_vector(vector, vector_format).layer()}"
     return None, _pair(source, target, settings)

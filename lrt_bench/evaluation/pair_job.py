@@ -284,6 +284,8 @@ class PairJob:
             states_seconds=states.seconds if row.mappings else 0.0,
             sweep_seconds=self._sweep_seconds[row.name],
             peak_memory_bytes=peak_memory(self.config.device),
+            fit_texts=row.fit_texts,
+            texts_per_dimension=None if row.fit_texts is None else row.fit_texts / self.bench.source.width,
         )
 
 

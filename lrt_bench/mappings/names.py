@@ -29,6 +29,11 @@ BUILT_IN: dict[str, tuple[str, str, str]] = {
     "mlp": ("mlp", "Mlp", "one hidden layer beside a linear path"),
     "blend": ("blend", "Blend", "mean of mlp, autoencoder and affine-waves; our own"),
     "autoencoder": ("autoencoder", "Autoencoder", "rectified latent, linear decoder"),
+    "own-texts": ("concepts.texts", "OwnTexts", "least squares on the concept's own texts: proves nothing"),
+    "own-texts-permuted": ("concepts.texts", "OwnTextsPermuted", "the same, paired at random within a class"),
+    "own-texts-noise": ("concepts.texts", "OwnTextsNoise", "the same from noise: no source model at all"),
+    "other-texts": ("concepts.texts", "OtherTexts", "least squares on the texts of all other concepts"),
+    "concept-basis": ("concepts.concept_basis", "ConceptBasis", "v written in other concepts' vectors"),
 }  # fmt: skip
 
 FORMER = {"affine-paper": "affine-with-bias"}  # names that suites, options and kept maps may still give

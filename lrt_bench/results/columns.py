@@ -63,6 +63,11 @@ COLUMNS = {
     "fit_tokens": (WHOLE, "paired tokens that it was fitted on"),
     "fit_seconds": (REAL, "seconds of the fit alone"),
     "states_seconds": (REAL, "seconds of the forwards that give the states"),
+    "fit_texts": (WHOLE, "texts of concepts that a task-aware map was made of, mean over tasks"),
+    "texts_per_dimension": (
+        REAL,
+        "the same over the source's width; up to 1 least squares meets each",
+    ),
     "peak_memory_bytes": (WHOLE, "peak memory of the process"),
     "created": (TEXT, "when it was computed"),
     "lrt_bench": (TEXT, "version that computed it"),

@@ -154,6 +154,8 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
         "fit_tokens": [cost.fit_tokens for cost in costs],
         "fit_seconds": [cost.fit_seconds for cost in costs],
         "states_seconds": [cost.states_seconds for cost in costs],
+        "fit_texts": [cost.fit_texts for cost in costs],
+        "texts_per_dimension": [cost.texts_per_dimension for cost in costs],
         "peak_memory_bytes": [cost.peak_memory_bytes for cost in costs],
         "created": [r.provenance.created for r in results],
         "lrt_bench": [r.provenance.lrt_bench for r in results],

@@ -17,6 +17,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.tensors import TensorError
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings import FixedLinear, LinearMapping, Mapping, find_mapping, is_built_in
+from lrt_bench.mappings.concepts.task_aware import TaskAware
 from lrt_bench.models.states import PairedStates
 from lrt_bench.vectors.map_card import MapCard, map_readme, read_card
 from lrt_bench.vectors.map_tensors import mapping_of, tensors_of
@@ -94,6 +95,15 @@ def storable(spec: str, method: type[Mapping]) -> bool:
     """Whether a mapping's fit can be kept: it is built in, or a linear map that carries v to A v."""
     plain = issubclass(method, LinearMapping) and method.transfer is LinearMapping.transfer
     return plain or is_built_in(spec)
+
+
+def check_corpus_map(spec: str, method: type[Mapping]) -> None:
+    """Raise UserError where a mapping is made of a suite's concepts: a fit for vectors reads none."""
+    if issubclass(method, TaskAware):
+        raise UserError(
+            f"mapping {spec}: made of a suite's concepts, which only evaluate reads: "
+            f"lrt-bench evaluate --mapping {spec}"
+        )
 
 
 def check_storable(spec: str, method: type[Mapping]) -> None:

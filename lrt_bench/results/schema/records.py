@@ -353,13 +353,23 @@ class FidelityScores(Record):
 
 
 class Cost(Record):
-    """What the row cost: tokens read, seconds of the fit alone and of the states it needs, memory."""
+    """What the row cost: tokens read, seconds of the fit alone and of the states it needs, memory.
+
+    Attributes
+    ----------
+    fit_texts
+        Texts of concepts that a task-aware map is made of, the mean over tasks.
+    texts_per_dimension
+        The same over the width of the source: least squares meets every text exactly up to 1.
+    """
 
     fit_tokens: Count
     fit_seconds: Seconds
     states_seconds: Seconds
     sweep_seconds: Seconds
     peak_memory_bytes: Count
+    fit_texts: Count | None = None
+    texts_per_dimension: AtLeastZero | None = None
 
 
 class Provenance(Record):
