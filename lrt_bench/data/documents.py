@@ -19,7 +19,7 @@ from lrt_bench.errors import UserError
 from lrt_bench.files.names import HUB_ID, visible
 from lrt_bench.files.schema import Strict
 from lrt_bench.files.whole import hash_files
-from lrt_bench.nano import grammar, lexicon
+from lrt_bench.nano import grammar, lexicon, one_language
 from lrt_bench.nano.family import MAPPING_STREAM
 
 READING = b"strict-2"  # raised whenever the same files would give other documents
@@ -38,6 +38,7 @@ class Part(Strict):
 
 
 GRAMMAR = Part(id="nano")
+EMBEDDED = {"nano": None, "nano-english": "english", "nano-french": "french"}  # of the grammar: its languages
 
 
 def local_path(source: str) -> Path | None:
@@ -59,14 +60,20 @@ def read_documents(part: Part, data: Data, chat: Callable[[Sequence[Turn]], str]
     UserError
         Where there is no such source, or no text in it.
     """
-    if part.id == "nano":
-        return (Document(text, "") for text in grammar.documents(MAPPING_STREAM))
+    if part.id in EMBEDDED:
+        return (Document(text, "") for text in _written(part.id))
     path = local_path(part.id)
     if path is not None:
         return _texts(part, data.read_files(path), data, chat)
     if HUB_ID.fullmatch(part.id):
         return _texts(part, data.located(part.id, split=part.split), data, chat)
     raise UserError(f"--corpus {part.id}: no such file or folder, and not a data set's id (org/name)")
+
+
+def _written(name: str) -> Iterator[str]:
+    language = EMBEDDED[name]
+    stream = grammar.documents(MAPPING_STREAM)
+    return stream if language is None else one_language.documents(language, MAPPING_STREAM)
 
 
 def _texts(
@@ -95,7 +102,7 @@ def check_sources(parts: Sequence[Part], data: Data) -> None:
         Where a source is not there, or its first rows have no text that is known as such.
     """
     for part in parts:
-        path = None if part.id == "nano" else local_path(part.id) or data.path(part.id)
+        path = None if part.id in EMBEDDED else local_path(part.id) or data.path(part.id)
         if path is not None and (summary := list_data(path).summary):
             data.say(summary)
         next(read_documents(part, replace(data, quiet=True), plain), None)
@@ -123,8 +130,9 @@ def fingerprint(parts: Sequence[Part], data: Data) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.id.encode())
-        if part.id == "nano":
-            digest.update(hash_files([Path(grammar.__file__), Path(lexicon.__file__)]).encode())
+        if part.id in EMBEDDED:
+            written = [grammar, lexicon] + [one_language] * (part.id != "nano")
+            digest.update(hash_files([Path(module.__file__ or "") for module in written]).encode())
             continue
         path = local_path(part.id)
         origin = hash_files(list_data(path).files) if path is not None else data.revision(part.id)

@@ -271,7 +271,7 @@ def narrowed(
                 f"--corpus {corpus!r}: {problem}: give a file, a folder or a data set's id"
             ) from error
     if column is not None:
-        if suite.corpus.mix or suite.corpus.source == "nano":
+        if suite.corpus.mix or suite.corpus.source in EMBEDDED:
             raise UserError(f"--corpus-column {column}: give --corpus, a file or data set with columns")
         suite = suite.model_copy(update={"corpus": suite.corpus.model_copy(update={"column": column})})
     return suite

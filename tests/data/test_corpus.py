@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lrt_bench.data.corpus import Corpus, TokenMemory, align, alike, encode, split_of
 from lrt_bench.data.datasets import Data
+from lrt_bench.data.documents import Part, fingerprint, read_documents
 from lrt_bench.data.suites import find_suite, narrowed
 from lrt_bench.errors import UserError
 from lrt_bench.nano.grammar import documents
@@ -224,3 +225,17 @@ def test_a_run_tokenises_a_list_of_texts_once(coarse, fine):
 def test_a_corpus_whose_name_no_record_can_show_is_refused_before_it_is_read(name):
     with pytest.raises(UserError, match="--corpus '"):
         narrowed(find_suite("nano"), corpus=name)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("nano-english", {"the", "a"}), ("nano-french", {"le", "la", "un"})]
+)
+def test_the_grammar_is_read_in_one_of_its_languages(source, words):
+    """Words of the one are in most documents, those of the other in none; the digests differ."""
+    english, french = {"the", "with", "in"}, {"le", "la", "dans", "un"}
+    words, others = (english, french) if source == "nano-english" else (french, english)
+    stream = itertools.islice(read_documents(Part(id=source), Data({}), str), 60)
+    texts = [document.text.lower().split() for document in stream]
+    assert sum(bool(words & set(text)) for text in texts) > 40
+    assert not any(others & set(text) for text in texts)
+    assert fingerprint([Part(id=source)], Data({})) != fingerprint([Part(id="nano")], Data({}))
