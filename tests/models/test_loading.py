@@ -171,7 +171,9 @@ def deaf_hub(monkeypatch):
 
 
 def test_a_hub_id_without_a_hub_is_one_line_after_one_attempt(deaf_hub):
-    with pytest.raises(UserError, match=r"org/absent@main: not in the local cache, and .* does not answer") as caught:
+    with pytest.raises(
+        UserError, match=r"org/absent@main: not in the local cache, and .* does not answer"
+    ) as caught:
         load_model("org/absent@main")
     assert "\n" not in str(caught.value)
     assert deaf_hub == ["HEAD / HTTP/1.1"]
