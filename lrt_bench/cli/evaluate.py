@@ -196,11 +196,13 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
 def _say_what_begins(config: RunConfig, suite: Suite) -> None:
     """Say on a terminal what is begun, before torch is imported: somebody waits there."""
+    from lrt_bench.files.format import counted
+
     if sys.stderr.isatty():
         methods = len(config.mappings or suite.mappings) + len(config.submissions)
         tasks = len(config.tasks or suite.tasks)
         counts = ((len(suite.pairs), "pair"), (methods, "method"), (tasks, "task"))
-        said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+        said = ", ".join(counted(count, name) for count, name in counts)
         click.echo(f"{suite.name}: {said}: starting", err=True)
 
 

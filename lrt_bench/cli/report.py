@@ -11,6 +11,7 @@ import click
 
 from lrt_bench.cli.options import Format, format_option
 from lrt_bench.errors import one_line_errors
+from lrt_bench.files.format import counted
 
 if TYPE_CHECKING:
     from lrt_bench.results.figures.paper_table import Line
@@ -89,4 +90,4 @@ def _print(
             print_line(text)
         if paths:
             names = ", ".join(path.name for path in paths)
-            print_line(f"{len(paths)} figures in {paths[0].parent}: {names}")
+            print_line(f"{counted(len(paths), 'figure')} in {paths[0].parent}: {names}")

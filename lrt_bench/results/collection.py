@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.format import latex_signs, number, shared_rank, with_interval
+from lrt_bench.files.format import counted, latex_signs, number, shared_rank, with_interval
 from lrt_bench.results.figures.saving import check_figure_path, write_figure
 from lrt_bench.results.frame import Level, frame, records
 from lrt_bench.results.ranking import RankedRow, ranked
@@ -122,7 +122,7 @@ class Results(Sequence[Result]):
 
     def __repr__(self) -> str:
         pairs = {(result.suite, result.pair.name) for result in self._results}
-        return f"<Results: {len(self)} rows on {len(pairs)} pair{'s' * (len(pairs) != 1)}>"
+        return f"<Results: {counted(len(self), 'row')} on {counted(len(pairs), 'pair')}>"
 
     def _shown(self) -> DataFrame:
         """Return the table of rows as text, in the columns that fit a page."""
