@@ -7,12 +7,13 @@ no answer the local cache alone is read.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -52,6 +53,20 @@ def check_answers(name: str) -> None:
     """Raise UserError where a repository is to be read and the Hub gives nothing."""
     if why := why_no_hub():
         raise UserError(f"{name}: {why}")
+
+
+@contextlib.contextmanager
+def cache_alone() -> Iterator[None]:
+    """Have libraries that fetch data sets read what is cached, and try nothing else; then put it back."""
+    import datasets.config
+    from huggingface_hub import constants
+
+    held = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = held
 
 
 def check_models(specs: Iterable[str], local: Mapping[str, str]) -> None:
