@@ -1,4 +1,4 @@
-"""What `mkdocs build` writes into the pages: tables of records from their pydantic models, and the notebook.
+"""What `mkdocs build` writes into the pages: tables of records from their pydantic models, and the notebooks.
 
 A page asks for a record, and for all records in it, by
 ``<!-- record: lrt_bench.results.storage:Result -->``. The
@@ -141,7 +141,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The tutorial as a notebook, beside its page."""
+    """The tutorial as a notebook beside its page; of the other notebook, the page beside it."""
     import jupytext
     import nbformat
 
@@ -149,4 +149,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"  # the same notebook at every build
     files.append(File.generated(config, "tutorial.ipynb", content=nbformat.writes(notebook)))
+    own = jupytext.read(Path(config.docs_dir) / "own-method.ipynb")
+    own.cells[0].source += "\n\nThis page is a notebook: [download it](own-method.ipynb)."
+    files.append(File.generated(config, "own-method.md", content=jupytext.writes(own, "markdown")))
     return files

@@ -170,6 +170,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
     left_out = whole.models - suite.models  # stand-ins of pairs that --pair leaves out are no mistake
     models = {name: path for name, path in config.models.items() if name not in left_out}
     config = config.model_copy(update={"models": models})
+    _check_hub(config, suite)
     data = Data(config.data)
     side_effects = _side_effects(config)
     engine = engine.prepared(suite, config)  # before torch is imported: the two go on side by side
@@ -195,12 +196,27 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
 def _say_what_begins(config: RunConfig, suite: Suite) -> None:
     """Say on a terminal what is begun, before torch is imported: somebody waits there."""
+    from lrt_bench.files.format import counted
+
     if sys.stderr.isatty():
         methods = len(config.mappings or suite.mappings) + len(config.submissions)
         tasks = len(config.tasks or suite.tasks)
         counts = ((len(suite.pairs), "pair"), (methods, "method"), (tasks, "task"))
-        said = ", ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+        said = ", ".join(counted(count, name) for count, name in counts)
         click.echo(f"{suite.name}: {said}: starting", err=True)
+
+
+def _check_hub(config: RunConfig, suite: Suite) -> None:
+    """Raise UserError where a model must be fetched and the Hub gives nothing; before torch is imported.
+
+    Ray's workers fetch by themselves: what this machine reaches says nothing of them. A stand-in of none of
+    the models is a mistake that is told first, and later.
+    """
+    from lrt_bench.files.hub import check_models
+
+    if config.engine != "ray" and config.models.keys() <= suite.models:
+        specs = [spec for pair in suite.pairs for spec in (pair.source, pair.target)]
+        check_models(dict.fromkeys(specs), config.models)
 
 
 def _submissions(config: RunConfig, suite: Suite) -> Any:

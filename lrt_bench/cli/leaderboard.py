@@ -11,6 +11,7 @@ import click
 
 from lrt_bench.cli.options import names, verbosity
 from lrt_bench.errors import UserError, one_line_errors
+from lrt_bench.files.format import counted
 
 if TYPE_CHECKING:
     from lrt_bench.leaderboard.entries import Board
@@ -68,7 +69,8 @@ def _build(results: Path, out: Path, ledger: Path | None, links: Links) -> Board
         files = build_site(board, lines, out, update, links)
     _say_problems(board)
     click.echo(
-        f"{len(board.entries)} results on {len(board.pairs)} pairs, {files} files: {out / 'index.html'}"
+        f"{counted(len(board.entries), 'result')} on {counted(len(board.pairs), 'pair')}, {files} files: "
+        f"{out / 'index.html'}"
     )
     return board
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import click
 
+from lrt_bench.errors import UserError
 from lrt_bench.files.cache.folder import CACHE_SIZE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -183,3 +184,21 @@ def verbosity(command: Command) -> Command:
     ):
         at_level = option(at_level)
     return cast("Command", at_level)
+
+
+def check_hub(sites: tuple[str | None, ...], settings: dict[str, Any]) -> None:
+    """Raise UserError where something must be fetched and the Hub gives nothing; before torch is imported.
+
+    A layer that is none is told later, with what else is wrong.
+    """
+    from lrt_bench.data.datasets import stand_ins
+    from lrt_bench.files.hub import check_data, check_models
+    from lrt_bench.files.names import parse_site
+
+    try:
+        specs = [parse_site(site)[0] for site in sites if site]
+    except UserError:
+        return
+    check_models(specs, stand_ins(settings["models"], "--model"))
+    if settings["corpus"]:
+        check_data([settings["corpus"]], stand_ins(settings["data"], "--data"))

@@ -11,6 +11,7 @@ import click
 
 from lrt_bench.cli.options import Format, format_option
 from lrt_bench.errors import one_line_errors
+from lrt_bench.files.format import counted
 
 if TYPE_CHECKING:
     from lrt_bench.results.figures.paper_table import Line
@@ -25,9 +26,13 @@ def reports() -> None:
 @reports.command()
 @click.argument("results", type=click.Path(path_type=Path), default=Path("results"))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the figures.  [default: RESULTS]")
+@click.option(
+    "--figure-format", type=click.Choice(["pdf", "svg", "png"]), default="svg", show_default=True,
+    help="How the figures are written.",
+)  # fmt: skip
 @format_option()
 @one_line_errors
-def paper(results: Path, out: Path | None, form: Format) -> None:
+def paper(results: Path, out: Path | None, figure_format: str, form: Format) -> None:
     """Our table beside the paper's table 1, and its figures 3, 4 and 5, with random and shuffled controls."""
     from lrt_bench.results.figures import paper_table
     from lrt_bench.results.figures.refusal_figure import draw_refusal
@@ -41,9 +46,11 @@ def paper(results: Path, out: Path | None, form: Format) -> None:
     drawn: list[Path | None] = []
     for title, group in paper_table.by_pair(lines):
         name = title.replace(" / ", "--").replace("/", "-")
-        drawn.append(paper_table.draw_distributions(group, title, folder / f"figure5--{name}.svg"))
+        drawn.append(
+            paper_table.draw_distributions(group, title, folder / f"figure5--{name}.{figure_format}")
+        )
     refusal = [result for result in read if result.refusal]
-    drawn.append(draw_refusal(refusal, folder / "figure4.svg") if refusal else None)
+    drawn.append(draw_refusal(refusal, folder / f"figure4.{figure_format}") if refusal else None)
     paths = [path for path in drawn if path]
     record = {
         "tasks": [asdict(line) | {"published": _published(line)} for line in lines],
@@ -83,4 +90,4 @@ def _print(
             print_line(text)
         if paths:
             names = ", ".join(path.name for path in paths)
-            print_line(f"{len(paths)} figures in {paths[0].parent}: {names}")
+            print_line(f"{counted(len(paths), 'figure')} in {paths[0].parent}: {names}")

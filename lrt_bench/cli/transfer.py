@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lrt_bench.cli.options import CACHE, MODELS, SEED, TEXT, WHERE, verbosity, with_options
+from lrt_bench.cli.options import CACHE, MODELS, SEED, TEXT, WHERE, check_hub, verbosity, with_options
 from lrt_bench.errors import UserError, one_line_errors
 
 if TYPE_CHECKING:
@@ -66,16 +66,18 @@ def fit(
 
     `map.json` and the README tell what it was fitted on and how well it explains validation states.
     """
+    from lrt_bench.data.hub.repository import check_name
+
+    if save is None and push is None:
+        raise UserError("nowhere to keep the map: give --save FOLDER, --push ORG/NAME or both")
+    check_hub((source, target), settings)
     from lrt_bench.cli.terminal.screen import print_line
     from lrt_bench.cli.terminal.vectors import print_map
-    from lrt_bench.data.hub.repository import check_name
     from lrt_bench.mappings import find_mapping
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.mappings.names import spares_s_yy
     from lrt_bench.vectors.fitted_map import check_corpus_map, check_folder, check_storable
 
-    if save is None and push is None:
-        raise UserError("nowhere to keep the map: give --save FOLDER, --push ORG/NAME or both")
     if save is not None:
         check_folder(save)
     if push is not None:
@@ -232,14 +234,15 @@ def transfer(
     """
     from dataclasses import replace
 
+    if (vector is None) == (concept is None):
+        raise UserError("give the vector as --vector FILE, or --concept POSITIVE.txt NEGATIVE.txt")
+    check_hub((source, target), settings)
     from lrt_bench import api
     from lrt_bench.cli.terminal.screen import print_line
     from lrt_bench.cli.terminal.vectors import print_transfer, summary
     from lrt_bench.mappings.moments import Moments
     from lrt_bench.vectors import vector_files as formats
 
-    if (vector is None) == (concept is None):
-        raise UserError("give the vector as --vector FILE, or --concept POSITIVE.txt NEGATIVE.txt")
     if out is not None:
         formats.check_out(out, out_format)
     fitted, pair = _planned(map_spec, source, target, vector, vector_format, settings)

@@ -73,6 +73,9 @@ def try_(
     A vector's file that `transfer` wrote says the spread, the unit of alpha; for other files it is measured
     on a few thousand tokens of --corpus. With --unit norm alpha multiplies the vector itself.
     """
+    from lrt_bench.files.hub import check_models
+
+    check_models([_layer(spec, layer)[0]], {})
     from lrt_bench.models.loading import Models
     from lrt_bench.models.sites import Site
     from lrt_bench.vectors.vector_files import assumptions, read_vector

@@ -17,6 +17,7 @@ from lrt_bench.data.reading.folders import find_data_file, list_data
 from lrt_bench.data.reading.readers import Located, Record, read_located
 from lrt_bench.data.recent import Recent
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import absent, why_no_hub
 from lrt_bench.files.whole import hash_files
 
 LOG = logging.getLogger("lrt_bench")
@@ -130,7 +131,7 @@ class Data:
         try:
             import datasets
         except ImportError as error:
-            raise UserError(f"{_absent(spec)}; to read it from the Hub install lrt-bench[hub]") from error
+            raise UserError(f"{absent(spec)}; to read it from the Hub install lrt-bench[hub]") from error
         extra = {"data_files": file} if file else {}
         try:
             commit = self.revision(spec)
@@ -140,18 +141,15 @@ class Data:
         except UserError:
             raise
         except Exception as error:  # whatever the client raises without the Hub
-            raise UserError(f"{_absent(spec)}, and the Hub does not give it: {error}") from error
-
-
-def _absent(spec: str) -> str:
-    identifier = spec.partition("@")[0]
-    return f"{spec}: not a file or folder here (`--data {identifier}=PATH` names one)"
+            raise UserError(f"{absent(spec)}, and the Hub does not give it: {error}") from error
 
 
 def _commit(spec: str, identifier: str, revision: str) -> str:
     from huggingface_hub import HfApi
 
+    if why := why_no_hub():
+        raise UserError(f"{absent(spec)}, and {why}")
     try:
         return str(HfApi().dataset_info(identifier, revision=revision or None).sha)
     except Exception as error:  # whatever the client raises without the Hub
-        raise UserError(f"{_absent(spec)}, and the Hub does not give it: {error}") from error
+        raise UserError(f"{absent(spec)}, and the Hub does not give it: {error}") from error

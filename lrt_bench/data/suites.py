@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 from lrt_bench.data.corpus import Budget
 from lrt_bench.data.corpus_spec import CorpusSpec as CorpusSpec
 from lrt_bench.data.corpus_spec import FitTokens, Named
+from lrt_bench.data.documents import EMBEDDED
 from lrt_bench.data.task_reading.task_folders import TaskShelf
 from lrt_bench.data.tasks import Alphas, Kind, Task
 from lrt_bench.errors import UserError, did_you_mean

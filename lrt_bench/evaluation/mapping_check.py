@@ -15,11 +15,13 @@ from lrt_bench.data.corpus import Coverage
 from lrt_bench.data.suites import PairSpec
 from lrt_bench.errors import UserError
 from lrt_bench.evaluation.rows import MappingRow
+from lrt_bench.files.hub import AbsentError
+from lrt_bench.files.names import PLANTED
 from lrt_bench.mappings import BUILT_IN
 from lrt_bench.mappings.moments import Moments
 from lrt_bench.models.checks.checkpoint import quiet
 from lrt_bench.models.decoders.planted import planted_width
-from lrt_bench.models.loading import PLANTED, locate
+from lrt_bench.models.loading import locate
 from lrt_bench.models.sample import Sample
 from lrt_bench.models.states import PairedStates
 from lrt_bench.nano.family import FAMILY
@@ -101,17 +103,18 @@ def declared_size(spec: str, stand_ins: Table[str, str]) -> Size | None:
 
 
 def _read(spec: str) -> Size | None:
+    try:
+        source, where = locate(spec)
+    except AbsentError:  # the engine's workers may reach more than this machine
+        return None
     from transformers import AutoConfig
 
     try:
-        source, where = locate(spec)
         with quiet():
             config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where).get_text_config(
                 decoder=True
             )
         size = Size(config.hidden_size, config.num_hidden_layers)
-    except UserError:
-        raise
     except Exception:  # a strange configuration makes transformers raise whatever its classes raise
         return None
     return size if all(type(number) is int and 0 < number < MOST for number in size) else None

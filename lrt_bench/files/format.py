@@ -57,3 +57,8 @@ def count(value: int) -> str:
 def size(value: int) -> str:
     """Format bytes in MB or GB."""
     return f"{value / 1e9:.1f} GB" if value >= 10**9 else f"{value / 1e6:.0f} MB"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things: ``1 pair``, ``2 pairs``."""
+    return f"{number} {noun}{'s' * (number != 1)}"

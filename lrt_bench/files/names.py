@@ -9,6 +9,8 @@ from lrt_bench.errors import UserError
 
 LAYER = re.compile(r"[1-9]\d{0,5}(/[1-9]\d{0,5})?")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+MODEL_ID = re.compile(rf"{HUB_ID.pattern}|gpt2[\w-]*")
+PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
 
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

@@ -12,6 +12,7 @@ from lrt_bench.data.hub.client import (
 )
 from lrt_bench.data.hub.repository import check_name, check_path, download
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import check_answers
 from lrt_bench.files.whole import MAX_BYTES, write_whole
 
 
@@ -23,6 +24,7 @@ def pull(repo: str, out: Path, *, revision: str | None = None, report: Report) -
     Raises UserError before writing anything where a remote name would lead out of `out`.
     """
     check_name(repo)
+    check_answers(repo)
     remote = Repo(repo, "dataset", write=False, report=report)
     head = remote.with_retries(lambda: remote.head(revision))
     tree = remote.with_retries(lambda: remote.tree(head))

@@ -25,7 +25,7 @@ from lrt_bench.files.templates import template_environment
 from lrt_bench.files.whole import locked_folder, naming
 from lrt_bench.leaderboard import downloads, markup, views
 from lrt_bench.leaderboard.entries import Board, Entry, Key, PairEntries
-from lrt_bench.leaderboard.front import kinds, panels
+from lrt_bench.leaderboard.front import kinds, panels, preview
 from lrt_bench.leaderboard.front.links import Links
 from lrt_bench.leaderboard.front.refusal import refusal_tables
 from lrt_bench.leaderboard.ledger import Line
@@ -148,6 +148,8 @@ class _Builder:
             self._page("tokens.html", "tokens.html", ladders=board.ladders)
         self._page("about.html", "about.html", models=views.models(board))
         self._page("ledger.html", "ledger.html", lines=list(reversed(self.lines)))
+        if self._lead is not None and self._preview is not None:
+            self._write(preview.NAME, preview.draw_preview(self._lead))
 
     @cached_property
     def _environment(self) -> Environment:
@@ -158,7 +160,14 @@ class _Builder:
         board = self.board
         newest = max(entry.result.provenance.created for entry in board.entries)
         common = {"board": board, "suites": board.suites, "updated": newest[:10], "row_of": self._row_of}
-        return common | {"links": self.links, "summary": panels.summary(self._lead)}
+        return common | {"links": self.links, "summary": panels.summary(self._lead), "preview": self._preview}
+
+    @cached_property
+    def _preview(self) -> dict[str, Any] | None:
+        """What the pages say of the picture for previews: none without an address, which it is named by."""
+        if self._lead is None or self.links.address is None:
+            return None
+        return {"name": preview.NAME, "size": preview.SIZE, "words": preview.alternative(self._lead)}
 
     @cached_property
     def _groups(self) -> list[panels.Group]:

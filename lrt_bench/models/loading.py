@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,8 @@ from typing import Any, Literal
 
 from lrt_bench.data.corpus import TokenMemory
 from lrt_bench.errors import UserError, did_you_mean, first_line
-from lrt_bench.files.hub import hub_answers
-from lrt_bench.files.names import HUB_ID
+from lrt_bench.files.hub import check_cached, why_no_hub
+from lrt_bench.files.names import MODEL_ID, PLANTED
 from lrt_bench.files.parse import parse_json
 from lrt_bench.files.text import read_text
 from lrt_bench.models.base import LanguageModel
@@ -33,9 +32,7 @@ from lrt_bench.models.state_cache import StateMemory
 from lrt_bench.nano.family import FAMILY
 
 LOG = logging.getLogger("lrt_bench")
-MODEL_ID = re.compile(rf"{HUB_ID.pattern}|gpt2[\w-]*")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-PLANTED = re.compile(r"planted-(?P<kind>[\w]+):(?P<base>.+)")
 Bos = Literal["auto", "always", "never"]
 BOS: tuple[Bos, ...] = ("auto", "always", "never")
 
@@ -232,7 +229,7 @@ def _check_place(spec: str) -> None:
 def locate(spec: str) -> tuple[str, dict[str, Any]]:
     """Find where transformers finds a model that is not planted: (path or id, further arguments).
 
-    Raises UserError where there is no such place.
+    Raises UserError where there is no such place, or one on the Hub cannot be fetched and was not before.
     """
     _check_place(spec)
     if spec.startswith("nano/"):
@@ -244,7 +241,8 @@ def locate(spec: str) -> tuple[str, dict[str, Any]]:
         return str(path), {}
     name, _, revision = spec.partition("@")
     options: dict[str, Any] = {"revision": revision} if revision else {}
-    if not hub_answers():
+    if why := why_no_hub():
+        check_cached(spec, why)
         options["local_files_only"] = True
     return name, options
 

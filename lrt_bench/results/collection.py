@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.format import latex_signs, number, shared_rank, with_interval
+from lrt_bench.files.format import counted, latex_signs, number, shared_rank, with_interval
+from lrt_bench.results.figures.saving import check_figure_path, write_figure
 from lrt_bench.results.frame import Level, frame, records
 from lrt_bench.results.ladders import Ladder, ladder_frame, ladders_of
 from lrt_bench.results.ranking import RankedRow, ranked
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Rows = Literal["row", "task", "prompt", "refusal", "ladder"]
 LEVELS: dict[str, Level] = {"row": "result", "task": "task", "prompt": "prompt", "refusal": "refusal"}
-FORMATS = ("pdf", "svg", "png")
 SHOWN = {  # column of the table of results -> head
     "suite": "suite", "pair": "pair", "mapping": "mapping", "transfer_score": "Transfer Score",
     "rank": "rank", "groups": "groups", "fvu": "FVU", "fit_seconds": "fit s",
@@ -110,8 +110,8 @@ class Results(Sequence[Result]):
         UserError
             Where no row has a score, or the file is of another type.
         """
-        if path is not None and Path(path).suffix.lower().removeprefix(".") not in FORMATS:
-            raise UserError(f"{path}: give a file that ends in .{', .'.join(FORMATS)}")
+        if path is not None:
+            check_figure_path(path)
         panels: dict[str, list[RankedRow]] = {}
         for row in self.ranked():
             if row.result.transfer_score is not None:
@@ -120,7 +120,7 @@ class Results(Sequence[Result]):
             raise UserError("no row has a Transfer Score: there is nothing to draw")
         figure = _drawn(panels)
         if path is not None:
-            figure.savefig(path)
+            write_figure(figure, Path(path))
         return figure
 
     def _repr_html_(self) -> str:
@@ -130,7 +130,7 @@ class Results(Sequence[Result]):
 
     def __repr__(self) -> str:
         pairs = {(result.suite, result.pair.name) for result in self._results}
-        return f"<Results: {len(self)} rows on {len(pairs)} pair{'s' * (len(pairs) != 1)}>"
+        return f"<Results: {counted(len(self), 'row')} on {counted(len(pairs), 'pair')}>"
 
     def _shown(self) -> DataFrame:
         """Return the table of rows as text, in the columns that fit a page."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from lrt_bench.data.hub.client import LocalFile, Repo, Report
 from lrt_bench.data.hub.repository import MARKS, Destination, Published, check_name, download, publish
 from lrt_bench.errors import UserError
+from lrt_bench.files.hub import check_answers
 from lrt_bench.files.names import HUB_ID
 from lrt_bench.vectors.eval_results import FILE, eval_results
 from lrt_bench.vectors.fitted_map import CARD, MAX_CARD, MAX_TENSORS, README, TENSORS, FittedMap, load_map
@@ -65,6 +66,7 @@ def pull_map(repo: str, *, revision: str | None = None, report: Report) -> Fitte
     Raises UserError where the repository holds none, or it arrives damaged.
     """
     check_name(repo)
+    check_answers(repo)
     remote = Repo(repo, "model", write=False, report=report)
     head = remote.with_retries(lambda: remote.head(revision))
     tree = remote.with_retries(lambda: remote.tree(head))

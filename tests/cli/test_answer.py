@@ -87,6 +87,20 @@ def test_an_incomplete_run_says_that_it_is_not_ranked(small_run, tmp_path):
     assert any(line.startswith("not ranked: incomplete") for line in lines)
 
 
+def test_a_submission_of_this_run_is_told_its_score_its_distance_and_why_it_has_no_rank(small_run, tmp_path):
+    ridge = read(small_run / "small" / "rotated" / "ridge.json")
+    write(tmp_path, rescored(ridge, 0.6), name="mine", mapping__origin="submission", mapping__digest="1" * 64)
+    rows = rows_of(small_run, tmp_path, 0.9)
+    lines = list(answer(rows, {("rotated", "ridge"), ("rotated", "mine")}))
+    assert lines[0].startswith("best: ridge")
+    scores = {row.result.mapping.name: row.result.transfer_score for row in rows}
+    assert lines[1].startswith(f"mine {scores['mine']:.1f} [")
+    assert f", {scores['ridge'] - scores['mine']:.1f} below ridge; no rank: not verified" in lines[1]
+    assert "models that nobody has seen" in lines[2]
+    lines = list(answer(rows, {("rotated", "ridge")}))  # it only lay in the folder
+    assert not [line for line in lines if line.startswith("mine ")]
+
+
 def test_every_next_command_exists(small_suite, folder):
     for line in output_of("evaluate", "--suite", small_suite, "--out", folder).splitlines():
         if line.startswith("next: "):

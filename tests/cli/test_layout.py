@@ -74,7 +74,7 @@ def test_tables_are_whole_at_every_width(words, width, monkeypatch, tmp_path):
     if words[0] == "report":
         words = (*words, "--out", tmp_path)
     text = output_of(*words)
-    tables = [line for line in text.splitlines() if not line.startswith("1 figures")]
+    tables = [line for line in text.splitlines() if not line.startswith("1 figure ")]
     assert max(map(cell_len, tables)) <= (width or 120)
     assert "…" not in text
 

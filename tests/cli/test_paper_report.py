@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from command_line import error_of, output_of
 
 from lrt_bench.cli.terminal.paper import feature_lines, paper_listings
 from lrt_bench.results.figures.paper_table import TABLE_1, Line, Measured
@@ -41,3 +42,20 @@ def test_figure_3_says_what_closeness_to_native_cannot(features):
     for own, task in zip(native.generation, affine.generation, strict=True):
         best, unsteered = max(task.score), task.score[0]
         assert f"{task.task} {unsteered:.2f} to {best:.2f} (native {max(own.score):.2f})" in effect
+
+
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF-"), ("png", b"\x89PNG")])
+def test_figures_are_of_the_format_that_is_asked_for_and_the_same_again(tmp_path, form, begins):
+    for name in ("one", "two"):
+        said = output_of("report", "paper", BOARD, "--out", tmp_path / name, "--figure-format", form)
+    (one,), (two,) = (list((tmp_path / name).iterdir()) for name in ("one", "two"))
+    assert one.name == f"figure5--nano--S-L.{form}"
+    assert one.name in said
+    assert one.read_bytes().startswith(begins)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_format_that_is_none_is_one_line():
+    said = error_of("report", "paper", BOARD, "--figure-format", "gif")
+    assert "pdf" in said
+    assert "\n" not in said.strip()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sys
+import time
 
 import pytest
 import torch
 from command_line import error_of, output_of
+from huggingface_hub import constants
 
 from lrt_bench.data.suites import find_suite
 from lrt_bench.errors import UserError
@@ -259,6 +262,25 @@ def test_finished_cells_are_kept_and_those_that_lack_figures_are_computed(evalua
     other = output_of(*arguments[:-2], "--side-effects-limit", "9")
     assert "3 cells computed, 6 finished before" in other  # the rows without figures are what they were
     assert "3 cells computed, 6 finished before" in output_of(*arguments[:-6])
+
+
+def test_data_that_is_on_the_hub_alone_is_missed_at_once(tmp_path, monkeypatch):
+    (tmp_path / "away.yaml").write_text(
+        "task: away\ndataset_path: org/away\noutput_type: multiple_choice\ntest_split: test\n"
+        "doc_to_text: '{{q}}'\ndoc_to_choice: ['a', 'b']\ndoc_to_target: 0\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    begun = time.monotonic()
+    with pytest.raises(
+        UserError, match=rf"away: lm-eval cannot load it: .*, and {address} cannot be reached"
+    ):
+        load(["away"], tmp_path)
+    assert time.monotonic() - begun < 10  # its client alone pauses for half a minute between its tries
+    assert not constants.HF_HUB_OFFLINE  # as it was
 
 
 def test_a_changed_document_changes_the_digest(folder, tmp_path):

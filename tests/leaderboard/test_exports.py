@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,85 +14,10 @@ from command_line import error_of, output_of
 from jsonschema import Draft7Validator
 
 from lrt_bench.leaderboard.cards import dataset_files
+from lrt_bench.leaderboard.exports.every_eval_ever import VERSION
 
-TEXT, NUMBER = {"type": "string"}, {"type": "number"}
-DETAILS = {"type": "object", "additionalProperties": TEXT}
-OTHER_DATA = {
-    "type": "object", "required": ["dataset_name", "source_type"],
-    "properties": {"dataset_name": TEXT, "source_type": {"const": "other"}, "additional_details": DETAILS},
-}  # fmt: skip
-METRIC = {
-    "type": "object", "required": ["lower_is_better", "min_score", "max_score"],
-    "properties": {
-        "evaluation_description": TEXT, "metric_id": TEXT, "metric_name": TEXT, "metric_unit": TEXT,
-        "lower_is_better": {"type": "boolean"}, "score_type": {"enum": ["binary", "continuous", "levels"]},
-        "min_score": NUMBER, "max_score": NUMBER,
-    },
-}  # fmt: skip
-INTERVAL = {
-    "type": "object", "required": ["lower", "upper"],
-    "properties": {
-        "lower": NUMBER, "upper": NUMBER, "method": TEXT,
-        "confidence_level": {"type": "number", "minimum": 0, "maximum": 1},
-    },
-}  # fmt: skip
-UNCERTAINTY = {
-    "type": "object",
-    "properties": {"confidence_interval": INTERVAL, "num_samples": {"type": "integer"}},
-}
-MODEL_DETAILS = DETAILS | {
-    "required": ["deployment_type", "model_availability"],
-    "properties": {
-        "deployment_type": {"enum": ["self_deployed", "externally_managed", "unknown"]},
-        "model_availability": {"enum": ["open_weights", "closed_weights", "unknown"]},
-    },
-}
-# What Every Eval Ever's schema and validator ask of a record, as far as ours has fields; unknown ones fail.
-EVERY_EVAL_EVER = {
-    "type": "object", "additionalProperties": False,
-    "required": [
-        "schema_version", "evaluation_id", "retrieved_timestamp", "source_metadata", "model_info",
-        "eval_library", "evaluation_results",
-    ],
-    "properties": {
-        "schema_version": {"const": "0.3.0"}, "evaluation_id": TEXT, "evaluation_timestamp": TEXT,
-        "retrieved_timestamp": {"type": "string", "pattern": r"^\d+$"},
-        "source_metadata": {
-            "type": "object", "additionalProperties": False,
-            "required": ["source_type", "source_organization_name", "evaluator_relationship"],
-            "properties": {
-                "source_name": TEXT, "source_type": {"enum": ["documentation", "evaluation_run"]},
-                "source_organization_name": TEXT, "additional_details": DETAILS,
-                "evaluator_relationship": {"enum": ["first_party", "third_party", "collaborative", "other"]},
-            },
-        },
-        "eval_library": {"type": "object", "required": ["name", "version"], "additionalProperties": TEXT},
-        "model_info": {
-            "type": "object", "required": ["name", "id"], "additionalProperties": False,
-            "properties": {
-                "name": TEXT, "inference_platform": TEXT,
-                "id": {"type": "string", "pattern": "^[^/]+/[^/]+$"},
-                "inference_engine": {"type": "object", "properties": {"name": TEXT, "version": TEXT}},
-                "additional_details": MODEL_DETAILS,
-            },
-        },
-        "evaluation_results": {
-            "type": "array", "minItems": 1,
-            "items": {
-                "type": "object", "additionalProperties": False,
-                "required": ["evaluation_name", "source_data", "metric_config", "score_details"],
-                "properties": {
-                    "evaluation_name": TEXT, "evaluation_timestamp": TEXT, "source_data": OTHER_DATA,
-                    "metric_config": METRIC,
-                    "score_details": {
-                        "type": "object", "required": ["score"],
-                        "properties": {"score": NUMBER, "details": DETAILS, "uncertainty": UNCERTAINTY},
-                    },
-                },
-            },
-        },
-    },
-}  # fmt: skip
+# The schema as every-eval-ever 0.3.0 ships it (EvalEval, MIT: the licence lies beside it), unchanged
+EVERY_EVAL_EVER = json.loads((Path(__file__).parent / "every_eval_ever" / "eval.schema.json").read_text())
 UUID4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 EXPORT = ("leaderboard", "export", "--to", "every-eval-ever")
 FILE = re.compile(rf"data/lrt-bench/[\w.-]+/[\w.-]+/{UUID4}\.json")
@@ -130,10 +56,12 @@ def test_every_eval_ever_gets_a_record_for_each_ranked_map(results, tmp_path):
     assert said.startswith(f"{len(files)} records")
     maps = [path for path in sorted((results / "nano" / "S-L-early").glob("*.json")) if is_map(read(path))]
     assert len(files) == 3 * len(maps) > 10  # three pairs without a known answer, no control
+    assert EVERY_EVAL_EVER["version"] == VERSION
     validator = Draft7Validator(EVERY_EVAL_EVER)
     records = [json.loads(path.read_text()) for path in files]
     for path, record in zip(files, records, strict=True):
         assert FILE.fullmatch(path.relative_to(tmp_path).as_posix())
+        assert record["schema_version"] == VERSION
         assert not [error.message for error in validator.iter_errors(record)]
     models = {record["model_info"]["id"] for record in records}
     assert models == {"Qwen/Qwen2.5-Coder-0.5B", "Qwen/Qwen2.5-Coder-1.5B", "lrt-bench/nano-L"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -11,10 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from boards import COMMITTED, pretrained_board, read, score_text, write
 from command_line import error_of, output_of
+from PIL import Image
 
 from lrt_bench.leaderboard.entries import read_board
 from lrt_bench.leaderboard.front import kinds, panels
 from lrt_bench.leaderboard.front.links import Links
+from lrt_bench.leaderboard.front.preview import draw_preview
 from lrt_bench.leaderboard.publish import space_address
 from lrt_bench.results.schema.records import PairRecord
 
@@ -216,3 +220,33 @@ def test_what_a_run_told_of_its_weights_is_shown_and_a_strangers_other_values_ar
     assert kinds.weights_told(result({"weights": told})) == ["4-bit <b>GGUF</b>"]
     assert kinds.weights_told(result({"weights": ["4-bit"]})) == []
     assert kinds.weights_told(result(None)) == []
+
+
+def test_a_shared_link_shows_the_leading_pair_where_the_site_knows_its_address(site, results, tmp_path):
+    picture = site / "preview.png"
+    with Image.open(picture) as drawn:
+        assert (drawn.format, drawn.size) == ("PNG", (1200, 630))
+        assert len(drawn.convert("RGB").getcolors(1 << 20)) > 50  # something is drawn
+    assert picture.stat().st_size < 300_000
+    for page in ("index.html", "pairs/" + next((site / "pairs").iterdir()).name):
+        text = (site / page).read_text()
+        assert f'<meta property="og:image" content="{ADDRESS}/preview.png">' in text
+        assert '<meta name="twitter:card" content="summary_large_image">' in text
+        assert (
+            f"mlp {score_text('S-L-early', 'mlp').partition(' ')[0]}"
+            in re.search('"og:image:alt" content="(.*?)"', text)[1]
+        )
+    output_of("leaderboard", "build", "--results", results, "--out", tmp_path / "site")
+    assert not (tmp_path / "site" / "preview.png").exists()  # nothing could name it
+    assert "og:image" not in (tmp_path / "site" / "index.html").read_text()
+
+
+def test_the_picture_is_the_same_when_drawn_again_and_no_name_is_a_formula(results):
+    panel = panels.lead(panels.groups(read_board(results)))
+    assert panel is not None
+    assert draw_preview(panel) == draw_preview(panel)
+    entry = panel.rows[0]
+    strange = entry.result.mapping.model_copy(update={"name": "a$\\frac{$" + "x" * 60})
+    entry = replace(entry, result=entry.result.model_copy(update={"mapping": strange}))
+    with Image.open(io.BytesIO(draw_preview(replace(panel, rows=[entry])))) as drawn:
+        assert drawn.size == (1200, 630)

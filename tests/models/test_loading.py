@@ -157,7 +157,7 @@ def deaf_hub(monkeypatch):
     class HangUp(socketserver.BaseRequestHandler):
         def handle(self):
             request = self.request.recv(4096).decode().partition("\r\n")[0]
-            if not request.startswith("GET /api/"):  # the client's own notices
+            if request and not request.startswith("GET /api/"):  # the client's own notices
                 requests.append(request)
 
     with socketserver.TCPServer(("127.0.0.1", 0), HangUp) as server:
@@ -171,7 +171,9 @@ def deaf_hub(monkeypatch):
 
 
 def test_a_hub_id_without_a_hub_is_one_line_after_one_attempt(deaf_hub):
-    with pytest.raises(UserError, match=r"org/absent@main: transformers cannot load it") as caught:
+    with pytest.raises(
+        UserError, match=r"org/absent@main: not in the local cache, and .* does not answer"
+    ) as caught:
         load_model("org/absent@main")
     assert "\n" not in str(caught.value)
     assert deaf_hub == ["HEAD / HTTP/1.1"]
@@ -179,7 +181,7 @@ def test_a_hub_id_without_a_hub_is_one_line_after_one_attempt(deaf_hub):
 
 def test_a_hub_id_offline_is_one_line_and_no_attempt(deaf_hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"org/absent: transformers cannot load it"):
+    with pytest.raises(UserError, match=r"org/absent: not in the local cache, and HF_HUB_OFFLINE is set"):
         load_model("org/absent")
     assert not deaf_hub
 

@@ -328,7 +328,7 @@ def test_no_hub_is_one_line(shelf, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="cannot be reached"):
+    with pytest.raises(UserError, match="not in the local cache, and HF_HUB_OFFLINE is set"):
         load_sae("acme/saes:layer")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -147,7 +148,9 @@ def test_pages_build_without_a_warning_and_ask_nobody(tmp_path):
         assert not re.search(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()), style.name
     assert "transfer_score" in pages["schema.html"]
     assert "native-split" in pages["index.html"]  # the table of the committed run
-    assert (tmp_path / "site" / "tutorial.ipynb").is_file()
+    for name in ("tutorial", "own-method"):
+        assert (tmp_path / "site" / f"{name}.ipynb").is_file()
+        assert f"{name}.ipynb" in pages[f"{name}.html"]
 
 
 def test_a_field_without_a_description_ends_the_build():
@@ -180,6 +183,34 @@ def test_tutorial_runs(tmp_path):
     assert scores["native"] == 1
     assert scores["transferred"] > 0.5 > scores["random"]
     assert re.search(r"^widest.Widest +-?\d", printed, re.M)
+
+
+OWN_METHOD = DOCS / "own-method.ipynb"
+
+
+def test_the_notebook_is_whole_and_without_output():
+    import nbformat
+
+    notebook = nbformat.read(OWN_METHOD, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.nbformat == 4
+    assert not [cell.id for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}  # as in a notebook, where a class is called by its own name
+    for cell in json.loads(OWN_METHOD.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+    rows = names["results"].to_frame().set_index("mapping")
+    low, high = rows.loc["Mine", ["ci95_low", "ci95_high"]]
+    assert low < rows.loc["Mine", "transfer_score"] < high
+    assert rows.loc["Mine", "transfer_score"] > rows.loc["random", "transfer_score"]
+    assert set(names["by_task"]["mapping"]) == {"ridge", "Mine"}
+    assert len(names["by_task"]) == 2 * len(names["tasks"])
+    assert {path.name for path in tmp_path.iterdir()} >= {"first.png", "mine.png", "results"}
 
 
 MODULES = [

@@ -12,7 +12,7 @@ from lrt_bench.cli.terminal.formats import write
 from lrt_bench.cli.terminal.ladders import ladder_listings
 from lrt_bench.cli.terminal.pairs import pair_listings, score
 from lrt_bench.cli.terminal.screen import print_line, screen
-from lrt_bench.files.format import number
+from lrt_bench.files.format import counted, number
 from lrt_bench.results.frame import frame, records
 from lrt_bench.results.ladders import ladders_of
 
@@ -47,10 +47,9 @@ def print_outcome(cells: Sequence[Cell], failures: Sequence[Failure], figures: S
     print_failures(failures)
     computed = sum(cell.computed for cell in cells)
     folders = sorted({str(cell.path.parent.parent) for cell in cells})
-    drawn = f", {len(figures)} figure{'s' * (len(figures) != 1)} (figure.svg)" if figures else ""
-    print_line(
-        f"{computed} cells computed, {len(cells) - computed} finished before{drawn}: {', '.join(folders)}"
-    )
+    drawn = f", {counted(len(figures), 'figure')} (figure.svg)" if figures else ""
+    done = f"{counted(computed, 'cell')} computed, {len(cells) - computed} finished before"
+    print_line(f"{done}{drawn}: {', '.join(folders)}")
     for line in next_commands(cells, pairs):
         print_line(f"next: {line}")
 
@@ -77,11 +76,31 @@ def answer(rows: Sequence[RankedRow], fresh: set[tuple[str, str]], named: bool =
         return
     ranks = [row for row in scored if row.rank is not None]
     yield f"{start}{_best(ranks or scored)}{_among(ranks or scored, fresh)}"
-    if not ranks:
+    if ranks:
+        yield from _submissions(scored, fresh)
+    else:
         yield "not ranked: " + (scored[0].unranked or "")
     yield from _controls(scored[0], rows)
     yield from _output_level(rows)
     yield from _refusals(rows)
+
+
+def _submissions(scored: Sequence[RankedRow], fresh: set[tuple[str, str]]) -> Iterator[str]:
+    """Yield a line for each submission of this run that has no rank: its score, how far it lies, and why."""
+    best = next(row for row in scored if row.rank is not None)
+    for row in scored:
+        result = row.result
+        name = result.mapping.name
+        if row.rank is None and _is_submission(row) and (result.pair.name, name) in fresh:
+            below = (best.result.transfer_score or 0) - (result.transfer_score or 0)
+            way = "below" if below >= 0 else "above"
+            far = f"{number(abs(below), 1)} {way} {best.result.mapping.name}"
+            yield f"{name} {_score(row)}, {far}; no rank: {row.unranked}"
+            yield "a submission is ranked once the maintainers have scored it on models that nobody has seen"
+
+
+def _is_submission(row: RankedRow) -> bool:
+    return row.result.mapping.origin == "submission"
 
 
 def _score(row: RankedRow) -> str:
@@ -167,12 +186,12 @@ def _refusals(rows: Sequence[RankedRow]) -> Iterator[str]:
 
 
 def next_commands(cells: Sequence[Cell], pairs: Sequence[Sequence[RankedRow]]) -> Iterator[str]:
-    """Yield the commands that go on from here."""
+    """Yield the commands that go on from here: the own submission's row first, else the best one's."""
     paths = {(cell.result.pair.name, cell.result.mapping.name): cell.path for cell in cells}
+    shown = sorted((row for rows in pairs for row in rows), key=lambda row: not _is_submission(row))
     best = [
         paths[row.result.pair.name, row.result.mapping.name]
-        for rows in pairs
-        for row in rows
+        for row in shown
         if not row.result.mapping.control and (row.result.pair.name, row.result.mapping.name) in paths
     ]
     if best:

@@ -29,6 +29,7 @@ from lrt_bench.errors import UserError, first_line
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.rows import RandomDirections, Row
 from lrt_bench.evaluation.side_effects.model import SteeredLM
+from lrt_bench.files.hub import cache_alone, why_no_hub
 from lrt_bench.results.schema.records import LmEvalScores
 from lrt_bench.steering.generation import offsets_for
 
@@ -245,11 +246,13 @@ def _close(name: str, manager: Any, folder: Path | None) -> str:
 
 def _explained(what: str, call: Callable[[], Any]) -> Any:
     """Run a part of lm-eval; whatever it raises becomes one line that names the task."""
+    why = why_no_hub()
     try:
-        with _alone():
+        with _alone(), cache_alone() if why else contextlib.nullcontext():
             return call()
     except Exception as error:
-        raise UserError(f"--side-effects {what}: lm-eval cannot load it: {_worded(error)}") from error
+        beside = f", and {why}" if why and isinstance(error, ConnectionError) else ""
+        raise UserError(f"--side-effects {what}: lm-eval cannot load it: {_worded(error)}{beside}") from error
 
 
 def _worded(error: Exception) -> str:

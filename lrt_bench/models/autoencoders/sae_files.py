@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from lrt_bench.errors import UserError, first_line
-from lrt_bench.files.hub import hub_answers
+from lrt_bench.files.hub import why_no_hub
 from lrt_bench.files.parse import parse_json
 from lrt_bench.files.text import read_text
 from lrt_bench.models.autoencoders.sae import UNTRAINED, SparseAutoencoder, check_tensors, untrained
@@ -107,7 +107,8 @@ def _download(spec: str, repo: str, path: str, revision: str | None) -> Path:
         wanted = [[f"{folder}/{CONFIG}".lstrip("/"), path]]
     else:
         wanted = [[f"{path}/{GEMMA}"], [f"{path}/{CONFIG}", f"{path}/{WEIGHT_FILE}"]]
-    cached = not hub_answers()
+    why = why_no_hub()
+    cached = why is not None
     for names in wanted:
         try:
             files = [
@@ -115,7 +116,7 @@ def _download(spec: str, repo: str, path: str, revision: str | None) -> Path:
                 for name in names
             ]
         except LocalEntryNotFoundError as error:
-            raise UserError(f"{spec}: the Hub cannot be reached, and it was not fetched before") from error
+            raise UserError(f"{spec}: not in the local cache, and {why or first_line(error)}") from error
         except EntryNotFoundError:
             continue
         except Exception as error:  # whatever the client raises: no such repo or revision, no access

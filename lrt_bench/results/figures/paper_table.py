@@ -7,7 +7,6 @@ stands beside it, and steering R2, which owes them nothing.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lrt_bench.errors import UserError
-from lrt_bench.files.whole import write_whole
+from lrt_bench.results.figures.saving import write_figure
 from lrt_bench.results.metrics import mean_of
 from lrt_bench.results.schema.records import CONTROL_NAMES, TaskScores
 from lrt_bench.results.schema.result import Result
@@ -156,7 +155,8 @@ def by_pair(table: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
 def draw_distributions(group: Sequence[Line], title: str, path: Path) -> Path | None:
     """Figure 5: for each task the correlations over alphas, of each mapping and of the controls beside it.
 
-    Tasks on which native steering does not work are left out; None where none is left.
+    Tasks on which native steering does not work are left out; None where none is left. The path's ending says
+    the format.
     """
     from matplotlib.figure import Figure
 
@@ -189,7 +189,4 @@ def draw_distributions(group: Sequence[Line], title: str, path: Path) -> Path | 
     axes.set_xlabel("Pearson correlation of propensities with native steering, by alpha (red: paper, 95%)")
     axes.set_title(title, fontsize=10)
     axes.legend(fontsize=7, loc="lower left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    write_whole(path, buffer.getvalue())
-    return path
+    return write_figure(figure, path)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrt_bench.files.whole import write_whole
+from lrt_bench.results.figures.saving import write_figure
 from lrt_bench.results.frame import chosen_alphas
 from lrt_bench.results.schema.refusal_records import RefusalScores
 from lrt_bench.results.schema.result import Result
@@ -22,21 +21,18 @@ AXES = {
 
 
 def draw_refusal(results: Sequence[Result], path: Path) -> Path | None:
-    """Draw the paper's figure 4 as SVG: score against alpha, with bars of one standard error.
+    """Draw the paper's figure 4: score against alpha, with bars of one standard error; by the path's ending.
 
     It has a panel for each pair, task and scorer; None where no result holds a refusal task.
     """
     panels = list(_panels(results))
     if not panels:
         return None
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     columns = max(sum(key[:2] == panel[:2] for panel, _ in panels) for key, _ in panels)
     groups = list(dict.fromkeys(key[:2] for key, _ in panels))
     figure = Figure(figsize=(4.4 * columns, 3.2 * len(groups) + 0.6), layout="constrained")
-    FigureCanvasSVG(figure)
     axes = figure.subplots(len(groups), columns, squeeze=False)
     for line, group in zip(axes, groups, strict=True):
         of_group = [panel for panel in panels if panel[0][:2] == group]
@@ -54,11 +50,7 @@ def draw_refusal(results: Sequence[Result], path: Path) -> Path | None:
         ncols=min(8, len(handles)),
         frameon=False,
     )
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "lrt-bench", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    write_whole(path, buffer.getvalue().encode())
-    return path
+    return write_figure(figure, path)
 
 
 Curves = list[tuple[Result, RefusalScores]]
