@@ -18,6 +18,7 @@ from lrt_bench.cli.options import (
     OPTIONS,
     SEVERAL,
     layers,
+    mapping_names,
     names,
     paths,
     verbosity,
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     help=f"Only this pair of the suite ({SEVERAL}).",
 )  # fmt: skip
 @click.option(
-    "--mapping", "mappings", multiple=True, callback=names, shell_complete=complete_mappings,
-    help=f"Built-in name or PATH.py:CLASS ({SEVERAL}).",
+    "--mapping", "mappings", multiple=True, callback=mapping_names, shell_complete=complete_mappings,
+    help=f"Built-in name, all, or PATH.py:CLASS ({SEVERAL}).",
 )  # fmt: skip
 @click.option(
     "--submission",

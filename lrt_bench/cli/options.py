@@ -32,6 +32,17 @@ def names(context: click.Context, parameter: click.Parameter, values: Sequence[s
     return tuple(part for part in parts if part)
 
 
+def mapping_names(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
+    """Take a list of mappings, as `names` does; ``all`` stands for every built-in one."""
+    from lrt_bench.mappings.names import BUILT_IN
+
+    given = names(context, parameter, values)
+    every = [one for name in given for one in (BUILT_IN if name == "all" else [name])]
+    return tuple(dict.fromkeys(every))
+
+
 def paths(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[Path, ...]:
     """Take a list of paths, as `names` does."""
     return tuple(map(Path, names(context, parameter, values)))
