@@ -59,8 +59,9 @@ def test_a_row_that_is_what_it_is_compared_with_has_its_score_on_any_concept():
     even, half = np.ones(6), np.full(6, 0.2)
     native, other = np.zeros((1, 6)), half[None]
     for row, score in ((native, 100.0), (other, 100.0), (even[None], 0.0)):
-        tasks = {name: TaskSample(row, even, half, even) for name in "abc"}
+        tasks = {name: TaskSample(row, even, half, even) for name in "abcdefg"}  # sevenths are rounded
         assert inference.new_concepts(tasks) == pytest.approx((score, score))
+        assert inference.these_tasks(tasks) == (inference.score(tasks),) * 2  # no rounding beside it
     near = {name: TaskSample(other + 1e-9, even, half, even) for name in "abc"}
     assert inference.new_concepts(near)[0] < 90
 

@@ -231,9 +231,9 @@ def these_tasks(
     spread = combined([*(one.spread for one in by_task), *_seed_spread(counted)])
     below, above = arms(spread, sum(one.third for one in by_task))
     ends = value - 100 * below, value + 100 * above
-    shares = np.array([task.share for task in tasks.values()])
-    low, high = metrics.interval(100 * shares @ weight)
-    return _joined(value, ends, (min(low, value), max(high, value)))
+    apart = np.array([task.share - value / 100 for task in tasks.values()])  # 0 to the bit where all agree
+    low, high = metrics.interval(100 * apart @ weight)
+    return _joined(value, ends, (value + min(low, 0.0), value + max(high, 0.0)))
 
 
 def new_concepts(
