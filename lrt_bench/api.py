@@ -36,6 +36,7 @@ from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import CorpusSpec, Suite, default_suite, find_suite, narrowed
 from lrt_bench.errors import UserError, names_arguments
 from lrt_bench.evaluation.config import checked
+from lrt_bench.evaluation.engines.choice import Local
 from lrt_bench.evaluation.evaluation import Evaluation
 from lrt_bench.evaluation.fidelity import state_fidelity
 from lrt_bench.evaluation.mapping_check import check_mapping
@@ -354,7 +355,8 @@ def evaluate(
             chosen = chosen.model_copy(update={"corpus": _sized(chosen.corpus, tokens)})
         if not names:  # the suite's own would be scored beside them
             chosen = chosen.model_copy(update={"mappings": ()})
-        cells = Evaluation(chosen, config, data=data, submissions=rows).run()
+        # as the command line does: small models on one thread, whose bits are then the same too
+        cells = Local().run(Evaluation(chosen, config, data=data, submissions=rows))
         return Results(cell.result for cell in cells)
 
 

@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -125,6 +126,27 @@ def test_evaluate_takes_them_alone_or_in_lists(tmp_path):
         "an instance's attributes are part of the key"
     )
     assert other["test_api.Mine"].mapping.digest != again["test_api.Mine"].mapping.digest
+
+
+class Counting(Mine):
+    """Says how many threads it was fitted with."""
+
+    threads: ClassVar[list[int]] = []
+
+    def solve(self, states):
+        self.threads.append(torch.get_num_threads())
+        return super().solve(states)
+
+
+def test_small_models_are_scored_on_one_thread_and_the_threads_are_given_back():
+    held = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        evaluate(Pair("nano/S:2", "planted-rotation:nano/S:2"), Counting, tasks="person", tokens=2000)
+        assert set(Counting.threads) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(held)
 
 
 class Half(Mapping):
