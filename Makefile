@@ -56,6 +56,7 @@ vendor:
 figures: .venv/.installed-test
 	$(BIN)/python docs/figures.py
 	$(BIN)/python docs/pretrained/pretrained_pairs.py
+	$(BIN)/python docs/maps/maps_page.py
 	$(BIN)/python docs/screenshot.py
 
 # The documentation, in site-docs/; a warning is an error. The variable silences the theme's notice of its successor.
@@ -70,7 +71,9 @@ findings: .venv/.installed-test
 
 # The results that are committed, computed anew; say why in the ledger afterwards.
 results: .venv/.installed
-	$(BIN)/lrt-bench evaluate --out leaderboard/results
+	$(BIN)/lrt-bench evaluate --mapping all --out leaderboard/results
+	$(BIN)/lrt-bench evaluate --suite out-of-domain --out leaderboard/results
+	$(BIN)/lrt-bench evaluate --suite few-tokens --out leaderboard/results
 
 # Pretrained pairs, a few hours of two cores; it goes on where it was stopped. MODELS is a folder of the models'
 # folders (scripts/pretrained/run.py names them); without it they come from the Hub.

@@ -29,6 +29,7 @@ BUILT_IN: dict[str, tuple[str, str, str]] = {
     "mlp": ("mlp", "Mlp", "one hidden layer beside a linear path"),
     "blend": ("blend", "Blend", "mean of mlp, autoencoder and affine-waves; our own"),
     "autoencoder": ("autoencoder", "Autoencoder", "rectified latent, linear decoder"),
+    "unpaired": ("unaligned.unpaired", "Unpaired", "a rotation found without aligned tokens"),
     "own-texts": ("concepts.texts", "OwnTexts", "least squares on the concept's own texts: proves nothing"),
     "own-texts-permuted": ("concepts.texts", "OwnTextsPermuted", "the same, paired at random within a class"),
     "own-texts-noise": ("concepts.texts", "OwnTextsNoise", "the same from noise: no source model at all"),

@@ -11,7 +11,7 @@ COLUMNS = {
     "suite_version": (WHOLE, "its version"),
     "pair": (TEXT, "the pair, by its name in the suite"),
     "mapping": (TEXT, "the mapping method or control"),
-    "track": (TEXT, "corpus, task-aware or control; each is ranked by itself"),
+    "track": (TEXT, "corpus, task-aware, unpaired, weights or control; each is ranked by itself"),
     "kind": (TEXT, "linear, non-linear or control"),
     "origin": (TEXT, "built-in, file or submission"),
     "control": (YES_NO, "whether it is a control"),

@@ -188,7 +188,7 @@ class Verification:
         folders: list[Path] = []
         for path, result in group:
             mapping = result.mapping
-            if mapping.control:
+            if mapping.control and not is_built_in(mapping.name):
                 continue
             if mapping.origin == "submission":
                 folders.append(self._folder(path, mapping.name))

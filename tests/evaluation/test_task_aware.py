@@ -63,7 +63,10 @@ def test_task_aware_rows_are_a_track_of_their_own_with_their_texts_counted(nano,
     done = run("evaluate", "--pair", "S-L-early", *tasks, *chosen, "--out", out)
     assert done.exit_code == 0, done.output
     rows = {path.stem: read_result(path) for path in out.rglob("*.json")}
-    assert {rows[name].mapping.track for name in names[:-1]} == {"task-aware"}
+    controls = {"own-texts-permuted", "own-texts-noise"}  # they have nothing to learn
+    for name in names[:-1]:
+        assert rows[name].mapping.track == ("control" if name in controls else "task-aware")
+        assert rows[name].mapping.control == (name in controls)
     width = 96
     for name in names[:-1]:
         cost = rows[name].cost
@@ -71,6 +74,7 @@ def test_task_aware_rows_are_a_track_of_their_own_with_their_texts_counted(nano,
         assert cost.texts_per_dimension == pytest.approx(cost.fit_texts / width)
     assert rows["affine"].cost.fit_texts is None
     assert rows["other-texts"].cost.fit_texts == (len(TASKS) - 1) * rows["own-texts"].cost.fit_texts
+    assert done.output.index("corpus track: affine") < done.output.index("task-aware track: own-texts")
     # a fit on the concept's own texts scores no better than the same fit from noise
     assert rows["own-texts-noise"].transfer_score > 80
     assert rows["own-texts-noise"].transfer_score > rows["other-texts"].transfer_score

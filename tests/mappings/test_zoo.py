@@ -286,3 +286,29 @@ def test_feature_maps_follow_their_seed(name):
     first, again, other = (fitted(name, states, seed)(x.float()) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_rotation_is_found_without_pairs_and_nothing_where_there_is_none():
+    """Skewed directions of unlike width; against clouds that have nothing to do with each other."""
+    g = torch.Generator().manual_seed(9)
+    x = -torch.rand(8000, 6, generator=g).log() * torch.tensor([6.0, 3.4, 2.0, 1.2, 0.7, 0.4])
+    q = torch.linalg.qr(torch.randn(8, 6, generator=g))[0]
+    mapping = fitted("unpaired", paired(x, x @ q.T))
+    assert float((mapping.weight * q).sum() / mapping.weight.norm() / q.norm()) > 0.98
+    strange = torch.randn(8000, 8, generator=g)
+    assert fitted("unpaired", paired(x, strange)).nearness_ < mapping.nearness_
+
+
+def test_unpaired_never_reads_which_states_belong_together():
+    """Of no pair does it take both sides."""
+    x, y = problem(n=900)
+    mapping = find_mapping("unpaired")()
+    one, other = mapping._halves(paired(x, y))
+    sources = {tuple(row) for row in x[:-200].float().numpy().round(4)}
+    assert all(tuple(row) in sources for row in one.numpy().round(4))
+    partner = {
+        tuple(a): tuple(b)
+        for a, b in zip(x.float().numpy().round(4), y.float().numpy().round(4), strict=True)
+    }
+    targets = {tuple(row) for row in other.numpy().round(4)}
+    assert not any(partner[tuple(row)] in targets for row in one.numpy().round(4))

@@ -13,9 +13,12 @@ import pytest
 import scipy.stats
 from doc_commands import ROOT
 
+from lrt_bench.mappings.names import BUILT_IN
+
 pytestmark = pytest.mark.slow  # whole runs
 
 FINDINGS = ROOT / "docs" / "findings"
+RESULTS = ROOT / "leaderboard" / "results"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,13 +53,27 @@ def test_a_claim_that_the_data_do_not_bear_out_ends_it(tmp_path):
         page.page(tmp_path)
 
 
+def script(path):
+    loader = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(loader)
+    sys.modules[loader.name] = module
+    loader.loader.exec_module(module)
+    return module
+
+
 def test_the_page_on_pretrained_pairs_follows_from_the_results():
-    script = ROOT / "docs" / "pretrained" / "pretrained_pairs.py"
-    loader = importlib.util.spec_from_file_location("pretrained_pairs", script)
-    pretrained = importlib.util.module_from_spec(loader)
-    sys.modules[loader.name] = pretrained
-    loader.loader.exec_module(pretrained)
-    assert pretrained.page(ROOT / "leaderboard" / "results") == (ROOT / "docs" / "pretrained.md").read_text()
+    pretrained = script(ROOT / "docs" / "pretrained" / "pretrained_pairs.py")
+    assert pretrained.page(RESULTS) == (ROOT / "docs" / "pretrained.md").read_text()
+
+
+def test_the_page_on_maps_and_the_recommendation_follow_from_the_results():
+    maps = script(ROOT / "docs" / "maps" / "maps_page.py")
+    assert maps.page(RESULTS) == (ROOT / "docs" / "maps.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    assert maps.with_recommendation(readme, maps.recommendation(RESULTS)) == readme
+    apart = ("concepts.", "unaligned.")  # tracks of their own
+    ranked = {name for name, (module, _, _) in BUILT_IN.items() if not module.startswith(apart)}
+    assert set(maps.SOURCES) == ranked
 
 
 def test_rank_correlation_is_scipys():

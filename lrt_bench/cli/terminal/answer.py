@@ -109,7 +109,10 @@ def _score(row: RankedRow) -> str:
 
 def _best(scored: Sequence[RankedRow]) -> str:
     """Return the best row with its score, and the rows that the tests cannot tell from it."""
-    tracks = list(dict.fromkeys(row.result.mapping.track for row in scored))
+    from lrt_bench.results.ranking import RANKED_TRACKS
+
+    present = {row.result.mapping.track for row in scored}
+    tracks = [track for track in RANKED_TRACKS if track in present]
     parts = []
     for track in tracks:
         of_track = [row for row in scored if row.result.mapping.track == track]

@@ -20,13 +20,13 @@ from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows.base import Row
 from lrt_bench.evaluation.rows.carried import half_carriers, known_concepts, transferred
-from lrt_bench.mappings import BUILT_IN, LinearMapping, Mapping, digest_of, find_method, name_of
+from lrt_bench.mappings import BUILT_IN, LinearMapping, Mapping, digest_of, find_method, is_built_in, name_of
 from lrt_bench.mappings.concepts.task_aware import TaskAware
 from lrt_bench.models.states import PairedStates
 from lrt_bench.results.schema.records import MappingRecord
 
 T = TypeVar("T")
-MAPPING_TRACKS = ("corpus", "task-aware")
+MAPPING_TRACKS = ("corpus", "task-aware", "unpaired")
 
 
 @dataclass
@@ -143,7 +143,9 @@ def mapping_row(given: str | type[Mapping] | Mapping) -> MappingRow:
     if method.track not in MAPPING_TRACKS:
         raise UserError(f"mapping {name}: track {method.track!r}: give {' or '.join(MAPPING_TRACKS)}")
     instance = given if isinstance(given, Mapping) else None
-    return MappingRow(name, method.rule, control=False, track=method.track, method=method, instance=instance)
+    control = is_built_in(name) and issubclass(method, TaskAware) and method.unmasks
+    track = "control" if control else method.track
+    return MappingRow(name, method.rule, control=control, track=track, method=method, instance=instance)
 
 
 def mapping_record(row: Row) -> MappingRecord:

@@ -53,11 +53,13 @@ class TaskAware(Mapping):
     Attributes
     ----------
     reads : ``own``, the texts of the concept that is carried, or ``others``, those of all other concepts.
+    unmasks : whether it is no method but a control: a fit that has nothing to learn from the models.
     corpus_ : ridge on the corpus, which carries what is no concept.
     """
 
     track = "task-aware"
     reads: ClassVar[Literal["own", "others"]]
+    unmasks: ClassVar[bool] = False
 
     def fit(self, states: FitStates) -> None:
         """Fit ridge on the corpus."""

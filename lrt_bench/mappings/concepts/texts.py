@@ -39,6 +39,7 @@ class OwnTextsPermuted(OwnTexts):
 
     rule = "A v, A fitted on the concept's own texts, paired at random within a class"
     stochastic = True
+    unmasks = True
 
     def sides(self, concept: KnownConcept) -> tuple[Tensor, Tensor]:
         """Return the texts with their target states permuted within each class."""
@@ -54,6 +55,7 @@ class OwnTextsNoise(OwnTexts):
 
     rule = "A v, A fitted from noise on the concept's own texts"
     stochastic = True
+    unmasks = True
 
     def given(self, concepts: Sequence[KnownConcept]) -> Mapping:
         """Return a map that carries the concept's vector as the fit from noise carries the noise's."""

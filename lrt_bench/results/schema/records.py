@@ -37,6 +37,7 @@ Checked = TypeVar("Checked", bound=BaseModel)
 MOST_CONFIG = 100_000  # characters of a run's settings
 CONTROL_NAMES = (
     "native", "native-split", "random", "none", "shuffled", "other-concept", "readout", "unembedding",
+    "own-texts-permuted", "own-texts-noise",
 )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ class MappingRecord(Record):
     control: bool
     kind: Literal["linear", "non-linear", "control"]
     origin: Literal["built-in", "file", "submission"]
-    track: Literal["corpus", "task-aware", "weights", "control"]
+    track: Literal["corpus", "task-aware", "unpaired", "weights", "control"]
     rule: str
     seeds: Annotated[int, Field(ge=1, le=10_000)]
     parameters: Count

@@ -1,0 +1,1 @@
+"""Maps that see states of both models and never which of them belong together."""
