@@ -204,7 +204,7 @@ def recommendation(results: Path) -> str:
         f"{nano.early(line)}, {nano.less(line, 'affine').signed} over `affine`. "
         f"[All {len(names)} maps side by side](docs/maps.md), with few tokens and on other text too."
     )
-    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(text, 116, break_long_words=False, break_on_hyphens=False)
 
 
 def with_recommendation(readme: str, text: str) -> str:

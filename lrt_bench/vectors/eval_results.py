@@ -12,6 +12,7 @@ import yaml
 
 from lrt_bench.errors import UserError
 from lrt_bench.files.names import pair_slug
+from lrt_bench.results.ladders import on_ladders
 from lrt_bench.results.schema.result import Result
 from lrt_bench.results.storage import read_result, result_files
 from lrt_bench.vectors.map_card import MapCard, Side
@@ -58,7 +59,8 @@ def _of_map(card: MapCard, results: Path) -> list[Result]:
     if not results.is_dir():
         raise UserError(f"--results {results}: no such folder; run `lrt-bench evaluate` first")
     found = [read_result(path) for path in result_files(results) if path.stem == card.mapping]
-    return [
+    rungs = {id(row) for ladder in on_ladders(found) for rows in ladder.values() for row in rows}
+    scored = [
         result
         for result in found
         if result.mapping.name == card.mapping
@@ -66,7 +68,10 @@ def _of_map(card: MapCard, results: Path) -> list[Result]:
         and result.complete
         and _same(result.pair.source.digest, result.pair.source.where, card.source)
         and _same(result.pair.target.digest, result.pair.target.where, card.target)
+        and id(result) not in rungs  # a ladder's fits are on few tokens: it scores a method, not this map
     ]
+    on_its_corpus = [result for result in scored if result.provenance.corpus == card.corpus]
+    return on_its_corpus or scored
 
 
 def _same(digest: str, where: str, side: Side) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lrt_bench.results.metrics import TaskErrors, transfer_score
 from lrt_bench.results.statistics import inference
 from lrt_bench.results.statistics.inference import TaskSample
 
+CONTROLS = ("native", "native-split", "random", "none", "shuffled", "other-concept", "readout", "unembedding")
 ARRAYS = ("error", "energy", "split_error", "split_energy")
 
 
@@ -101,13 +103,29 @@ QWEN = (
     ("Qwen/Qwen2.5-Coder-1.5B", 1_543_714_304, 1536, 28),
 )
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results"
+MAPS = ("affine", "affine-with-bias", "ridge", "orthogonal", "low-rank", "mlp", "autoencoder")
+
+
+def committed(pair: str, suite: str = "nano") -> list[Path]:
+    """Committed results of a pair: its controls and seven maps, so that a board takes no longer with more."""
+    paths = sorted((COMMITTED / suite / pair).glob("*.json"))
+    return [path for path in paths if path.stem in (*MAPS, *CONTROLS)]
+
+
+def copy_committed(results: Path, *pairs: str, suite: str = "nano") -> Path:
+    """Copy those results of some pairs into a folder of results."""
+    for pair in pairs:
+        (results / suite / pair).mkdir(parents=True)
+        for path in committed(pair, suite):
+            shutil.copy(path, results / suite / pair / path.name)
+    return results
 
 
 def pretrained_board(results: Path, suite: str = "qwen2.5-coder") -> Path:
     """Records of the committed board under the names and sizes of two pretrained models, both ways."""
     for (source, target), real in ((QWEN, "S-L-early"), (QWEN[::-1], "L-S-early")):
         short = "--".join(model.rpartition("-")[2].lower() for model, *_ in (source, target))
-        for path in sorted((COMMITTED / "nano" / real).glob("*.json")):
+        for path in committed(real):
             record = read(path) | {"suite": suite}
             record["pair"]["name"] = short
             for side, (model, parameters, width, layers) in (("source", source), ("target", target)):

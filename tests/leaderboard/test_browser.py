@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boards import COMMITTED, ladder_board, pretrained_board, read, rescored, score_text, small_board, write
+from boards import committed, ladder_board, pretrained_board, read, rescored, score_text, small_board, write
 from command_line import output_of
 from playwright.sync_api import expect
 
@@ -50,7 +50,7 @@ def front(small_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("front")
     results = ladder_board(small_run, pretrained_board(folder / "results"))
     for pair in ("S-L-early", "S-L", "planted-rotation"):
-        for path in sorted((COMMITTED / "nano" / pair).glob("*.json")):
+        for path in committed(pair):
             write(results, read(path))
     more = ("--repository", "https://git.example.org/org/bench")
     output_of("leaderboard", "build", "--results", results, "--out", folder / "site", *more)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from boards import COMMITTED, pretrained_board, read
+from boards import COMMITTED, copy_committed, pretrained_board, read
 from command_line import error_of, output_of
 from jsonschema import Draft7Validator
 
@@ -30,9 +30,7 @@ def is_map(record) -> bool:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = pretrained_board(tmp_path_factory.mktemp("exports") / "results")
-    for pair in ("S-L-early", "planted-rotation"):
-        shutil.copytree(COMMITTED / "nano" / pair, folder / "nano" / pair)
-    return folder
+    return copy_committed(folder, "S-L-early", "planted-rotation")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from boards import COMMITTED, pretrained_board, read, score_text, write
+from boards import copy_committed, pretrained_board, read, score_text, write
 from command_line import error_of, output_of
 from PIL import Image
 
@@ -29,10 +29,7 @@ REPOSITORY, ADDRESS = "https://git.example.org/org/bench", "https://bench.exampl
 def results(tmp_path_factory):
     """The committed toy results, and records of two pretrained models."""
     folder = tmp_path_factory.mktemp("front") / "results"
-    for pair in ("S-L-early", "S-L", "planted-rotation"):
-        shutil.copytree(
-            COMMITTED / "nano" / pair, folder / "nano" / pair, ignore=shutil.ignore_patterns("*.s*")
-        )
+    copy_committed(folder, "S-L-early", "S-L", "planted-rotation")
     return pretrained_board(folder)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from xml.etree import ElementTree
 
 import pytest
-from boards import COMMITTED, pretrained_board, score_text
+from boards import COMMITTED, copy_committed, pretrained_board, score_text
 from doc_commands import ROOT
 
 from lrt_bench.leaderboard.entries import read_board
@@ -59,7 +58,7 @@ def test_the_picture_is_well_formed_and_its_bars_end_at_the_scores(figures, boar
 
 def test_pretrained_models_lead_as_soon_as_there_are_results_of_them(figures, tmp_path):
     results = pretrained_board(tmp_path)
-    shutil.copytree(COMMITTED / "nano" / "S-L-early", results / "nano" / "S-L-early")
+    copy_committed(results, "S-L-early")
     mixed = read_board(results)
     said = figures.finding(mixed).replace("\n", " ")
     assert said.startswith("**A steering vector carried from Qwen2.5-Coder-0.5B to Qwen2.5-Coder-1.5B")
@@ -74,6 +73,7 @@ def test_the_readme_is_short_has_no_comment_for_the_tests_and_explains_its_words
     assert README.count("\n") <= 100
     assert set(re.findall(r"<!-- (.*?) -->", README)) == {
         "picture: docs/figures.py", "finding: docs/figures.py", "scores: docs/figures.py", "end",
+        "which map: docs/maps/maps_page.py",
     }  # fmt: skip
     assert not re.findall(r"\b(FVU|r\(D\)|spread|track|cell)\b", README)
     assert README.index("*toy models*") < README.index("<!-- scores")

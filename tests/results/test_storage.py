@@ -15,7 +15,7 @@ import torch
 from boards import read, write
 
 from lrt_bench.errors import UserError
-from lrt_bench.evaluation.rows import controls
+from lrt_bench.evaluation.rows import controls, mapping_row
 from lrt_bench.files.whole import write_whole
 from lrt_bench.results.schema.records import CONTROL_NAMES
 from lrt_bench.results.schema.result import Result, json_schema
@@ -160,7 +160,9 @@ def test_other_commands_records_are_no_results(tmp_path):
 
 
 def test_the_controls_are_those_that_a_run_computes():
-    assert {row.name for row in controls()} == set(CONTROL_NAMES)
+    on_demand = {"own-texts-permuted", "own-texts-noise"}  # asked for beside own-texts
+    assert {row.name for row in controls()} | on_demand == set(CONTROL_NAMES)
+    assert all(mapping_row(name).control for name in on_demand)
 
 
 BEYOND = {
