@@ -17,6 +17,8 @@ from pathlib import Path
 
 import click
 
+from lrt_bench.data.suites import find_suite
+from lrt_bench.evaluation.rows import controls
 from lrt_bench.files.format import DASH, number, with_interval
 from lrt_bench.files.templates import template_environment
 from lrt_bench.leaderboard.entries import Board, Entry, read_board
@@ -32,6 +34,7 @@ FIRST = "S-L-early"
 COLUMNS = 3  # pairs in the README's table
 LINE = 44  # characters of the picture's sentences
 HYPOTHESIS = "`affine`, the hypothesis: least squares"
+STANDING = tuple(row.name for row in controls())  # that every run has
 CONTROLS = {
     "readout": "`readout`, no map: writes the answer's words",
     "random": "`random` directions",
@@ -99,14 +102,15 @@ def short_table(board: Board) -> str:
 
 
 def table(board: Board) -> str:
-    """Transfer Scores of every row of the suite `nano` on every pair, in the order of the first pair."""
+    """Transfer Scores of the suite `nano`, its own rows, on every pair, in the order of the first pair."""
     pairs = {pair.name: pair for pair in board.suites[SUITE]}
     first = pairs[FIRST]
     lines = [
         f"| row | {' | '.join(pairs)} | rank on {FIRST} | groups | steering R2 | FVU |",
         "| --- |" + " ---: |" * (len(pairs) + 4),
     ]
-    for entry in sorted(first.entries, key=lambda entry: entry.result.mapping.control):
+    shown = [entry for entry in first.entries if entry.name in (*_default_maps(), *STANDING)]
+    for entry in sorted(shown, key=lambda entry: entry.result.mapping.control):
         result = entry.result
         name = f"*{result.mapping.name}*" if result.mapping.control else result.mapping.name
         scores = " | ".join(_score(pair.by_name.get(entry.name)) for pair in pairs.values())
@@ -116,6 +120,11 @@ def table(board: Board) -> str:
             f"| {number(result.steering_r2)} | {number(result.fvu)} |"
         )
     return "\n".join([*lines, "", _beside_readout(pairs)])
+
+
+def _default_maps() -> tuple[str, ...]:
+    """Return the maps that the suite runs unless others are asked for; docs/maps.md has all."""
+    return find_suite(SUITE).mappings
 
 
 def _beside_readout(pairs: dict) -> str:
@@ -246,7 +255,10 @@ def main(results: Path) -> None:
     for name, text in parts.items():
         readme.write_text(replaced(readme, name, text), encoding="utf-8")
     index.write_text(replaced(index, "table", table(board)), encoding="utf-8")
-    late = ranked([read_result(path) for path in sorted((results / SUITE / "S-L").glob("*.json"))])
+    kept = {*_default_maps(), *STANDING}
+    late = ranked([
+        read_result(path) for path in sorted((results / SUITE / "S-L").glob("*.json")) if path.stem in kept
+    ])  # fmt: skip
     draw_pair([row.result for row in late], ROOT / "docs" / "nano-S-L.svg")
     click.echo("rewrote README.md, docs/index.md, docs/steering.svg and docs/nano-S-L.svg")
 

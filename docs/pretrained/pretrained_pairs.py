@@ -50,13 +50,18 @@ class PairPage:
 
     @property
     def maps(self) -> list[RankedRow]:
-        """The ranked mappings, best first."""
-        return [row for row in self.rows if row.rank is not None]
+        """The ranked mappings that are fitted on the corpus alone, best first."""
+        return [row for row in self.rows if row.rank is not None and row.result.mapping.track == "corpus"]
+
+    @property
+    def aware(self) -> list[RankedRow]:
+        """The rows that read concepts' texts, and the two controls that unmask own texts, best first."""
+        return [row for row in self.rows if row.result.cost.fit_texts is not None]
 
     @property
     def controls(self) -> list[RankedRow]:
         """Controls without the two native ones, best first."""
-        rows = [row for row in self.rows if row.result.mapping.control]
+        rows = [row for row in self.rows if row.result.mapping.control and row not in self.aware]
         return [row for row in rows if not row.result.mapping.name.startswith("native")]
 
     @property
