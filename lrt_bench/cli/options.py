@@ -39,8 +39,9 @@ def mapping_names(
     from lrt_bench.mappings.names import BUILT_IN
 
     given = names(context, parameter, values)
-    every = [one for name in given for one in (BUILT_IN if name == "all" else [name])]
-    return tuple(dict.fromkeys(every))
+    if "all" not in given:
+        return given
+    return tuple(dict.fromkeys([*BUILT_IN, *(name for name in given if name != "all")]))
 
 
 def paths(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> tuple[Path, ...]:

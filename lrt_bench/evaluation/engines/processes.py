@@ -103,7 +103,7 @@ def serve(pipe: connection.Connection, threads: int, environment: Mapping[str, s
     os.environ.update(environment)
     torch.set_num_threads(threads)
     worker, reader = Worker(), ShelfReader()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError), run_state():
+    with contextlib.suppress(EOFError, OSError), run_state():  # the driver is gone, perhaps amid a call
         while True:
             method, arguments = pickle.loads(pipe.recv_bytes())
             values = [reader.value(part) if isinstance(part, Shelved) else part for part in arguments]
@@ -164,12 +164,13 @@ class Processes(driver.WorkerPool):
     def result(self, reference: _WorkerProcess) -> Any:
         """Return what an ended call returned, or raise what it raised."""
         try:
-            kind, value = pickle.loads(reference.pipe.recv_bytes())
-        except (EOFError, ConnectionResetError) as error:
+            received = reference.pipe.recv_bytes()
+        except (EOFError, OSError) as error:  # an OSError where it was killed amid an answer
             reference.process.join(5)
             raise driver.LostWorkerError(
                 f"Its process ended with code {reference.process.exitcode}."
             ) from error
+        kind, value = pickle.loads(received)
         if kind == "raised":
             raise value
         if kind == "broke":
