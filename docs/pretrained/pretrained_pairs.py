@@ -19,7 +19,7 @@ from scipy import stats
 from lrt_bench.data.suites import find_suite
 from lrt_bench.files.format import count, number, signed, with_interval
 from lrt_bench.files.whole import write_whole
-from lrt_bench.leaderboard.front.kinds import weights_told
+from lrt_bench.leaderboard.front.kinds import pair_kind, weights_told
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.statistics.inference import TaskSample
 from lrt_bench.results.storage import read_result
@@ -65,6 +65,11 @@ class PairPage:
         return [row for row in rows if not row.result.mapping.name.startswith("native")]
 
     @property
+    def planted(self) -> bool:
+        """Whether the true map is known: a sanity check, and no finding."""
+        return pair_kind(self.rows[0].result.pair) == "planted"
+
+    @property
     def first(self) -> Any:
         """The result of the best map."""
         return self.maps[0].result
@@ -104,6 +109,8 @@ class PairPage:
     @property
     def missing(self) -> list[str]:
         """Mappings that the suite asks for and that have no result."""
+        if self.planted:
+            return []
         return [name for name in find_suite(self.suite).mappings if name not in self.by_name]
 
     @property
