@@ -15,6 +15,7 @@ from lrt_bench.data.suites import PairSpec
 from lrt_bench.data.tasks import ChoiceTask, VectorTask
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Reference, Vectors
+from lrt_bench.evaluation.rows.carried import half_carriers
 from lrt_bench.mappings import Mapping
 from lrt_bench.results.schema.audit_records import AuditRecord
 
@@ -74,8 +75,9 @@ class Row(ABC):
         if not self.mappings:
             return vectors[:, None].expand(-1, references.groups, -1)
         halves = [own for own, _ in references.halves(bench.inputs.source_states(task))]
-        mapped = [
-            torch.stack([mapping.transfer(own.positive, own.negative).float().cpu() for own in halves])
-            for mapping in self.mappings
-        ]
-        return torch.stack(mapped)
+        carried = []
+        for mapping in self.mappings:
+            pairs = zip(half_carriers(bench, task, mapping), halves, strict=True)
+            each = [carrier.transfer(own.positive, own.negative) for carrier, own in pairs]
+            carried.append(torch.stack([vector.float().cpu() for vector in each]))
+        return torch.stack(carried)

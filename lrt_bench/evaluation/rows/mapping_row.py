@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lrt_bench.data.tasks import ChoiceTask, VectorTask
+from lrt_bench.data.tasks import VectorTask
 from lrt_bench.errors import UserError, line_in
 from lrt_bench.evaluation.bench.pair_bench import PairBench
 from lrt_bench.evaluation.bench.references import Vectors
 from lrt_bench.evaluation.rows.base import Row
-from lrt_bench.evaluation.rows.carried import half_carriers, known_concepts, transferred
+from lrt_bench.evaluation.rows.carried import known_concepts, transferred
 from lrt_bench.mappings import BUILT_IN, LinearMapping, Mapping, digest_of, find_method, is_built_in, name_of
 from lrt_bench.mappings.concepts.task_aware import TaskAware
 from lrt_bench.models.states import PairedStates
@@ -60,18 +60,6 @@ class MappingRow(Row):
                 shape = tuple(vectors.shape)
                 raise UserError(f"mapping {self.name}: transfer gave {shape}, or NaN; want {want}, finite")
         return carried
-
-    def half_vectors(self, bench: PairBench, task: ChoiceTask, vectors: Tensor) -> Tensor:
-        """Return the row's vectors from half of a task's pairs, by group of prompts: [seeds, groups, d]."""
-        references = bench.behaviour
-        assert references is not None
-        halves = [own for own, _ in references.halves(bench.inputs.source_states(task))]
-        carried = []
-        for mapping in self.mappings:
-            pairs = zip(half_carriers(bench, task, mapping), halves, strict=True)
-            each = [carrier.transfer(own.positive, own.negative) for carrier, own in pairs]
-            carried.append(torch.stack([vector.float().cpu() for vector in each]))
-        return torch.stack(carried)
 
     def _texts(self, bench: PairBench, tasks: Sequence[VectorTask]) -> int | None:
         """Return how many texts of concepts each map was made of, the mean over tasks; None without any."""
