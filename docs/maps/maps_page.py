@@ -202,6 +202,8 @@ def recommendation(results: Path) -> str:
         f"the mean of three toy pairs, {nano.less(first, 'affine').signed} over `affine` and "
         f"{nano.less(first, 'mlp').signed} over `mlp`. Where a vector alone is carried, `{line}`: "
         f"{nano.early(line)}, {nano.less(line, 'affine').signed} over `affine`. "
+        f"Over `readout`, which knows no map, they have {nano.less(first, 'readout').signed} and "
+        f"{nano.less(line, 'readout').signed}. "
         f"[All {len(names)} maps side by side](docs/maps.md), with few tokens and on other text too."
     )
     return textwrap.fill(text, 116, break_long_words=False, break_on_hyphens=False)
