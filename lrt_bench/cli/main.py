@@ -85,6 +85,7 @@ def summary(results: Path, form: Format) -> None:
         return
     from lrt_bench.cli.terminal.formats import write
     from lrt_bench.cli.terminal.ladders import ladder_listings
+    from lrt_bench.cli.terminal.overall import overall_listings
     from lrt_bench.cli.terminal.pairs import board_listings
     from lrt_bench.leaderboard.entries import read_board
     from lrt_bench.results.frame import records
@@ -92,7 +93,8 @@ def summary(results: Path, form: Format) -> None:
     board = read_board(results)
     for problem in board.problems:
         click.echo(f"left out: {problem}", err=True)
-    write(board_listings(records(board.frame())) + ladder_listings(board.ladders), form)
+    suites = ladder_listings(board.ladders) + overall_listings(board.overall)
+    write(board_listings(records(board.frame())) + suites, form)
 
 
 @main.command()

@@ -20,7 +20,8 @@ from lrt_bench.leaderboard.workers import share_out
 from lrt_bench.results.frame import frame
 from lrt_bench.results.ladders import Ladder, ladders, on_ladders
 from lrt_bench.results.metrics import Array, TaskErrors
-from lrt_bench.results.ranking import ScoredResult, ranked_rows
+from lrt_bench.results.overall import Overall, overall
+from lrt_bench.results.ranking import RANKED_TRACKS, ScoredResult, ranked_rows
 from lrt_bench.results.schema.records import PairRecord
 from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.statistics.separation import Place
@@ -34,6 +35,7 @@ Report = Callable[[str, float, float], None]
 Key = tuple[str, str, str]
 PairKey = tuple[str, str]
 Arrays = dict[str, Array]  # of each steerable task, [fits + 3, prompts]
+MOST_AVERAGED = 12  # pairs of a suite that has means
 GROUP = 500  # files of a folder that are read and ranked at once
 
 
@@ -117,6 +119,14 @@ class PairEntries:
         """The entries that have a rank, best first."""
         return [entry for entry in self.entries if entry.rank is not None]
 
+    @property
+    def best(self) -> Entry | None:
+        """The first ranked entry of the first track that has one: the corpus track's, where there is one."""
+        tracks = [
+            [entry for entry in self.ranked if entry.result.mapping.track == track] for track in RANKED_TRACKS
+        ]
+        return next((entries[0] for entries in tracks if entries), None)
+
 
 @dataclass
 class Board:
@@ -142,6 +152,18 @@ class Board:
         summaries = [entry.result for entry in self.entries if entry.unranked is None]
         found = [row for rungs in on_ladders(summaries) for rows in rungs.values() for row in rows]
         return ladders(read_record(paths[id(row)]) for row in found)
+
+    @cached_property
+    def overall(self) -> list[Overall]:
+        """The means of its suites of at most a dozen pairs; ranked rows and controls are read again."""
+        ladders = self.rungs
+        rows = [
+            entry
+            for pairs in self.suites.values() if len(pairs) <= MOST_AVERAGED
+            for pair in pairs if (pair.suite, pair.name) not in ladders
+            for entry in pair.entries if entry.unranked is None
+        ]  # fmt: skip
+        return overall(read_record(entry.path) for entry in rows)
 
     @cached_property
     def rungs(self) -> set[PairKey]:

@@ -135,7 +135,7 @@ class _Builder:
         shown = dict.fromkeys(table.suite for table in tables)
         by_suite = {suite: board.suites[suite] for suite in [*shown, *board.suites]}
         alone = views.without_rungs(self._results, board)
-        overviews = views.overviews(alone)
+        overviews = views.overviews(alone, board.overall)
         self._page("pairs.html", "pairs.html", by_suite=by_suite, overviews=overviews)
         tasks = {name: self._shipped(name) for name in views.task_names(board)}
         self._page("tasks.html", "tasks.html", tasks=tasks)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lrt_bench.files.names import slug
-from lrt_bench.leaderboard.entries import Board, Entry, PairEntries
+from lrt_bench.leaderboard.entries import MOST_AVERAGED, Board, Entry, PairEntries
 from lrt_bench.leaderboard.front.kinds import KINDS, model_kind
 from lrt_bench.results import metrics
 from lrt_bench.results.frame import records
 from lrt_bench.results.ladders import Ladder
+from lrt_bench.results.overall import Overall, Standing
 from lrt_bench.results.ranking import RANKED_TRACKS
 from lrt_bench.results.schema.records import SiteRecord, TaskScores
 from lrt_bench.results.schema.result import ResultSummary
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 AD_HOC = "-ad-hoc"
 DIFFERENCES = 12  # mappings in a pair's table of paired differences
 UNSEEN = ["fresh_score", "private_gap", "private_gap_low", "private_gap_high"]
-OVERVIEW_PAIRS, OVERVIEW_MAPPINGS = 12, 40
+OVERVIEW_MAPPINGS = 40
 OVERVIEW_COLUMNS = ["mapping", "pair", "transfer_score", "rank"]
 
 
@@ -69,56 +70,40 @@ def _place(results: DataFrame) -> int:
 
 @dataclass(frozen=True)
 class Overview:
-    """Mappings of a suite and track over its pairs: the mean, then each score and rank.
+    """Mappings of a suite and track over its pairs: the mean and its place, then each score and rank.
 
-    apart : the pairs that the mean leaves out, each with the reason.
+    overall : the suite's means; None where it has no two pairs to average.
     """
 
     pairs: list[str]
-    apart: dict[str, str]
-    rows: list[tuple[str, list[dict[str, Any] | None], float | None]]
+    overall: Overall | None
+    rows: list[tuple[str, list[dict[str, Any] | None], Standing | None]]
     left_out: int
 
 
-def overviews(results: DataFrame) -> dict[str, list[tuple[str, Overview]]]:
+def overviews(results: DataFrame, means: Sequence[Overall]) -> dict[str, list[tuple[str, Overview]]]:
     """Return of each suite the tables of mappings by pairs, one a track, for two to a dozen pairs."""
+    by_suite = {one.suite: one for one in means}
     made: dict[str, list[tuple[str, Overview]]] = {}
     for table in tables(results):
-        found = overview(table)
+        found = overview(table, by_suite.get(table.suite))
         if found is not None:
             made.setdefault(table.suite, []).append((table.track, found))
     return made
 
 
-def overview(table: Table) -> Overview | None:
+def overview(table: Table, overall: Overall | None) -> Overview | None:
     """Return the table of mappings by pairs, best mean first; None for one pair, or for very many."""
     results = table.results[table.results["track"] == table.track]
     pairs, names = list(results["pair"].unique()), list(results["mapping"].unique())
-    if not 2 <= len(pairs) <= OVERVIEW_PAIRS:
+    if not 2 <= len(pairs) <= MOST_AVERAGED:
         return None
     cells = {(row["mapping"], row["pair"]): row for row in records(results[OVERVIEW_COLUMNS])}
-    scores = results[results["rank"].notna()].pivot(index="mapping", columns="pair", values="transfer_score")
-    apart = _apart(results)
-    counted = [pair for pair in pairs if pair not in apart] or pairs
-    means = scores.reindex(names, columns=counted).mean(axis=1, skipna=False)
-    rows = [
-        (name, [cells.get((name, pair)) for pair in pairs], None if math.isnan(mean) else float(mean))
-        for name, mean in means.items()
-    ]
-    rows.sort(key=lambda row: (row[2] is None, -(row[2] or 0), row[0]))
-    return Overview(
-        pairs,
-        apart if len(apart) < len(pairs) else {},
-        rows[:OVERVIEW_MAPPINGS],
-        max(0, len(rows) - OVERVIEW_MAPPINGS),
-    )
-
-
-def _apart(results: DataFrame) -> dict[str, str]:
-    """Return the pairs whose scores say little of a representation, each with the reason."""
-    apart = dict.fromkeys(results.loc[results["output_level"], "pair"], "output-level")
-    planted = results["target_model"].str.startswith("planted-")
-    return apart | dict.fromkeys(results.loc[planted, "pair"], "a known answer")
+    standings = {one.mapping: one for one in overall.of_track(table.track)} if overall else {}
+    rows = [(name, [cells.get((name, pair)) for pair in pairs], standings.get(name)) for name in names]
+    rows.sort(key=lambda row: (row[2] is None, -(row[2].counted if row[2] else 0), row[0]))
+    left_out = max(0, len(rows) - OVERVIEW_MAPPINGS)
+    return Overview(pairs, overall if standings else None, rows[:OVERVIEW_MAPPINGS], left_out)
 
 
 def index_data(shown: Sequence[Table]) -> dict[str, Any]:

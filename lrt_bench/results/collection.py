@@ -11,6 +11,7 @@ from lrt_bench.files.format import counted, latex_signs, number, shared_rank, wi
 from lrt_bench.results.figures.saving import check_figure_path, write_figure
 from lrt_bench.results.frame import Level, frame, records
 from lrt_bench.results.ladders import Ladder, ladder_frame, ladders_of
+from lrt_bench.results.overall import Overall, overall_frame, overall_of
 from lrt_bench.results.ranking import RankedRow, ranked
 from lrt_bench.results.schema.result import Result
 from lrt_bench.results.storage import read_result, result_files
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-Rows = Literal["row", "task", "prompt", "refusal", "ladder"]
+Rows = Literal["row", "task", "prompt", "refusal", "ladder", "overall"]
 LEVELS: dict[str, Level] = {"row": "result", "task": "task", "prompt": "prompt", "refusal": "refusal"}
 SHOWN = {  # column of the table of results -> head
     "suite": "suite", "pair": "pair", "mapping": "mapping", "transfer_score": "Transfer Score",
@@ -73,13 +74,17 @@ class Results(Sequence[Result]):
         """Return the ladders among the pairs: the same sites, maps fitted on more and more tokens."""
         return ladders_of(self.ranked())
 
+    def overall(self) -> list[Overall]:
+        """Return each suite's means over its pairs that test a representation, with places by them."""
+        return overall_of(self.ranked())
+
     def to_frame(self, level: Rows = "row") -> DataFrame:
         """Return the results as a pandas table.
 
         Parameters
         ----------
-        level : what a line is: a "row" (a mapping on a pair), a "task", a "prompt", a "refusal" point, or a
-            rung of a "ladder", with its mapping's area.
+        level : what a line is: a "row" (a mapping on a pair), a "task", a "prompt", a "refusal" point, a
+            rung of a "ladder" with its mapping's area, or an "overall" score on a pair beside the mean.
 
         Raises
         ------
@@ -88,8 +93,10 @@ class Results(Sequence[Result]):
         """
         if level == "ladder":
             return ladder_frame(self.ladders())
+        if level == "overall":
+            return overall_frame(self.overall())
         if level not in LEVELS:
-            raise UserError(f"level {level!r}: give {', '.join(LEVELS)}, ladder")
+            raise UserError(f"level {level!r}: give {', '.join(LEVELS)}, ladder, overall")
         return frame(self.ranked(), LEVELS[level])
 
     def to_latex(self) -> str:

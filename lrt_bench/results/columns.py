@@ -138,3 +138,22 @@ LADDER_COLUMNS = {
     "groups": (TEXT, "letters: rows of a ladder and track with one in common are not separable"),
     "tasks": (WHOLE, "tasks that count at every number of tokens"),
 }
+OVERALL_COLUMNS = {
+    "suite": COLUMNS["suite"],
+    "pair": COLUMNS["pair"],
+    "mapping": COLUMNS["mapping"],
+    "track": COLUMNS["track"],
+    "control": COLUMNS["control"],
+    "transfer_score": (REAL, "on the pair, over the tasks that count on all pairs of the mean"),
+    "mean": (REAL, "of it over the suite's pairs that test a representation; the same on each line"),
+    "mean_low": (REAL, "lower end of its 95% interval over other concepts of the same kind"),
+    "mean_high": (REAL, "upper end of the same"),
+    "mean_these_tasks_low": (
+        REAL,
+        "lower end of its 95% interval over other prompts of these tasks, and fits",
+    ),
+    "mean_these_tasks_high": (REAL, "upper end of the same"),
+    "rank": (WHOLE, "of the mean, one more than the rows found better; null for controls"),
+    "groups": (TEXT, "letters: rows of a suite and track with one in common are not separable"),
+    "tasks": (WHOLE, "tasks that count on all pairs of the mean"),
+}

@@ -17,7 +17,8 @@ from lrt_bench.results.schema.records import PairRecord
 from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.statistics import inference, separation
 from lrt_bench.results.statistics.inference import TaskSample
-from lrt_bench.results.statistics.ladder import AreaSample, log_weights
+from lrt_bench.results.statistics.ladder import log_weights
+from lrt_bench.results.statistics.mean_sample import MeanSample
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -163,11 +164,11 @@ def _samples(result: Result, tasks: Sequence[str]) -> dict[str, TaskSample]:
     return {task.task: TaskSample.of_errors(task.errors) for task in result.tasks if task.task in tasks}
 
 
-def _areas(row: Sequence[Result], tasks: Sequence[str]) -> dict[str, AreaSample]:
+def _areas(row: Sequence[Result], tasks: Sequence[str]) -> dict[str, MeanSample]:
     """Return each task's area: {task: sample}."""
     weights = log_weights([result.cost.fit_tokens for result in row])
     by_rung = [_samples(result, tasks) for result in row]
-    return {task: AreaSample(tuple(rung[task] for rung in by_rung), weights) for task in tasks}
+    return {task: MeanSample(tuple(rung[task] for rung in by_rung), weights) for task in tasks}
 
 
 def _climb(row: Sequence[Result], tasks: Sequence[str]) -> Climb:

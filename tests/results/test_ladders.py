@@ -12,7 +12,8 @@ from lrt_bench import Results
 from lrt_bench.results.ladders import ladders
 from lrt_bench.results.statistics import inference
 from lrt_bench.results.statistics.inference import TaskSample
-from lrt_bench.results.statistics.ladder import AreaSample, log_weights
+from lrt_bench.results.statistics.ladder import log_weights
+from lrt_bench.results.statistics.mean_sample import MeanSample
 from lrt_bench.results.storage import read_result
 
 TOKENS = (200, 500, 1000, 2000, 5000)
@@ -28,7 +29,7 @@ def areas(by_task, tokens=TOKENS):
     """{name: area} of shares [tasks][rungs][fits]."""
     weights = log_weights(tokens)
     return {
-        f"task {place}": AreaSample(tuple(task(fits) for fits in rungs), weights)
+        f"task {place}": MeanSample(tuple(task(fits) for fits in rungs), weights)
         for place, rungs in enumerate(by_task)
     }
 
@@ -68,7 +69,7 @@ def test_an_area_of_one_score_at_every_rung_has_that_scores_intervals():
     rng = np.random.default_rng(1)
     energy = rng.gamma(4.0, size=12)
     one = {str(n): TaskSample(rng.gamma(2.0, 0.1, size=(5, 12)) * energy, energy) for n in range(9)}
-    flat = {name: AreaSample((sample,) * 5, log_weights(TOKENS)) for name, sample in one.items()}
+    flat = {name: MeanSample((sample,) * 5, log_weights(TOKENS)) for name, sample in one.items()}
     assert inference.score(flat) == pytest.approx(inference.score(one))
     for ends in (inference.these_tasks, inference.new_concepts):
         assert ends(flat) == pytest.approx(ends(one))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from lrt_bench.cli.terminal.drawing import ranked_pairs
 from lrt_bench.cli.terminal.formats import write
 from lrt_bench.cli.terminal.ladders import ladder_listings
+from lrt_bench.cli.terminal.overall import overall_answer, overall_listings
 from lrt_bench.cli.terminal.pairs import pair_listings, score
 from lrt_bench.cli.terminal.screen import print_line, screen
 from lrt_bench.files.format import counted, number
 from lrt_bench.results.frame import frame, records
 from lrt_bench.results.ladders import ladders_of
+from lrt_bench.results.overall import overall_of
 
 if TYPE_CHECKING:
     from lrt_bench.evaluation.cells import Cell, Failure
@@ -35,13 +37,18 @@ def print_outcome(cells: Sequence[Cell], failures: Sequence[Failure], figures: S
     pairs = ranked_pairs(cells)
     for rows in pairs:
         write(pair_listings(rows), "table")
-    write(ladder_listings(ladders_of(row for rows in pairs for row in rows)), "table")
+    every = [row for rows in pairs for row in rows]
+    means = overall_of(every)
+    write(ladder_listings(ladders_of(every)) + overall_listings(means), "table")
     out = screen()
     fresh = {(cell.result.pair.name, cell.result.mapping.name) for cell in cells}
     for rows in pairs:
         for line in answer(rows, fresh, named=len(pairs) > 1):
             out.print(line)
-    if any(row.result.transfer_score is not None for rows in pairs for row in rows):
+    for suite in means:
+        for line in overall_answer(suite):
+            out.print(line)
+    if any(row.result.transfer_score is not None for row in every):
         for line in LEGEND:
             out.print(line, style="dim")
     print_failures(failures)

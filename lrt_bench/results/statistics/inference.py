@@ -62,7 +62,7 @@ class GateSample:
 
 
 class Sample(Protocol):
-    """One task as both intervals read it: a score's own, or an area's (`ladder.AreaSample`)."""
+    """One task as both intervals read it: a score's own, or a mean's (`MeanSample`)."""
 
     @property
     def prompts(self) -> int:
