@@ -60,6 +60,21 @@ def test_help_does_not_wait_for_heavy_imports():
         assert command in text
 
 
+def test_a_run_says_what_it_begins_before_it_waits_for_torch():
+    code = """if True:
+        import sys
+        import lrt_bench.cli.evaluate as evaluate
+        from lrt_bench.cli.main import main
+        def first(config, suite):
+            print(suite.name, sorted({"torch", "transformers", "pandas", "matplotlib"} & set(sys.modules)))
+            sys.exit()
+        evaluate._say_what_begins = first
+        main(["evaluate", "--pair", "S-L", "--mapping", "ridge,mine.py:Mine"])
+    """
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "nano []"
+
+
 @pytest.mark.parametrize("what", ["suites", "pairs", "tasks", "mappings"])
 def test_lists_are_tables_and_json(what, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

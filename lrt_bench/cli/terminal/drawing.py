@@ -58,10 +58,11 @@ def draw(cells: Sequence[Cell]) -> list[Path]:
     """Draw a picture for each pair beside its results; return the pictures' paths."""
     from lrt_bench.results.figures.pair_figure import draw_pair
 
-    return [
-        draw_pair([row.result for row in rows], group[0].path.parent / "figure.svg")
-        for group, rows in zip(by_pair(cells), ranked_pairs(cells), strict=True)
-    ]
+    drawn = []
+    for group, rows in zip(by_pair(cells), ranked_pairs(cells), strict=True):
+        own = {cell.result.mapping.name for cell in group if cell.computed}
+        drawn.append(draw_pair([row.result for row in rows], group[0].path.parent / "figure.svg", own))
+    return drawn
 
 
 class Drawing:

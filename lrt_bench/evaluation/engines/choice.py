@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,8 +63,9 @@ class Local(Engine):
 def useful_processes(suite: Suite, config: RunConfig) -> int:
     """Return the number of processes by which an evaluation on this machine ends soonest.
 
-    It is above 1 where every model is small and there is much to compute. Models that are not on this disk
-    count as large. A run with a judge, a classifier or lm-eval's tasks stays in one process.
+    It is above 1 where every model is small and there is much to compute, or torch is not imported yet: then
+    the workers' imports and this process's go on side by side. Models that are not on this disk count as
+    large. A run with a judge, a classifier or lm-eval's tasks stays in one process.
     """
     in_one = (config.device_map, config.side_effects, config.judge_url, config.classifier)
     if any(in_one) or not all_small(suite.models, config.device, config.models):
@@ -72,7 +74,8 @@ def useful_processes(suite: Suite, config: RunConfig) -> int:
     folders = [config.out / suite.name / pair.name for pair in suite.pairs]
     missing = sum(not (folder / f"{name}.json").exists() for folder in folders for name in methods)
     tasks = len(config.tasks or suite.tasks)
-    return min(PROCESSES, _processors()) if missing * tasks >= ENOUGH else 1
+    pays = missing * tasks >= ENOUGH or (missing and "torch" not in sys.modules)
+    return min(PROCESSES, _processors()) if pays else 1
 
 
 def all_small(specs: Iterable[str], device: str, local: Mapping[str, str]) -> bool:

@@ -39,6 +39,7 @@ WANTED = (
     "transformers.tokenization_utils_tokenizers",
     "matplotlib.figure",
     "matplotlib.backends.backend_svg",
+    "pandas",
 )
 
 

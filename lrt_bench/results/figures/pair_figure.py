@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ from lrt_bench.results.schema.result import ResultSummary
 
 CURVES = {"native": "black", "random": "tab:gray", "shuffled": "tab:brown"}
 COLUMNS = 5
+MOST = 6  # maps that have curves: more cannot be told apart, and a curve takes as long as a score
 
 
-def draw_pair(results: Sequence[ResultSummary], path: Path) -> Path:
-    """Draw one pair's results, best first, and write the figure whole."""
+def draw_pair(results: Sequence[ResultSummary], path: Path, own: Collection[str] = ()) -> Path:
+    """Draw one pair's results, best first, and write the figure whole.
+
+    own : the maps that the figure is about; they have curves before better ones do.
+    """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -47,8 +51,9 @@ def draw_pair(results: Sequence[ResultSummary], path: Path) -> Path:
     axes = bottom.subplots(rows, COLUMNS, squeeze=False).flatten()
     _margins(bottom, 2.1 * rows, top_inches=0.3, bottom_inches=0.65, left=0.03)
     bottom.subplots_adjust(hspace=0.35, wspace=0.17)
+    with_curves = _with_curves(results, own)
     for axis, name in zip(axes, names, strict=False):
-        _curves(axis, name, results)
+        _curves(axis, name, with_curves)
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     if names:
@@ -82,13 +87,21 @@ def _scores(axis: Any, results: Sequence[ResultSummary]) -> None:
     axis.margins(y=0.03)
 
 
+def _with_curves(results: Sequence[ResultSummary], own: Collection[str]) -> list[ResultSummary]:
+    """Return the rows that have curves, best first: some controls, and `MOST` maps."""
+    maps = sorted(
+        (result for result in results if not result.mapping.control),
+        key=lambda one: one.mapping.name not in own,
+    )
+    chosen = {one.mapping.name for one in maps[:MOST]} | set(CURVES)
+    return [result for result in results if result.mapping.name in chosen]
+
+
 def _curves(axis: Any, name: str, results: Sequence[ResultSummary]) -> None:
-    """Mean propensity over alpha: native, controls and each mapping."""
+    """Mean propensity over alpha: native, controls and mappings."""
     for result in results:
         task = next(figures for figures in result.tasks if figures.task == name)
         mapping = result.mapping
-        if mapping.control and mapping.name not in CURVES:
-            continue
         style: dict[str, Any] = {"linewidth": 1.0, "alpha": 0.8}
         if mapping.control:
             style = {"linewidth": 1.8, "linestyle": "--", "color": CURVES[mapping.name]}
