@@ -1,8 +1,8 @@
 """The author's loop: one more linear mapping where every other row is finished, with the cache and without.
 
 `python -m benchmarks --parts loop`. Seconds are wall time of the command as an author starts it. Every
-command that computes waits for torch and transformers to be imported, whatever is kept. That floor is measured
-beside them, and the goals are what a command may take beyond it.
+command that computes waits for torch and transformers to be imported, whatever is kept. That floor is
+measured beside them, and the goals are what a command may take beyond it.
 """
 
 from __future__ import annotations
