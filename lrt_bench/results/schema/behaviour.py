@@ -6,7 +6,11 @@ against native from the other half, beside native of the first half: the ceiling
 
 from __future__ import annotations
 
+import bisect
+import functools
+import math
 from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -122,21 +126,27 @@ def at_matched_damage(
     """
     if slope_ratio is None or not damage or not native_damage or min(damage, native_damage) <= 0:
         return None
-    curve = [(d, length) for d, length in zip(unit.medians, unit.lengths, strict=True) if d > 0]
-    known = dict(sorted(curve))
-    if len(known) < 2:
+    curve = _log_curve(unit.medians, unit.lengths)
+    if len(curve) < 2:
         return None
-    own, wanted = (_log_length(np.log(d), np.log(list(known)), np.log(list(known.values()))) for d in
-                   (damage, native_damage))  # fmt: skip
-    return slope_ratio * float(np.exp(wanted - own))
+    return slope_ratio * math.exp(_log_length(curve, native_damage) - _log_length(curve, damage))
 
 
-def _log_length(damage: float, damages: Array, lengths: Array) -> float:
+@functools.lru_cache(maxsize=64)  # a table asks for it once a task of every row of a pair
+def _log_curve(medians: tuple[float, ...], lengths: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    """Return the unit's curve, ascending: (log damage, log length) of its points that do any."""
+    known = dict(
+        sorted((damage, length) for damage, length in zip(medians, lengths, strict=True) if damage > 0)
+    )
+    return tuple((math.log(damage), math.log(length)) for damage, length in known.items())
+
+
+def _log_length(curve: Sequence[tuple[float, float]], damage: float) -> float:
     """Return the logarithm of the length that does a damage, on the line through the two nearest points."""
-    place = int(np.clip(np.searchsorted(damages, damage), 1, len(damages) - 1))
-    low, high = place - 1, place
-    share = (damage - damages[low]) / (damages[high] - damages[low])
-    return float(lengths[low] + share * (lengths[high] - lengths[low]))
+    wanted = math.log(damage)
+    place = min(max(bisect.bisect_left(curve, (wanted,)), 1), len(curve) - 1)
+    (low, shorter), (high, longer) = curve[place - 1], curve[place]
+    return shorter + (wanted - low) / (high - low) * (longer - shorter)
 
 
 def slope_free_r2(row: Array, native: Array, alphas: Array) -> float | None:
