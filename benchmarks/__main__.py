@@ -23,6 +23,7 @@ PARTS = (
     "start", "evaluate", "loop", "fit", "sweep", "pretrained", "generation", "memory", "growth",
     "leaderboard", "gpu",
 )  # fmt: skip
+EXTRA = ("large",)  # not of a whole run: wants --model
 
 
 def measured(part: str, settings: Settings) -> list[Line]:
@@ -64,17 +65,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the pages; a whole run writes to benchmarks/")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument("--smollm2", type=Path, metavar="FILE.gguf", help="SmolLM2-135M, if it is at hand")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="of the part large; repeatable",
+    )
     parser.add_argument("--quick", action="store_true", help="shapes of seconds, for tests")
     parser.add_argument("--render", action="store_true", help="only write the pages anew from results.json")
     arguments = parser.parse_args()
     parts = tuple(arguments.parts.split(","))
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"--parts {min(unknown)}: give some of {', '.join(PARTS)}")
+    if unknown := set(parts) - {*PARTS, *EXTRA}:
+        parser.error(f"--parts {min(unknown)}: give some of {', '.join((*PARTS, *EXTRA))}")
+    settings = Settings(arguments.quick, arguments.device, arguments.smollm2, tuple(arguments.model))
     try:
         if arguments.render:
             Report.read((arguments.out or HERE) / "results.json").write(arguments.out or HERE)
             return
-        report, well = run(parts, Settings(arguments.quick, arguments.device, arguments.smollm2))
+        report, well = run(parts, settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

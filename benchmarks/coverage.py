@@ -74,15 +74,20 @@ class Population:
 
 def read_profiles(folder: Path = RESULTS) -> list[Profile]:
     """The measured cells with their prompts; pairs with a planted answer have no spread."""
-    profiles = []
-    for pair in sorted(path for path in folder.iterdir() if not path.name.startswith("planted")):
-        results = {name: read_result(pair / f"{name}.json") for name in METHODS}
-        for task in (task.task for task in results["affine"].tasks if task.steerable):
-            rows = {name: next(row.errors for row in result.tasks if row.task == task)
-                    for name, result in results.items()}  # fmt: skip
-            one = rows["affine"]
-            errors = {name: row.error for name, row in rows.items()}
-            profiles.append(Profile(errors, one.energy, one.split_error, one.split_energy))
+    pairs = sorted(path for path in folder.iterdir() if not path.name.startswith("planted"))
+    return [profile for pair in pairs for profile in profiles_of(pair).values()]
+
+
+def profiles_of(pair: Path) -> dict[str, Profile]:
+    """The measured cells of one pair, by task."""
+    profiles = {}
+    results = {name: read_result(pair / f"{name}.json") for name in METHODS}
+    for task in (task.task for task in results["affine"].tasks if task.steerable):
+        rows = {name: next(row.errors for row in result.tasks if row.task == task)
+                for name, result in results.items()}  # fmt: skip
+        one = rows["affine"]
+        errors = {name: row.error for name, row in rows.items()}
+        profiles[task] = Profile(errors, one.energy, one.split_error, one.split_energy)
     return profiles
 
 
@@ -114,15 +119,22 @@ def draw_row(
     tasks, weights = {}, []
     for place, cell in enumerate(cells):
         profile = population.profiles[cell]
-        measured = profile.errors[METHODS[method]]
         prompts = rng.integers(0, len(profile.energy), len(profile.energy))
-        error = measured.mean(0)[prompts] * _fits(measured, rng)[:, None]
         gate, likely = _gate(len(prompts), rng, borderline) if borderline else (None, 1.0)
-        tasks[str(place)] = TaskSample(
-            error, profile.energy[prompts], profile.split_error[prompts], profile.split_energy[prompts], gate
-        )
+        tasks[str(place)] = sample(profile, method, prompts, rng, gate)
         weights.append(likely)
     return Board(tasks, 100 * float(np.average(population.shares[cells, method], weights=weights)))
+
+
+def sample(
+    profile: Profile, method: int, prompts: Array, rng: np.random.Generator, gate: GateSample | None = None
+) -> TaskSample:
+    """One task as a board measures it: some of its prompts, and fits of their own."""
+    measured = profile.errors[METHODS[method]]
+    error = measured.mean(0)[prompts] * _fits(measured, rng)[:, None]
+    return TaskSample(
+        error, profile.energy[prompts], profile.split_error[prompts], profile.split_energy[prompts], gate
+    )
 
 
 def _fits(measured: Array, rng: np.random.Generator) -> Array:
@@ -291,6 +303,11 @@ def tables(population: Population, boards: int) -> Iterator[str]:
             for count in TASKS
         )
         yield f"| {label}, a fifth of the tasks borderline | {' | '.join(cells)} |"
+    from benchmarks.coverage_of_means import cover_means, read_concepts
+
+    for label, tally in cover_means(read_concepts(), boards).items():
+        cells = (f"{_percent(tally.coverage(count))} ({tally.width(count):.1f})" for count in TASKS)
+        yield f"| {label} | {' | '.join(cells)} |"
     yield ""
     yield f"| ten equal rows: boards with a false step (pairs, tested alone) | {head} |"
     yield rule

@@ -23,11 +23,13 @@ class Settings:
     quick : shapes that take seconds and say nothing about speed; for tests.
     device : where models lie.
     smollm2 : a GGUF file of SmolLM2-135M; fetched where none is given.
+    models : folders of larger models, which the part `large` is about.
     """
 
     quick: bool = False
     device: str = "cpu"
     smollm2: Path | None = None
+    models: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

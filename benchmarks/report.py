@@ -21,6 +21,7 @@ TITLES = {
     "fit": "Fit",
     "sweep": "Sweep over prompts x vectors x alphas",
     "pretrained": "The same sweep on a pretrained model, at half its depth",
+    "large": "Larger pretrained models: the pass and the sweep, at half their depth",
     "memory": "Memory",
     "growth": "Growth: seconds ~ size^exponent",
     "leaderboard": "Leaderboard",

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import coverage
+from benchmarks.coverage_of_means import cover_means, read_concepts
 from lrt_bench import Results
 from lrt_bench.data.suites import find_suite
 from lrt_bench.results.overall import overall, overall_of
@@ -113,6 +115,15 @@ def test_a_task_that_counts_on_some_pairs_alone_is_left_out(results, nano):
     [made] = overall(cut)
     assert set(nano.tasks) - set(made.tasks) == {"tense"}
     assert "tense" in made.left_out
+
+
+def test_intervals_of_means_hold_the_truth_on_simulated_boards():
+    """The short form of what `make coverage` prints of them."""
+    tallies = cover_means(read_concepts(), 60, ("affine",), seed=3)
+    assert len(tallies) == 2
+    for label, tally in tallies.items():
+        assert np.mean([tally.coverage(count) for count in coverage.TASKS]) >= 0.9, label
+        assert tally.width(40) < tally.width(10), label
 
 
 def test_ladders_have_areas_in_the_place_of_means():
