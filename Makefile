@@ -142,7 +142,7 @@ check-submissions: .venv/.installed
 
 score-submissions: .venv/.installed
 	$(CHANGED) | xargs -0 -r -n1 printf -- '--submission\0%s\0' | xargs -0 -r $(BIN)/lrt-bench evaluate \
-		$(if $(PRIVATE),--private "$$PRIVATE")
+		$(if $(SUITE),--suite "$$SUITE") $(if $(PAIR),--pair "$$PAIR") $(if $(PRIVATE),--private "$$PRIVATE")
 
 summary: .venv/.installed
 	@$(BIN)/lrt-bench summary results

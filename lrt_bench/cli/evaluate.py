@@ -167,6 +167,7 @@ def _run(config: RunConfig, as_json: bool) -> None:
 
     engine = chosen_engine(config)
     whole, suite = config.whole_suite(), config.chosen_suite()
+    config = _with_references(config, suite)
     _say_what_begins(config, suite)
     left_out = whole.models - suite.models  # stand-ins of pairs that --pair leaves out are no mistake
     models = {name: path for name, path in config.models.items() if name not in left_out}
@@ -193,6 +194,16 @@ def _run(config: RunConfig, as_json: bool) -> None:
         print_outcome(cells, failures, drawing.paths)
     if failures:
         sys.exit(1)
+
+
+def _with_references(config: RunConfig, suite: Suite) -> RunConfig:
+    """Add the built-in maps that private scores are read by, where such scores are asked for."""
+    if not config.private:
+        return config
+    from lrt_bench.results.statistics.agreement import REFERENCES
+
+    named = dict.fromkeys([*(config.mappings or suite.mappings), *REFERENCES])
+    return config.model_copy(update={"mappings": tuple(named)})
 
 
 def _say_what_begins(config: RunConfig, suite: Suite) -> None:

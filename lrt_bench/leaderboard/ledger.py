@@ -21,7 +21,8 @@ from lrt_bench.files.text import numbered_lines
 from lrt_bench.files.whole import write_whole
 from lrt_bench.leaderboard.entries import CLAIMED, Board, Entry, PairEntries
 
-STATES = (CLAIMED, "reproduced", "verified")
+VERIFIED = "verified"
+STATES = (CLAIMED, "reproduced", VERIFIED)
 ACTIONS = ("add", "re-score", "state", "remove", "re-rank")
 Key = tuple[str, str, str]
 
@@ -114,6 +115,8 @@ def changes(board: Board, lines: Sequence[Line]) -> list[str]:
                 differences.append(
                     f"{where} has other scores ({_score(entry)}, was {last[entry.key].transfer_score})"
                 )
+            elif last[entry.key].state == VERIFIED and not _agrees(entry):
+                differences.append(f"{where} is verified, and its private score does not agree")
         known = ranking.get((pair.suite, pair.name))
         if mappings(pair) and known is not None and known != ranking_hash(pair):
             differences.append(f"{pair.suite}/{pair.name} is ranked otherwise")
@@ -161,7 +164,7 @@ def record(
         for entry in mappings(pair):
             action = _action(entry, last.get(entry.key), state, "/".join(entry.key) in only)
             if action:
-                given = state or (last[entry.key].state if action == "state" else CLAIMED)
+                given = state or CLAIMED
                 _check_verified(entry, given)
                 fresh.append(_line(date, action, entry, given, ranking, reason))
         earlier = [line.ranking for line in lines if (line.suite, line.pair) == (pair.suite, pair.name)]
@@ -179,9 +182,14 @@ def record(
     return fresh
 
 
-def _check_verified(entry: Entry, state: str) -> None:
+def _agrees(entry: Entry) -> bool:
+    """Whether an entry needs no private score, or has one that agrees with its public one."""
     result = entry.result
-    if state == "verified" and result.wants_private and not (result.private and result.private.agrees):
+    return not result.wants_private or (result.private is not None and result.private.agrees)
+
+
+def _check_verified(entry: Entry, state: str) -> None:
+    if state == VERIFIED and not _agrees(entry):
         raise UserError(
             f"--state verified: {'/'.join(entry.key)}: {entry.unranked or 'not ranked'}; "
             "score it with `evaluate --private FOLDER`, or give another state"
@@ -193,6 +201,8 @@ def _action(entry: Entry, last: Line | None, state: str | None, named: bool) -> 
         return "add"
     if last.scores != entry.scores:
         return "re-score"
+    if last.state == VERIFIED and not _agrees(entry):
+        return "state"  # it was scored on another family since, or on none
     return "state" if named and state and state != last.state else None
 
 

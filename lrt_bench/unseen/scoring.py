@@ -11,6 +11,7 @@ import json
 import random
 import secrets
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ class Unseen:
             if missing := [name for name in REFERENCES if name not in names]:
                 raise UserError(
                     f"--private: {', '.join(missing)} not among the mappings: private scores are read off "
-                    f"{', '.join(REFERENCES)}; leave --mapping out, or name them too"
+                    "them, so name them too"
                 )
         if self.config.fresh_concepts:
             self._embedded()
@@ -81,7 +82,7 @@ class Unseen:
         """Score the submissions among the cells on a private family; return the cells with it."""
         suite = family.suite(self.suite)
         scored = self._scored(suite, "private", family.results, REFERENCES)
-        private = _mean_shares([cell.result for cell in scored])
+        private = _mean_shares([cell.result for cell in scored], len(suite.pairs))
         keys = {cell.result.mapping.name: "" for cell in scored}
         for cell in scored:
             keys[cell.result.mapping.name] += cell.result.key
@@ -158,11 +159,16 @@ class Unseen:
         return lambda what, done, total: self.report("private pairs", done, total)
 
 
-def _mean_shares(results: Sequence[Result]) -> Shares:
-    """Each row's share on each task, a mean over the private pairs on which the task counts."""
+def _mean_shares(results: Sequence[Result], pairs: int) -> Shares:
+    """Each row's share on each task, a mean over the private pairs on which the task counts.
+
+    pairs : how many there are. A row without a result on one of them has no mean: it would be of easier pairs
+        than the others', and a submission chooses where it fails.
+    """
     found: dict[str, dict[str, list[float]]] = {}
+    on = Counter(result.mapping.name for result in results)
     for result in results:
-        if not result.mapping.control:
+        if not result.mapping.control and on[result.mapping.name] == pairs:
             for task, share in _shares(result).items():
                 found.setdefault(result.mapping.name, {}).setdefault(task, []).append(share)
     return {

@@ -19,8 +19,11 @@ def shares(scores: dict[str, float], rng=None, noise: float = 0.0) -> dict[str, 
     }
 
 
-PUBLIC = {"ridge": 0.5, "orthogonal": 0.4, "mlp": 0.8, "autoencoder": 0.7}
-PRIVATE = {"ridge": 0.25, "orthogonal": 0.2, "mlp": 0.4, "autoencoder": 0.35}
+PUBLIC = {
+    "ridge": 0.5, "two-way": 0.52, "whiten-rotate": 0.54, "orthogonal": 0.4, "mixture": 0.72,
+    "kernel-ridge": 0.76, "affine-waves": 0.84, "mlp": 0.8, "autoencoder": 0.7,
+}  # fmt: skip
+PRIVATE = {name: score / 2 for name, score in PUBLIC.items()}
 
 
 def test_the_curve_goes_through_the_references_and_the_ends():
@@ -30,8 +33,31 @@ def test_the_curve_goes_through_the_references_and_the_ends():
     assert supported(given, curve) == pytest.approx(want, abs=1e-3)
 
 
-def test_references_in_another_order_on_the_two_scales_are_averaged():
-    assert supported(np.array([30.0]), np.array([[60.0, 30.0], [40.0, 31.0]])) == pytest.approx(50, abs=1e-3)
+def test_references_in_another_order_on_the_two_scales_count_for_the_lower():
+    """An average would be 10 points more than the second has: room for as much of stored answers."""
+    curve = np.array([[60.0, 30.0], [40.0, 31.0]])
+    assert supported(np.array([15.0, 30.0, 31.0]), curve) == pytest.approx([20, 40, 40], abs=1e-9)
+
+
+def test_the_curve_rises_and_lies_above_no_reference():
+    rng = np.random.default_rng(11)
+    for _ in range(200):
+        curve = rng.uniform(-60, 100, (rng.integers(2, 9), 2))
+        curve[0, 1] = curve[-1, 1]  # two with one private score
+        assert (supported(curve[:, 1], curve) <= curve[:, 0] + 1e-9).all()
+        assert (np.diff(supported(np.linspace(-100, 100, 401), curve)) >= -1e-9).all()
+
+
+def test_stored_answers_on_top_of_any_reference_gain_nothing():
+    """Whatever order the references have in private, and however much of the answers is stored."""
+    rng = np.random.default_rng(12)
+    for _ in range(20):
+        public = {name: float(rng.uniform(0, 0.9)) for name in REFERENCES}
+        private = {name: float(rng.uniform(0, 0.9)) for name in REFERENCES}
+        base = str(rng.choice(REFERENCES))
+        stored = public | {"stored": public[base] + 0.1}
+        found = agreement(shares(stored), shares(private | {"stored": private[base]}), "stored")
+        assert found.supported <= 100 * public[base] + 1e-6
 
 
 def test_a_row_that_halves_as_the_references_do_agrees_and_a_stored_answer_does_not():

@@ -145,6 +145,26 @@ def test_the_ledger_verifies_no_submission_whose_private_score_disagrees(board):
     assert "trusted" in done.output
 
 
+def test_an_entry_is_verified_no_longer_where_another_family_does_not_agree(board):
+    """After a rotation: the build asks for a line, and the line takes the state away."""
+    words = ("leaderboard", "record", "--results", board / "results", "--ledger", board / "ledger.csv")
+    (board / "results" / "small" / "rotated" / "stored.json").unlink()
+    command_line.output_of(*words, "--reason", "scored here", "--state", "verified")
+    path = board / "results" / "small" / "rotated" / "trusted.json"
+    record = read(path)
+    record["private"] = private(record["transfer_score"], 30.0).model_dump(mode="json")
+    write(board / "results", record)
+    build = ("leaderboard", "build", "--results", board / "results", "--ledger", board / "ledger.csv")
+    line = command_line.error_of(*build, "--out", board / "site")
+    assert "small/rotated/trusted is verified, and its private score does not agree" in line
+    told = command_line.output_of(*words, "--reason", "another family")
+    assert "trusted" in told
+    assert (board / "ledger.csv").read_text().splitlines()[-1].split(",")[1:6] == [
+        "state", "small", "rotated", "trusted", "claimed",
+    ]  # fmt: skip
+    command_line.output_of(*build, "--out", board / "site")
+
+
 def test_a_private_record_that_is_of_another_score_is_refused(board):
     path = board / "results" / "small" / "rotated" / "trusted.json"
     record = read(path)
