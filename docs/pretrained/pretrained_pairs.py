@@ -15,6 +15,8 @@ import click
 import jinja2
 import numpy as np
 from scipy import stats
+from table_1 import SUITE as PAPER
+from table_1 import paper_pairs
 
 from lrt_bench.data.suites import find_suite
 from lrt_bench.files.format import count, number, signed, with_interval
@@ -161,8 +163,11 @@ def page(results: Path) -> str:
         for suite in SUITES
     }
     told = {weights for pair in found for weights in weights_told(pair.first)}
+    paper = list(paper_pairs(results))
+    run = {pair.name for pair in paper}
+    waiting[PAPER] = [pair.name for pair in find_suite(PAPER).pairs if pair.name not in run]
     return environment.get_template("page.md.j2").render(
-        pairs=found, waiting=waiting, weights=" and ".join(sorted(told))
+        pairs=found, paper=paper, waiting=waiting, weights=" and ".join(sorted(told))
     )
 
 
