@@ -135,9 +135,14 @@ class Suite:
         fidelities = [self.results[pair][row].fidelity for pair in EARLY]
         return float(np.mean([getattr(one, figure) for one in fidelities]))
 
-    def steering_r2(self, row: str) -> float:
-        """Share of the effect on the choice words, the mean over the early pairs."""
-        return float(np.mean([self.results[pair][row].steering_r2 for pair in EARLY]))
+    def apart(self, row: str, other: str) -> list[str]:
+        """Return the pairs on which two rows are not one map: their states explain unlike shares."""
+        explained = {
+            pair: [of_pair[name].fidelity.fvu for name in (row, other)]
+            for pair, of_pair in self.results.items()
+            if row in of_pair
+        }
+        return [pair for pair, (one, two) in explained.items() if abs(one - two) > 1e-6]
 
     def target_tokens(self, row: str) -> float:
         """Return the tokens that a fit ran the target on, the mean over the early pairs."""
