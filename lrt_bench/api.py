@@ -47,6 +47,7 @@ from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.models.kept_states import recall_states, states_key
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import Begin, PairedStates, collect
+from lrt_bench.models.target_runs import CorpusRuns
 from lrt_bench.results.collection import Results
 from lrt_bench.steering.concepts import ConceptStates, last_states
 from lrt_bench.vectors.fitted_map import FittedMap, check_corpus_map
@@ -171,16 +172,31 @@ def fit(
     spec.corpus(data or Data()).check()
     check_mapping(mapping_row(mapping), (pair.source_site.width, pair.target_site.width))
     states = states_of(pair, spec, seed=seed, data=data, batch_size=batch_size, progress=progress)
-    return fit_on(pair, states, mapping, spec.named, seed)
+    return fit_on(pair, states, mapping, spec.named, seed, runs_of(pair, mapping, spec, data))
 
 
 def fit_on(
-    pair: Pair, states: PairedStates, mapping: AnyMapping = "ridge", corpus: str = "", seed: int = 0
+    pair: Pair,
+    states: PairedStates,
+    mapping: AnyMapping = "ridge",
+    corpus: str = "",
+    seed: int = 0,
+    runs: CorpusRuns | None = None,
 ) -> FittedMap:
-    """Fit a mapping on states that were read already (`states_of`); `corpus` is what the card calls them."""
+    """Fit a mapping on states that were read already (`states_of`); `corpus` is what the card calls them.
+
+    runs : the target on corpus text, for a target-aware map (`runs_of`).
+    """
     check_corpus_map(name_of(mapping), find_method(mapping))
-    fitted = mapping_row(mapping).fitted(states, seed)
+    fitted = mapping_row(mapping).fitted(states, seed, runs)
     return FittedMap(fitted, _card(pair, name_of(mapping), fitted, states, corpus, seed), states)
+
+
+def runs_of(pair: Pair, mapping: AnyMapping, spec: CorpusSpec, data: Data | None = None) -> CorpusRuns | None:
+    """Return the target to be run on a corpus, where a mapping's fit runs it; None for all other mappings."""
+    if not mapping_row(mapping).runs_target:
+        return None
+    return CorpusRuns.of(pair.source_site, pair.target_site, spec.corpus(data or Data()), spec.budget)
 
 
 def states_of(

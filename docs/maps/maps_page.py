@@ -21,6 +21,7 @@ from lrt_bench.data.suites import find_suite
 from lrt_bench.files.format import number, signed, with_interval
 from lrt_bench.files.whole import write_whole
 from lrt_bench.mappings.names import BUILT_IN
+from lrt_bench.models.target_runs import FIT_TOKENS, HELD_OUT_TOKENS
 from lrt_bench.results.ladders import Ladder, ladders
 from lrt_bench.results.metrics import over_ceiling
 from lrt_bench.results.storage import Result, read_result
@@ -50,7 +51,13 @@ SOURCES = {  # of each map: who proposed it, or what it is an instance of
     "affine-waves": "ours",
     "mlp": "a multilayer perceptron beside a linear path",
     "autoencoder": "Oozeer et al. 2025",
+    "crosscoder": "Lindsey et al. 2024, TopK of Gao et al. 2024",
     "blend": "an ensemble (Hansen and Salamon 1990); ours",
+}
+RUN_TARGET = {  # of each map whose fit may run the target
+    "stitched": "model stitching: Lenc and Vedaldi 2015; Bansal et al. 2021",
+    "functional": "Izenman 1975, in the Fisher metric (Amari 1998)",
+    "functional-orthogonal": "Koschat and Swayne 1991, in the same metric",
 }
 Shares = Mapping[str, float]  # by task, 100 the ceiling
 
@@ -123,6 +130,24 @@ class Suite:
         """Seconds of a fit, the mean over the early pairs."""
         return float(np.mean([self.results[pair][row].cost.fit_seconds for pair in EARLY]))
 
+    def fidelity(self, row: str, figure: str) -> float:
+        """Return a figure of how mapped states stand in for the target's, the mean over the early pairs."""
+        fidelities = [self.results[pair][row].fidelity for pair in EARLY]
+        return float(np.mean([getattr(one, figure) for one in fidelities]))
+
+    def apart(self, row: str, other: str) -> list[str]:
+        """Return the pairs on which two rows are not one map: their states explain unlike shares."""
+        explained = {
+            pair: [of_pair[name].fidelity.fvu for name in (row, other)]
+            for pair, of_pair in self.results.items()
+            if row in of_pair
+        }
+        return [pair for pair, (one, two) in explained.items() if abs(one - two) > 1e-6]
+
+    def target_tokens(self, row: str) -> float:
+        """Return the tokens that a fit ran the target on, the mean over the early pairs."""
+        return float(np.mean([self.results[pair][row].cost.target_tokens for pair in EARLY]))
+
     def best_first(self, names: Iterable[str]) -> list[str]:
         """Those of some rows that there are, by their mean on the early pairs."""
         return sorted((name for name in names if self.has(name)), key=lambda name: -self.early(name).value)
@@ -179,9 +204,11 @@ def page(results: Path) -> str:
     }
     nano = Suite(results / "nano")
     aware = [name for name, (module, _, _) in BUILT_IN.items() if module.startswith("concepts.")]
+    linear = [name for name in nano.best_first(SOURCES) if _linear(nano, name)]
     return environment.get_template("page.md.j2").render(
         nano=nano, maps=nano.best_first(SOURCES), sources=SOURCES, controls=nano.best_first(CONTROLS),
-        linear=[name for name in nano.best_first(SOURCES) if _linear(nano, name)], aware=aware,
+        linear=linear, aware=aware, run_target=RUN_TARGET,
+        bounds=(FIT_TOKENS, HELD_OUT_TOKENS),
         elsewhere=elsewhere(Suite(results / "out-of-domain"), nano),
         ladder=few_tokens(results / "few-tokens"),
         concepts=len(nano.shares("affine")), corpus=find_suite("nano").corpus, about=BUILT_IN,

@@ -173,12 +173,14 @@ def _fit(pair: Pair, settings: dict[str, Any], begin: Begin) -> FittedMap:
     from lrt_bench.cli.terminal.progress import progress
 
     spec = api.corpus_of(pair, _corpus(pair, settings), settings["tokens"])
+    mapping, data = settings["mapping"] or "ridge", _data(settings)
     with progress() as update:
         states = api.states_of(
-            pair, spec, seed=settings["seed"], data=_data(settings), batch_size=settings["batch_size"],
+            pair, spec, seed=settings["seed"], data=data, batch_size=settings["batch_size"],
             progress=lambda share: update("states", share, 1.0), begin=begin,
         )  # fmt: skip
-        return api.fit_on(pair, states, settings["mapping"] or "ridge", spec.named, settings["seed"])
+        runs = api.runs_of(pair, mapping, spec, data)
+        return api.fit_on(pair, states, mapping, spec.named, settings["seed"], runs)
 
 
 @click.command()

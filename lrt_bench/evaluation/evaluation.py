@@ -243,7 +243,7 @@ class Evaluation:
             config.batch_size, states_done,
         )  # fmt: skip
         bench = PairBench(
-            self.suite, pair, source, target, tasks, states_source, config.seed, config.batch_size
+            self.suite, pair, source, target, tasks, states_source, config.seed, config.batch_size, self.data
         )
         return PairJob(config, bench, rows, layers, self.scorers, self.side_effects)
 

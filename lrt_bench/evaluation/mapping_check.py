@@ -39,7 +39,8 @@ def check_mapping(row: MappingRow, sizes: tuple[int, int] | None) -> None:
     ----------
     sizes : (int, int) or None
         Widths of the source's and of the target's site. Where they are not known yet, the mapping is only
-        made: it may be a fixed one, of the true widths alone.
+        made: it may be a fixed one, of the true widths alone. So is one that runs the target, which random
+        states have none of.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def check_mapping(row: MappingRow, sizes: tuple[int, int] | None) -> None:
     """
     if row.name in BUILT_IN:
         return
-    if sizes is None:
+    if sizes is None or row.runs_target:
         row.made(SEED)
         return
     states = random_states(*sizes)

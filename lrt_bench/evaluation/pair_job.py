@@ -286,6 +286,7 @@ class PairJob:
             peak_memory_bytes=peak_memory(self.config.device),
             fit_texts=row.fit_texts,
             texts_per_dimension=None if row.fit_texts is None else row.fit_texts / self.bench.source.width,
+            target_tokens=row.target_tokens,
         )
 
 

@@ -29,6 +29,12 @@ BUILT_IN: dict[str, tuple[str, str, str]] = {
     "mlp": ("mlp", "Mlp", "one hidden layer beside a linear path"),
     "blend": ("blend", "Blend", "mean of mlp, autoencoder and affine-waves; our own"),
     "autoencoder": ("autoencoder", "Autoencoder", "rectified latent, linear decoder"),
+    "crosscoder": ("crosscoder", "Crosscoder", "a sparse dictionary of both models, used from the source"),
+    "stitched": ("target.stitched", "Stitched", "affine, trained on what the target predicts from it"),
+    "functional": ("target.functional", "Functional", "low-rank in the metric of the target's output"),
+    "functional-orthogonal": (
+        "target.functional", "FunctionalOrthogonal", "Procrustes in the metric of the target's output",
+    ),
     "unpaired": ("unaligned.unpaired", "Unpaired", "a rotation found without aligned tokens"),
     "own-texts": ("concepts.texts", "OwnTexts", "least squares on the concept's own texts: proves nothing"),
     "own-texts-permuted": ("concepts.texts", "OwnTextsPermuted", "the same, paired at random within a class"),

@@ -115,6 +115,14 @@ class LanguageModel(ABC):
         """Run decoder block `index` (from 0) on states [b, t, d]; `cache` is a transformers KV cache."""
 
     @abstractmethod
+    def tracked_block(self, index: int, states: Tensor, frame: Frame) -> Tensor:
+        """`block`, through which gradients flow; no tensor of the frame is of inference mode."""
+
+    @abstractmethod
+    def tracked_finish(self, states: Tensor) -> Tensor:
+        """`finish`, through which gradients flow."""
+
+    @abstractmethod
     def new_cache(self) -> Any:
         """Return an empty KV cache for `block`."""
 

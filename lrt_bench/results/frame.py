@@ -156,6 +156,7 @@ def _result_columns(rows: Sequence[Ranked]) -> dict[str, list[Any]]:
         "states_seconds": [cost.states_seconds for cost in costs],
         "fit_texts": [cost.fit_texts for cost in costs],
         "texts_per_dimension": [cost.texts_per_dimension for cost in costs],
+        "target_tokens": [cost.target_tokens for cost in costs],
         "peak_memory_bytes": [cost.peak_memory_bytes for cost in costs],
         "created": [r.provenance.created for r in results],
         "lrt_bench": [r.provenance.lrt_bench for r in results],

@@ -13,7 +13,7 @@ from lrt_bench.results.schema.result import Result, ResultSummary
 from lrt_bench.results.statistics import inference, separation
 from lrt_bench.results.statistics.inference import TaskSample
 
-RANKED_TRACKS = ("corpus", "task-aware", "unpaired", "weights")
+RANKED_TRACKS = ("corpus", "target-aware", "task-aware", "unpaired", "weights")
 SAME_ENERGY = 0.02  # how far another machine's sums of squares may lie from ours, relatively
 
 

@@ -12,6 +12,7 @@ from lrt_bench.submissions import code_limits
 
 BASES = {"Mapping", "LinearMapping", "FixedLinear", "NetworkMapping"}
 MODULES = ("lrt_bench", "lrt_bench.errors")  # and lrt_bench.mappings with all below it
+TARGET = "lrt_bench.mappings.target"  # fits that run the target
 MAX_CLASSES = 50
 
 
@@ -76,6 +77,11 @@ def _check_imports(tree: ast.Module, report: CodeReport) -> None:
         elif isinstance(node, ast.ImportFrom):
             modules = ["." * node.level + (node.module or "")]
         for module in modules:
+            if f"{module}.".startswith(f"{TARGET}."):
+                report.problems.append(
+                    f"line {node.lineno}: {module}: a submission is given no model that its fit could run: "
+                    "fit on the states alone"
+                )
             root = module.split(".")[0]
             if root == "lrt_bench" and module not in MODULES and not module.startswith("lrt_bench.mappings"):
                 report.problems.append(

@@ -288,6 +288,28 @@ def test_feature_maps_follow_their_seed(name):
     assert not torch.equal(first, other)
 
 
+def test_a_crosscoder_finds_the_code_of_both_sides_from_the_source_alone():
+    """States of few active directions: the code is sparse, and the source alone gives what both give."""
+    g = torch.Generator().manual_seed(4)
+    active = torch.rand(9000, 40, generator=g) * (torch.rand(9000, 40, generator=g) < 0.04)
+    x, y = (active @ torch.randn(40, d, generator=g) for d in (16, 24))
+    states = paired(x, y, 1000)
+    mapping = fitted("crosscoder", states)
+    held_out, own = states.validation
+    unexplained = float((mapping(held_out) - own).square().sum() / (own - own.mean(0)).square().sum())
+    affine = fitted("affine", states)
+    assert unexplained < 0.8 * float((affine(held_out) - own).square().sum() / own.var(0).sum() / 1000)
+    network = mapping.network_
+    standard = mapping._standard(held_out), (own - mapping.mean_y_) / mapping.scale_y_
+    code = network.sparse(network.source_in(standard[0]))
+    assert int((code > 0).sum(1).max()) <= network.active
+    torch.testing.assert_close(
+        network.both(*standard, torch.zeros(1000, 1))[1] * mapping.scale_y_ + mapping.mean_y_,
+        mapping(held_out), atol=1e-5, rtol=1e-5,
+    )  # fmt: skip
+    assert mapping.n_parameters == sum(t.numel() for t in network.state_dict().values())
+
+
 def test_a_rotation_is_found_without_pairs_and_nothing_where_there_is_none():
     """Skewed directions of unlike width; against clouds that have nothing to do with each other."""
     g = torch.Generator().manual_seed(9)

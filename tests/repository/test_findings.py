@@ -71,9 +71,12 @@ def test_the_page_on_maps_and_the_recommendation_follow_from_the_results():
     assert maps.page(RESULTS) == (ROOT / "docs" / "maps.md").read_text()
     readme = (ROOT / "README.md").read_text()
     assert maps.with_recommendation(readme, maps.recommendation(RESULTS)) == readme
-    apart = ("concepts.", "unaligned.")  # tracks of their own
+    apart = ("concepts.", "target.", "unaligned.")  # tracks of their own
     ranked = {name for name, (module, _, _) in BUILT_IN.items() if not module.startswith(apart)}
     assert set(maps.SOURCES) == ranked
+    assert set(maps.RUN_TARGET) == {
+        name for name, entry in BUILT_IN.items() if entry[0].startswith("target.")
+    }
 
 
 def test_rank_correlation_is_scipys():

@@ -28,6 +28,18 @@ def test_plain_code_is_taken():
     assert (report.class_name, report.problems) == ("Mine", [])
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["from lrt_bench.mappings.target.stitched import Stitched as LinearMapping",
+     "from lrt_bench.mappings.target.target_aware import TargetAware as LinearMapping"],
+)  # fmt: skip
+def test_a_fit_that_would_run_the_target_is_refused_before_it_is_run(line):
+    code = METHOD.replace("from lrt_bench import LinearMapping", line)
+    [problem] = read_code(code.encode()).problems
+    assert problem.startswith("line 1: lrt_bench.mappings.target.")
+    assert "given no model that its fit could run" in problem
+
+
 @pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape", "latin-1", "utf-16"])
 def test_code_in_another_encoding_than_it_is_read_in_is_refused(encoding):
     """Python honours such a first line: a comment here would be code there."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lrt_bench.data.datasets import Data
 from lrt_bench.data.suites import PairSpec, Suite
 from lrt_bench.data.tasks import Task
 from lrt_bench.evaluation.bench.behaviour import BehaviourReferences
@@ -20,6 +21,7 @@ from lrt_bench.mappings.moments import Moments, spread
 from lrt_bench.mappings.ridge import Ridge
 from lrt_bench.models.sites import Site
 from lrt_bench.models.states import PairedStates
+from lrt_bench.models.target_runs import CorpusRuns
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,8 @@ class PairBench:
         Hands in the paired states when they are first needed.
     batch_size
         Sequences in one forward.
+    data
+        Where the corpus gets its rows, for fits that run the target on it.
     """
 
     suite: Suite
@@ -44,6 +48,7 @@ class PairBench:
     states_source: StatesSource
     seed: int = 0
     batch_size: int = 64
+    data: Data = field(default_factory=Data)
 
     @property
     def states(self) -> PairedStates:
@@ -60,6 +65,14 @@ class PairBench:
         """Return what a fit is given, by its number: the states of a draw, in turn."""
         draws = self.states_source.draws()
         return draws[fit % len(draws)].given
+
+    def target_runs(self, fit: int) -> CorpusRuns:
+        """Return the target to be run on the corpus for a fit, by its number: on documents of its draw.
+
+        Nothing is read that the fit's states were not read from. Each fit reads anew: it costs what it costs.
+        """
+        corpus, budget = self.suite.corpus.corpus(self.data), self.suite.budget_of(self.pair)
+        return CorpusRuns.of(self.source, self.target, corpus, budget, fit % budget.draws)
 
     @functools.cached_property
     def spread(self) -> float:

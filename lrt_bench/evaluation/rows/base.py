@@ -28,6 +28,7 @@ class Row(ABC):
     ----------
     mappings : the fitted maps, one a seed; empty for a row that maps no states.
     fit_texts : texts of concepts that a task-aware map was made of; None of all others.
+    target_tokens : that a target-aware fit ran the target on, mean over fits; None of all others.
     fit_seconds : of the fits alone, mean over seeds; the states are counted apart.
     over_steered : whether the over-steering alphas are swept.
     """
@@ -41,6 +42,7 @@ class Row(ABC):
     mappings: list[Mapping] = field(default_factory=list)
     fit_seconds: float = 0.0
     fit_texts: int | None = None
+    target_tokens: int | None = None
     audit: AuditRecord | None = None
 
     @property

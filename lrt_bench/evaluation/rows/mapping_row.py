@@ -22,11 +22,13 @@ from lrt_bench.evaluation.rows.base import Row
 from lrt_bench.evaluation.rows.carried import known_concepts, transferred
 from lrt_bench.mappings import BUILT_IN, LinearMapping, Mapping, digest_of, find_method, is_built_in, name_of
 from lrt_bench.mappings.concepts.task_aware import TaskAware
+from lrt_bench.mappings.target.target_aware import TargetAware
 from lrt_bench.models.states import PairedStates
+from lrt_bench.models.target_runs import CorpusRuns
 from lrt_bench.results.schema.records import MappingRecord
 
 T = TypeVar("T")
-MAPPING_TRACKS = ("corpus", "task-aware", "unpaired")
+MAPPING_TRACKS = ("corpus", "target-aware", "task-aware", "unpaired")
 
 
 @dataclass
@@ -43,13 +45,22 @@ class MappingRow(Row):
         """Hash of the code behind the row."""
         return digest_of(self.instance or self.method)
 
+    @property
+    def runs_target(self) -> bool:
+        """Whether a fit runs the target on corpus text."""
+        return issubclass(self.method, TargetAware)
+
     def vectors(self, bench: PairBench, tasks: Sequence[VectorTask]) -> Vectors:
         """Return the vectors that the row steers with, {task: [seeds, d_target]}."""
         fits = range(bench.fits((self.instance or self.method).stochastic))
         draws = [bench.fit_states(fit) for fit in fits]
         began = time.perf_counter()
-        self.mappings = [self.fitted(draws[fit], bench.seed + fit) for fit in fits]
+        runs = [bench.target_runs(fit) for fit in fits] if self.runs_target else []
+        self.mappings = [
+            self.fitted(draws[fit], bench.seed + fit, runs[fit] if runs else None) for fit in fits
+        ]
         self.fit_seconds = (time.perf_counter() - began) / len(fits)
+        self.target_tokens = round(sum(run.tokens for run in runs) / len(fits)) if runs else None
         for mapping in self.mappings:
             self.check_output(mapping, bench.states.validation[0][:32], bench.target.width)
         carried = self._named("transfer", lambda: transferred(bench, tasks, self.mappings))
@@ -76,12 +87,19 @@ class MappingRow(Row):
         mapping.seed = seed
         return mapping
 
-    def fitted(self, states: PairedStates, seed: int) -> Mapping:
-        """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`."""
+    def fitted(self, states: PairedStates, seed: int, runs: CorpusRuns | None = None) -> Mapping:
+        """Return a fresh instance, fitted on its own copy of the states, all its randomness from `seed`.
+
+        runs : the target on corpus text, for a map that runs it.
+        """
         with torch.random.fork_rng(), _numpy_seed(seed):
             torch.manual_seed(seed)
             mapping = self.made(seed)
-            self._named("fit", lambda: mapping.fit(states.copy()))
+            if isinstance(mapping, TargetAware) and runs is not None:
+                target = runs
+                self._named("fit", lambda: mapping.fit_on_target(states.copy(), target))
+            else:
+                self._named("fit", lambda: mapping.fit(states.copy()))
         return mapping
 
     def _named(self, what: str, call: Callable[[], T]) -> T:

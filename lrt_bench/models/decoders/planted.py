@@ -79,6 +79,15 @@ class PlantedModel(LanguageModel):
         inner = self._in(states)
         return states + self._out(self.base.block(index, inner, frame, cache) - inner)
 
+    def tracked_block(self, index: int, states: Tensor, frame: Frame) -> Tensor:
+        """`block`, through which gradients flow."""
+        inner = self._in(states)
+        return states + self._out(self.base.tracked_block(index, inner, frame) - inner)
+
+    def tracked_finish(self, states: Tensor) -> Tensor:
+        """`finish`, through which gradients flow."""
+        return self.base.tracked_finish(self._in(states))
+
     def last_block(self, states: Tensor, frame: Frame, positions: Tensor) -> Tensor:
         """Return the last block's output at some positions: [b, t, d], positions [b, q] -> [b, q, d]."""
         inner = self._in(states)

@@ -114,6 +114,14 @@ class TransformersModel(LanguageModel):
         call = frame.calls[index]
         if self._lean[index] and llama_block.applies(call, cache):
             return llama_block.run(self.blocks[index], states.to(self.dtype), call, cache)
+        return self._as_it_is(index, states, call, cache)
+
+    def tracked_block(self, index: int, states: Tensor, frame: Frame) -> Tensor:
+        """`block`, through which gradients flow: the model's own, which changes nothing in place."""
+        return self._as_it_is(index, states, frame.calls[index], None)
+
+    def _as_it_is(self, index: int, states: Tensor, call: dict[str, Any], cache: Any) -> Tensor:
+        """Run a block of the model's own code."""
         if self._batch_sized:
             call = {name: self._grown(name, value, len(states)) for name, value in call.items()}
         if cache is not None:
@@ -186,6 +194,10 @@ class TransformersModel(LanguageModel):
     @torch.inference_mode()
     def finish(self, states: Tensor) -> Tensor:
         """Return the final norm (and projection, where there is one): [b, t, d] to what the head reads."""
+        return self.tracked_finish(states)
+
+    def tracked_finish(self, states: Tensor) -> Tensor:
+        """`finish`, through which gradients flow."""
         if self._final is not None:
             return self._final(states.to(self.dtype))
         ids = torch.zeros(states.shape[:2], dtype=torch.long, device=self.device)

@@ -127,7 +127,7 @@ class MappingRecord(Record):
     control: bool
     kind: Literal["linear", "non-linear", "control"]
     origin: Literal["built-in", "file", "submission"]
-    track: Literal["corpus", "task-aware", "unpaired", "weights", "control"]
+    track: Literal["corpus", "target-aware", "task-aware", "unpaired", "weights", "control"]
     rule: str
     seeds: Annotated[int, Field(ge=1, le=10_000)]
     parameters: Count
@@ -362,6 +362,9 @@ class Cost(Record):
         Texts of concepts that a task-aware map is made of, the mean over tasks.
     texts_per_dimension
         The same over the width of the source: least squares meets every text exactly up to 1.
+    target_tokens
+        Corpus tokens that a target-aware fit ran through the target's blocks above the site, repeats counted,
+        the mean over fits.
     """
 
     fit_tokens: Count
@@ -371,6 +374,7 @@ class Cost(Record):
     peak_memory_bytes: Count
     fit_texts: Count | None = None
     texts_per_dimension: AtLeastZero | None = None
+    target_tokens: Count | None = None
 
 
 class Provenance(Record):

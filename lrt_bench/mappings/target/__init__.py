@@ -1,0 +1,1 @@
+"""Maps that may run the target on corpus text: the target-aware track."""
