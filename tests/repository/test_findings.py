@@ -57,7 +57,11 @@ def script(path):
     loader = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(loader)
     sys.modules[loader.name] = module
-    loader.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # as python has it where the script is run
+    try:
+        loader.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -116,3 +120,9 @@ def test_tables_keep_what_they_are_written_from(tmp_path):
     assert page.read_table(tmp_path / "rows.csv") == [
         {"pair": "S-L", "fvu": 0.12346, "rank": None, "control": True, "tokens": 40014}
     ]
+
+
+def test_the_page_on_probes_follows_from_its_table(tmp_path):
+    objects = script(ROOT / "docs" / "objects" / "page.py")
+    objects.main(["--out", str(tmp_path / "objects.md")], standalone_mode=False)
+    assert (tmp_path / "objects.md").read_text() == (ROOT / "docs" / "objects.md").read_text()
