@@ -21,6 +21,7 @@ from lrt_bench.evaluation.fidelity import measure
 from lrt_bench.evaluation.rows import transferred
 from lrt_bench.mappings import Mapping
 from lrt_bench.mappings.base import FitStates
+from lrt_bench.models.sites import Site
 from lrt_bench.steering.concepts import concept_states, readable
 from lrt_bench.steering.refusal import instruction_pairs
 from lrt_bench.submissions.decoys import decoy_pairs
@@ -74,10 +75,16 @@ def decoys(bench: PairBench, task: VectorTask) -> Tensor:
         pairs: Sequence[ContrastPair] = instruction_pairs(model.tokenizer, task)
     else:
         pairs = bench.inputs.contrasts(task)
+    return decoys_at(bench.source, pairs, bench.batch_size)
+
+
+def decoys_at(site: Site, pairs: Sequence[ContrastPair], batch_size: int) -> Tensor:
+    """Return a site's states [n, d] of texts made like contrastive pairs'."""
+    nothing = torch.zeros(0, site.width)
     if not pairs:
-        return torch.zeros(0, bench.source.width)
-    made = readable(decoy_pairs(pairs, DECOYS * len(pairs), secrets.SystemRandom()), (model,))
+        return nothing
+    made = readable(decoy_pairs(pairs, DECOYS * len(pairs), secrets.SystemRandom()), (site.model,))
     if not made:
-        return torch.zeros(0, bench.source.width)
-    states = concept_states(bench.source, made, bench.batch_size)
+        return nothing
+    states = concept_states(site, made, batch_size)
     return torch.cat([states.positive, states.negative])

@@ -82,7 +82,7 @@ class Unseen:
         """Score the submissions among the cells on a private family; return the cells with it."""
         suite = family.suite(self.suite)
         scored = self._scored(suite, "private", family.results, REFERENCES)
-        private = _mean_shares([cell.result for cell in scored], len(suite.pairs))
+        private = mean_shares([cell.result for cell in scored], len(suite.pairs))
         keys = {cell.result.mapping.name: "" for cell in scored}
         for cell in scored:
             keys[cell.result.mapping.name] += cell.result.key
@@ -159,7 +159,7 @@ class Unseen:
         return lambda what, done, total: self.report("private pairs", done, total)
 
 
-def _mean_shares(results: Sequence[Result], pairs: int) -> Shares:
+def mean_shares(results: Sequence[Result], pairs: int) -> Shares:
     """Each row's share on each task, a mean over the private pairs on which the task counts.
 
     pairs : how many there are. A row without a result on one of them has no mean: it would be of easier pairs
@@ -169,14 +169,15 @@ def _mean_shares(results: Sequence[Result], pairs: int) -> Shares:
     on = Counter(result.mapping.name for result in results)
     for result in results:
         if not result.mapping.control and on[result.mapping.name] == pairs:
-            for task, share in _shares(result).items():
+            for task, share in shares_of(result).items():
                 found.setdefault(result.mapping.name, {}).setdefault(task, []).append(share)
     return {
         name: {task: sum(each) / len(each) for task, each in tasks.items()} for name, tasks in found.items()
     }
 
 
-def _shares(result: Result) -> dict[str, float]:
+def shares_of(result: Result) -> dict[str, float]:
+    """Return a result's share of the ceiling on each task that counts."""
     return {task.task: TaskSample.of_errors(task.errors).share for task in result.tasks if task.steerable}
 
 
@@ -185,7 +186,7 @@ def _private_score(
 ) -> PrivateScore:
     """Hold a submission's score on a public pair against its private one."""
     name = result.mapping.name
-    public = {one.mapping.name: _shares(one) for one in beside if one.mapping.name in (name, *REFERENCES)}
+    public = {one.mapping.name: shares_of(one) for one in beside if one.mapping.name in (name, *REFERENCES)}
     found = agreement(public, private, name)
     assert result.transfer_score is not None
     supported = round(min(max(found.supported, -100.0), 100.0), 1)

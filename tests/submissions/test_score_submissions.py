@@ -56,7 +56,8 @@ def test_it_scores_what_the_branch_adds_and_shows_nothing_private(keeper):
     assert done.returncode == 0, done.stderr
     assert "my-map" in done.stdout
     result = json.loads((checkout / "results" / "public" / "S-M" / "my-map.json").read_text())
-    assert abs(result["private"]["gap"]) < 1  # the scaffold is ridge, from which the scale is read
+    # the scaffold is ridge, from which the scale is read; in so small a family another map cuts it by points
+    assert abs(result["private"]["gap"]) < 12
     written = {path.relative_to(checkout).parts[:2] for path in (checkout / "results").rglob("*.json")}
     assert written == {("results", "public")}
     told = done.stdout + done.stderr + (checkout / "results" / "public" / "S-M" / "my-map.json").read_text()
